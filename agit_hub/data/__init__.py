@@ -1,0 +1,1 @@
+"""Picture domains: where the training pictures come from."""

@@ -1,0 +1,54 @@
+"""From any picture that Pillow opens to the plain RGB that the networks take."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# Pillow's modes of more than eight bits, and the value each shows as white.
+DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1.0}
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Turn a picture upright and make it RGB.
+
+    EXIF orientation is applied. Transparent parts show white, since what lies beneath them is often
+    noise. Sixteen-bit greys are scaled, which Pillow's own conversion would clip.
+
+    Args:
+        picture: Any mode: greyscale, palette, RGBA, CMYK, 16-bit, ...
+
+    Returns:
+        An RGB picture, as large as the upright input.
+
+    Raises:
+        OSError: If the picture's data are corrupt or truncated.
+    """
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in DEEP_MODES:
+        values = np.asarray(upright, dtype=np.float64) / DEEP_MODES[upright.mode]
+        return Image.fromarray(np.uint8(np.clip(values, 0, 1) * 255 + 0.5)).convert("RGB")
+    if upright.has_transparency_data:
+        layers = upright.convert("RGBA")
+        paper = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(paper, layers).convert("RGB")
+    return upright.convert("RGB")
+
+
+def fit_shorter_side(picture: Image.Image, size: int) -> Image.Image:
+    """Resize so that the shorter side is `size`, keeping the aspect; antialiased, up or down."""
+    width, height = picture.size
+    scale = size / min(width, height)
+    fitted = (max(size, round(width * scale)), max(size, round(height * scale)))
+    if fitted == picture.size:
+        return picture
+    return picture.resize(fitted, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def random_crop(
+    picture: Image.Image, size: int, flip: bool, random: np.random.Generator
+) -> Image.Image:
+    """Cut a square of `size` at a random place and, if `flip`, mirror it with even odds."""
+    left = int(random.integers(picture.width - size + 1))
+    top = int(random.integers(picture.height - size + 1))
+    crop = picture.crop((left, top, left + size, top + size))
+    mirrored = random.random() < 0.5
+    return ImageOps.mirror(crop) if flip and mirrored else crop

@@ -1,0 +1,151 @@
+"""Training samples whose order is a pure function of the seed and of their position in the run."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from agit_hub.data.domains import UNREADABLE, DataError, Domain
+from agit_hub.data.pictures import fit_shorter_side, random_crop
+
+
+class Samples(NamedTuple):
+    """A batch as it leaves the workers."""
+
+    source: Tensor
+    """(N, 3, size, size), uint8."""
+    target: Tensor
+    """(N, 3, size, size), uint8."""
+    unreadable: list[str]
+    """Damaged pictures that were passed over on the way."""
+
+
+class UnpairedSamples(Dataset[Samples]):
+    """Position in the run -> one source and one target picture, cropped and perhaps mirrored.
+
+    Each domain is an endless stream of its own length: every picture once, in an order of its own,
+    then every picture again in another order. A damaged picture's place is taken by the next good one.
+
+    Args:
+        source: Pictures to translate from.
+        target: Pictures to translate to.
+        size: Side of a sample in pixels.
+        crop_margin: Pictures are resized to `size` times this before the crop.
+        flip: Mirror half of the samples.
+        shuffle: False keeps both domains in order, which pairs them for good.
+        seed: Of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        source: Domain,
+        target: Domain,
+        size: int,
+        *,
+        crop_margin: float = 1.0,
+        flip: bool = True,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self._domains = (source, target)
+        self._size = size
+        self._resized = round(size * crop_margin)
+        self._flip = flip
+        self._shuffle = shuffle
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """An epoch: as many samples as the longer domain has pictures."""
+        return max(len(domain) for domain in self._domains)
+
+    def __getitem__(self, position: int) -> Samples:
+        unreadable: list[str] = []
+        source, target = (self._sample(side, position, unreadable) for side in (0, 1))
+        return Samples(source, target, unreadable)
+
+    def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
+        domain = self._domains[side]
+        index = position % len(domain)
+        if self._shuffle:
+            epoch = position // len(domain)
+            index = int(_permutation(len(domain), self._seed, side, epoch)[index])
+        picture = fit_shorter_side(_readable(domain, index, unreadable), self._resized)
+        random = np.random.default_rng((self._seed, side, 1, position))
+        crop = random_crop(picture, self._size, self._flip, random)
+        return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=4)
+def _permutation(length: int, seed: int, side: int, epoch: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, side, 0, epoch)).permutation(length)
+
+
+def _readable(domain: Domain, index: int, unreadable: list[str]) -> Image.Image:
+    for step in range(len(domain)):
+        candidate = (index + step) % len(domain)
+        try:
+            return domain.picture(candidate)
+        except UNREADABLE as error:
+            unreadable.append(f"{domain.describe(candidate)} ({error})")
+    raise DataError(f"None of {len(domain)} pictures can be read any more, {unreadable[0]} first.")
+
+
+class RunPositions:
+    """Which positions of the run make up each batch of this rank, from any step on, without end.
+
+    Args:
+        batch_size: Positions in a batch.
+        rank: This process's number.
+        processes: How many there are: neighbouring batches go to neighbouring ranks.
+        start: Batches that this rank has had already.
+    """
+
+    def __init__(self, batch_size: int, rank: int, processes: int, start: int) -> None:
+        self._batch_size = batch_size
+        self._rank = rank
+        self._processes = processes
+        self._start = start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self._start
+        while True:
+            first = (batch * self._processes + self._rank) * self._batch_size
+            yield list(range(first, first + self._batch_size))
+            batch += 1
+
+
+def collate(samples: list[Samples]) -> Samples:
+    """Stack samples into a batch."""
+    return Samples(
+        torch.stack([sample.source for sample in samples]),
+        torch.stack([sample.target for sample in samples]),
+        [name for sample in samples for name in sample.unreadable],
+    )
+
+
+def load(
+    samples: UnpairedSamples,
+    positions: RunPositions,
+    workers: int,
+    prepare_worker: Callable[[int], None] | None = None,
+) -> DataLoader[Samples]:
+    """Batches of samples, decoded by worker processes beside the training, in order.
+
+    The loader draws its workers' seeds from a generator of its own, so that iterating leaves the
+    training's random stream alone.
+    """
+    return DataLoader(
+        samples,
+        batch_sampler=positions,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=prepare_worker,
+        generator=torch.Generator(),
+    )

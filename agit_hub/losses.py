@@ -1,0 +1,42 @@
+"""The three losses of the method, each a pure function of tensors."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def adversarial_generator(prediction: Tensor) -> Tensor:
+    """Least-squares adversarial loss of a generator: mean (D(s') - 1)^2.
+
+    Args:
+        prediction: The discriminator's patch scores of translated pictures, any shape.
+
+    Returns:
+        A scalar, 0 where the discriminator takes every patch for real.
+    """
+    return (prediction - 1).square().mean()
+
+
+def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Least-squares loss of a discriminator: half of mean (D(real) - 1)^2 + mean D(fake)^2.
+
+    Args:
+        real: Patch scores of real pictures, any shape.
+        fake: Patch scores of translated pictures, any shape.
+
+    Returns:
+        A scalar, 0 for a discriminator that is never wrong.
+    """
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def cycle_consistency(image: Tensor, cycle: Tensor) -> Tensor:
+    """L1 distance between a picture and its translation there and back: mean |s - s''|.
+
+    Args:
+        image: s, (N, 3, H, W), in [-1, 1].
+        cycle: s'', the same shape and range.
+
+    Returns:
+        A scalar in [0, 2].
+    """
+    return F.l1_loss(cycle, image)

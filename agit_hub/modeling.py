@@ -1,0 +1,212 @@
+"""AGITModel: both generators and both attention networks, saved and loaded as one repo."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from agit_hub.attention import composite
+from agit_hub.config import AGITConfig, ConfigError
+from agit_hub.networks import AttentionNetwork, FullAttention, ResnetGenerator
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class ModelLoadError(ValueError):
+    """A repo or folder that does not hold a usable AGIT model; its message says what is wrong."""
+
+
+class Translation(NamedTuple):
+    """One direction of one forward pass, each (N, C, H, W)."""
+
+    image: Tensor
+    """s', three channels in [-1, 1]."""
+    attention: Tensor
+    """s_a, one channel in [0, 1]."""
+    generated: Tensor
+    """F(s), three channels in [-1, 1]: the generator's output before compositing."""
+
+
+class AGITModel(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="agit-hub",
+    pipeline_tag="image-to-image",
+    paper_url="https://arxiv.org/abs/1806.02311",
+    tags=["image-to-image", "unpaired", "attention", "gan"],
+):
+    """The published part of the method: `generator_st`, `generator_ts`, `attention_s`, `attention_t`.
+
+    Each is a plain module to build on. Weights are drawn as the authors draw them.
+
+    Args:
+        config: The architecture.
+    """
+
+    def __init__(self, config: AGITConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator_st = ResnetGenerator(config.channels, config.blocks)
+        self.generator_ts = ResnetGenerator(config.channels, config.blocks)
+        self.attention_s = _attention(config)
+        self.attention_t = _attention(config)
+
+    def source_to_target(self, source: Tensor) -> Translation:
+        """Translate source pictures s, (N, 3, H, W) in [-1, 1], by Eq. 1."""
+        return _translate(source, self.generator_st, self.attention_s)
+
+    def target_to_source(self, target: Tensor) -> Translation:
+        """Translate target pictures t, (N, 3, H, W) in [-1, 1], by Eq. 1."""
+        return _translate(target, self.generator_ts, self.attention_t)
+
+    def forward(self, images: Tensor, to: str | None = None) -> Translation:
+        """Translate pictures towards a label.
+
+        Args:
+            images: (N, 3, H, W), in [-1, 1]; height and width multiples of 4.
+            to: `source_label` or `target_label` of the config; the target when None.
+
+        Raises:
+            ValueError: If the label is neither, naming the two there are.
+        """
+        source_label, target_label = self.config.labels
+        if to is None or to == target_label:
+            return self.source_to_target(images)
+        if to == source_label:
+            return self.target_to_source(images)
+        raise ValueError(
+            f"This model translates to {target_label!r} or to {source_label!r}, not to {to!r}."
+        )
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = json.dumps(self.config.to_dict(), indent=2) + "\n"
+        (save_directory / CONFIG_FILE).write_text(config, encoding="utf-8")
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Load a model from a folder or a Hub repo, strictly; it comes in evaluation mode.
+
+        The mixin's own loading drops unknown keys and ignores misnamed weights in silence; here both
+        are refused by name.
+
+        Args:
+            pretrained_model_name_or_path: A folder (an existing one wins) or a repo id.
+            revision: Branch, tag or commit of the repo.
+            token: Access token, for private repos; by default the one of `hf auth login`.
+            cache_dir: Where downloads are kept.
+            force_download: Download again what is already cached.
+            local_files_only: Use the cache alone.
+            device: Where the weights go.
+
+        Raises:
+            ModelLoadError: If what is there is not a usable AGIT model.
+        """
+        place = str(pretrained_model_name_or_path)
+
+        def resolve(filename: str) -> Path:
+            if Path(place).is_dir():
+                return Path(place) / filename
+            try:
+                return Path(
+                    hf_hub_download(
+                        place,
+                        filename,
+                        revision=revision,
+                        token=token,
+                        cache_dir=cache_dir,
+                        force_download=force_download,
+                        local_files_only=local_files_only,
+                    )
+                )
+            except EntryNotFoundError as error:
+                raise ModelLoadError(f"{place} has no {filename}: not an AGIT model.") from error
+
+        model = cls._unfilled(_read_config(place, resolve(CONFIG_FILE)))
+        weights = _read_weights(place, resolve(WEIGHTS_FILE), device)
+        _check_weights(place, model, weights)
+        model.load_state_dict(weights, strict=True, assign=True)
+        return model.eval()
+
+    @classmethod
+    def _unfilled(cls, config: AGITConfig) -> Self:
+        # On the meta device nothing is allocated or drawn before the weights have been checked.
+        with torch.device("meta"):
+            return cls(config)
+
+
+def _attention(config: AGITConfig) -> nn.Module:
+    if config.attention == "ones":
+        return FullAttention()
+    return AttentionNetwork(config.attention_channels, config.attention_decoder)
+
+
+def _translate(image: Tensor, generator: nn.Module, attention: nn.Module) -> Translation:
+    attention_map: Tensor = attention(image)
+    generated: Tensor = generator(image)
+    return Translation(composite(image, generated, attention_map), attention_map, generated)
+
+
+def _read_config(place: str, path: Path) -> AGITConfig:
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelLoadError(f"{place} has no {CONFIG_FILE}: not an AGIT model.") from error
+    except ValueError as error:
+        raise ModelLoadError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelLoadError(f"{path} holds a {type(values).__name__}, not an object.")
+    try:
+        return AGITConfig.from_dict(values)
+    except ConfigError as error:
+        raise ModelLoadError(f"{place}: {error}") from error
+
+
+def _read_weights(place: str, path: Path, device: str | torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device=str(device))
+    except FileNotFoundError as error:
+        raise ModelLoadError(f"{place} has no {WEIGHTS_FILE}: not an AGIT model.") from error
+    except SafetensorError as error:
+        raise ModelLoadError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _check_weights(place: str, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    expected = model.state_dict()
+    missing = sorted(expected.keys() - weights.keys())
+    extra = sorted(weights.keys() - expected.keys())
+    if missing or extra:
+        parts = [f"lacks {_few(missing)}"] * bool(missing) + [f"has {_few(extra)}"] * bool(extra)
+        raise ModelLoadError(
+            f"The weights of {place} do not fit its config: the file {' and '.join(parts)}"
+            f"{', which no network here owns' if extra else ''}."
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise ModelLoadError(
+                f"The weight {name} of {place} is {tuple(tensor.shape)} {tensor.dtype}, and its "
+                f"config says {tuple(expected[name].shape)} {expected[name].dtype}."
+            )
+
+
+def _few(names: list[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

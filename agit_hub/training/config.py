@@ -1,0 +1,247 @@
+"""What a run is told: every setting of training, typed, checked and documented in one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agit_hub.config import AGITConfig, ConfigError, check_range, check_types
+
+
+@dataclass(frozen=True)
+class DomainConfig:
+    """Where one domain's pictures come from."""
+
+    path: str = ""
+    """A folder of pictures (searched with its subfolders), or `shapes`, the built-in domains."""
+    name: str | None = None
+    """For `shapes`: `plain` or `striped`."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The two domains, and how a picture becomes a training sample."""
+
+    source: DomainConfig = field(default_factory=DomainConfig)
+    """The pictures to translate from, such as horses."""
+    target: DomainConfig = field(default_factory=DomainConfig)
+    """The pictures to translate to, such as zebras."""
+    pairing: Literal["random", "fixed"] = "random"
+    """`random` shuffles each domain on its own; `fixed` keeps both in order, as the authors' CSV does."""
+    crop_margin: float = 286 / 256
+    """Pictures are resized to `model.image_size` times this (shorter side), then randomly cropped."""
+    flip: bool = True
+    """Mirror half of the samples left to right."""
+    workers: int = 0
+    """Processes that decode pictures beside the training; 0 decodes in the training process."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "crop_margin", 1)
+        check_range(self, "workers", 0)
+
+
+@dataclass(frozen=True)
+class SwitchConfig:
+    """The moment from which the discriminators see the attended region alone."""
+
+    epoch: float | None = 30
+    """When, in epochs; null for never (unless `step` says when)."""
+    step: int | None = None
+    """When, in optimiser steps; wins over `epoch`."""
+    mask: bool = True
+    """Discriminators see only pixels whose attention reaches `train.attention_threshold`."""
+    freeze_attention: bool = True
+    """Attention networks are no longer trained."""
+    bypass_norm: bool = True
+    """Discriminators' instance norms are bypassed: masked zeros would spoil their statistics."""
+    on_collapse: Literal["postpone", "warn"] = "postpone"
+    """With a collapsed map when the moment comes: wait until it recovers, or only say so."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "epoch", 0)
+        check_range(self, "step", 0)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The optimisation. Defaults are the paper's unless a docstring says otherwise."""
+
+    epochs: float = 100
+    """Length of the run; an epoch is as many samples as the longer domain has pictures."""
+    max_steps: int | None = None
+    """Length of the run in optimiser steps; wins over `epochs`."""
+    batch_size: int = 1
+    """Pictures of each domain per process and forward pass."""
+    gradient_accumulation_steps: int = 1
+    """Forward passes per optimiser step; equals a batch that many times as large."""
+    learning_rate: float = 1e-4
+    """Adam's, constant until `decay_from`, then linear to 0."""
+    decay_from: float = 0.5
+    """The share of the run after which the learning rate falls."""
+    adam_beta1: float = 0.5
+    """Adam's first momentum."""
+    lambda_cyc: float = 10.0
+    """Weight of the two cycle consistency losses."""
+    lambda_cyc_warmup_steps: int = 0
+    """Steps over which `lambda_cyc` rises linearly from 0. Small networks need it (not in the paper)."""
+    attention_threshold: float = 0.1
+    """tau: pixels whose attention is below it are background."""
+    attention_bias: float = 0.0
+    """Bias with which the attention heads start; 2 starts them open (not in the paper)."""
+    switch: SwitchConfig = field(default_factory=SwitchConfig)
+    """When and how the discriminators turn to the attended region."""
+    pool_size: int = 50
+    """Translated pictures, with their maps, that each discriminator's image pool remembers."""
+    update_order: Literal["joint", "official"] = "joint"
+    """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
+    discriminator_channels: int = 64
+    """Width of the discriminators' first layer."""
+    discriminator_learning_rate: float | None = None
+    """The discriminators' own learning rate; null for the generators'."""
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    """Arithmetic of the forward passes; null takes the launcher's, and `no` (fp32) without one."""
+    clip_norm: float | None = None
+    """Largest norm of a step's gradients; null does not clip."""
+    ema: float = 0.0
+    """Decay per step of the published networks' moving average, such as 0.999; 0 publishes the last
+    weights (the paper has none)."""
+    seed: int = 0
+    """Of weights, order of samples, augmentation and pool."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; there is always one at the end."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay on disk."""
+    init_from: str | None = None
+    """Start from the networks of a run folder, a model folder or a Hub repo of the same architecture."""
+    collapse_patience: int | None = None
+    """Steps for which a map must look empty or full before it counts as collapsed; null takes a tenth
+    of the run, but no fewer than 200 steps: every healthy run dips near 0 first."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("batch_size", "gradient_accumulation_steps", "discriminator_channels"):
+            check_range(self, name, 1)
+        for name in ("max_steps", "checkpoint_every", "keep_checkpoints", "collapse_patience"):
+            check_range(self, name, 1)
+        for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
+            check_range(self, name, 0, open_low=True)
+        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "pool_size", "seed"):
+            check_range(self, name, 0)
+        for name in ("decay_from", "attention_threshold"):
+            check_range(self, name, 0, 1)
+        for name in ("adam_beta1", "ema"):
+            check_range(self, name, 0, 1 - 1e-9)
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What a run says and shows."""
+
+    every: int = 50
+    """Steps between lines of `metrics.jsonl`."""
+    samples_every: int = 500
+    """Steps between sample grids; there is always one at the end."""
+    samples: int = 4
+    """Pictures of each domain in a sample grid."""
+    trackers: str | list[str] | None = None
+    """Experiment trackers that Accelerate knows: `tensorboard`, `trackio`, `wandb`, or a list of them."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("every", "samples_every", "samples"):
+            check_range(self, name, 1)
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """The trackers as a list."""
+        return [self.trackers] if isinstance(self.trackers, str) else list(self.trackers or [])
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    preset: Literal["paper", "official", "cyclegan"] | None = None
+    """Fills `model`, `data` and `train` with a known recipe; keys given explicitly win."""
+    model: AGITConfig = field(default_factory=AGITConfig)
+    """The architecture."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The pictures."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    """The optimisation."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """What the run says."""
+    output_dir: str = ""
+    """The run folder; it must be new, or hold this very run when resuming."""
+
+    def __post_init__(self) -> None:
+        if not self.output_dir:
+            raise ConfigError("output_dir is missing: --output_dir runs/my-run")
+        for side in ("source", "target"):
+            if not getattr(self.data, side).path:
+                raise ConfigError(f"data.{side}.path is missing: --data.{side}.path FOLDER")
+
+
+# A preset states every figure that makes it what it is, equal to a default or not, so that a change
+# of defaults never changes what "paper" means.
+_PAPER: dict[str, Any] = {
+    "model": {
+        "image_size": 256,
+        "channels": 32,
+        "blocks": 9,
+        "attention": "network",
+        "attention_channels": 32,
+        "attention_decoder": "paper",
+    },
+    "data": {"pairing": "random", "crop_margin": 286 / 256, "flip": True},
+    "train": {
+        "epochs": 100,
+        "batch_size": 1,
+        "learning_rate": 1e-4,
+        "decay_from": 0.5,
+        "adam_beta1": 0.5,
+        "lambda_cyc": 10.0,
+        "lambda_cyc_warmup_steps": 0,
+        "attention_threshold": 0.1,
+        "attention_bias": 0.0,
+        "switch": {
+            "epoch": 30,
+            "mask": True,
+            "freeze_attention": True,
+            "bypass_norm": True,
+            "on_collapse": "warn",
+        },
+        "pool_size": 50,
+        "update_order": "joint",
+        "discriminator_channels": 64,
+        "ema": 0.0,
+    },
+}
+
+
+def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _changed(merged[key], value) if nested else value
+    return merged
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The method as the paper describes it: the decoder as intended, one step for both generators.
+    "paper": _PAPER,
+    # The authors' code as it runs.
+    "official": _changed(
+        _PAPER,
+        {
+            "model": {"attention_decoder": "official"},
+            "data": {"pairing": "fixed"},
+            "train": {"update_order": "official"},
+        },
+    ),
+    # The baseline the paper starts from: attention is 1 everywhere and nothing is ever masked.
+    "cyclegan": _changed(
+        _PAPER, {"model": {"attention": "ones"}, "train": {"switch": {"epoch": None}}}
+    ),
+}

@@ -1,0 +1,52 @@
+"""Accelerate, set up for this trainer: device, precision, trackers."""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import GradientAccumulationPlugin
+
+from agit_hub.config import ConfigError
+from agit_hub.training.config import TrainConfig
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """An Accelerator in the configured precision.
+
+    Raises:
+        ConfigError: If precision and launcher disagree, this device lacks the precision, or a
+            tracker is not installed.
+    """
+    precision = _precision(config)
+    trackers = config.log.tracker_names
+    available = [str(getattr(t, "value", t)) for t in get_available_trackers()]
+    for name in trackers:
+        if name not in available:
+            raise ConfigError(
+                f"log.trackers names {name!r}, which is not installed here: pip install {name}."
+            )
+    return Accelerator(
+        mixed_precision=precision,
+        log_with=trackers or None,
+        project_dir=config.output_dir,
+        # The step adds up its micro-batches itself, whatever the launcher's environment says.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+
+
+def _precision(config: TrainConfig) -> str:
+    wanted = config.train.mixed_precision
+    # The launcher exports "no" when it was told nothing, so only other values can disagree.
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if wanted is not None and launched not in ("no", wanted):
+        raise ConfigError(
+            f"train.mixed_precision is {wanted} and the launcher was told --mixed_precision "
+            f"{launched}: leave one of them out."
+        )
+    precision = wanted or launched
+    if precision == "fp16" and not torch.accelerator.is_available():
+        raise ConfigError(
+            "train.mixed_precision is fp16, which needs a GPU: take bf16, or no for fp32."
+        )
+    return precision

@@ -1,0 +1,52 @@
+"""What `train_accelerate.py` runs: command line -> TrainConfig -> Trainer.fit()."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from agit_hub.config import ConfigError
+from agit_hub.data.domains import DataError
+from agit_hub.modeling import ModelLoadError
+
+# What the person can mend, and what went wrong on the way.
+USER_ERROR = 2
+FAILURE = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the command line says.
+
+    Returns:
+        The exit code: 0 when finished or stopped and saved, 2 for a mistake in what was asked for,
+        1 for a run that failed. Errors are one sentence on standard error.
+    """
+    from agit_hub.training.command_line import parse
+
+    try:
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+    except ConfigError as error:
+        return _fail(error, USER_ERROR)
+
+    from agit_hub.training.checkpoint import SaveError
+    from agit_hub.training.trainer import RunError, Trainer
+
+    try:
+        trainer = Trainer(command.config, command.resume)
+        outcome = trainer.fit()
+    except (ConfigError, DataError, ModelLoadError) as error:
+        return _fail(error, USER_ERROR)
+    except (RunError, SaveError) as error:
+        return _fail(error, FAILURE)
+    if outcome.finished and _is_first_rank():
+        print(f"Finished. Model: {trainer.folder.model}  Pictures: {trainer.folder.samples}")
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    if _is_first_rank():
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+def _is_first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,110 @@
+"""The run folder: what lies where, and who may write into it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agit_hub.config import ConfigError
+from agit_hub.training import checkpoint
+from agit_hub.training.command_line import flatten, to_yaml
+from agit_hub.training.config import TrainConfig
+
+# What may differ between a run and its continuation. The folder may have been moved.
+_FREE = ("train.max_steps", "log.", "output_dir")
+
+
+class RunFolder:
+    """`config.yaml`, `metrics.jsonl`, `samples/`, `checkpoints/` and `model/` of one run.
+
+    Args:
+        path: The folder; made when first written to.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.model = self.path / "model"
+        self._config = self.path / "config.yaml"
+        self._metrics = self.path / "metrics.jsonl"
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint, if there is any."""
+        found = checkpoint.checkpoints(self.checkpoints)
+        return found[-1] if found else None
+
+    def check(self, config: TrainConfig, resume: bool) -> None:
+        """Refuse a folder that this run must not write into.
+
+        Raises:
+            ConfigError: If it holds a run and `resume` is false, if settings changed since, or if
+                it holds something else altogether.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"output_dir {self.path} is a file; a folder is needed.")
+        if not self._config.is_file():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise ConfigError(
+                    f"output_dir {self.path} holds files that are not a run's: give an empty or new one."
+                )
+            return
+        if not resume:
+            raise ConfigError(
+                f"output_dir {self.path} already holds a run: add --resume to go on with it, or give "
+                "another --output_dir."
+            )
+        changed = self._changed_settings(config)
+        if changed:
+            raise ConfigError(
+                f"Cannot resume {self.path} with other settings: {'; '.join(changed)}. Only "
+                "train.max_steps and log may change: drop the change, or give another --output_dir."
+            )
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Write the resolved configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_at_once(self._config, to_yaml(config))
+
+    def append_metrics(self, line: Mapping[str, float]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines that a resumed run is going to write again."""
+        if not self._metrics.is_file():
+            return
+        kept = []
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:  # the line a crash cut short
+                continue
+        _write_at_once(self._metrics, "".join(kept))
+
+    def _changed_settings(self, config: TrainConfig) -> list[str]:
+        before = flatten(yaml.safe_load(self._config.read_text(encoding="utf-8")))
+        now: dict[str, Any] = flatten(yaml.safe_load(to_yaml(config)))
+        return [
+            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(_FREE)
+        ]
+
+
+def tracker_values(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as experiment trackers take it: dotted keys, plain values."""
+    flat = flatten(asdict(config))
+    return {key: v if isinstance(v, int | float | str | bool) else str(v) for key, v in flat.items()}
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".unfinished")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)

@@ -1,0 +1,42 @@
+"""The picture of a run: input, attention, translation and cycle, both ways, side by side."""
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from agit_hub.image_processor import heat_map, labelled_grid, to_map, to_picture
+from agit_hub.modeling import AGITModel
+
+
+@torch.inference_mode()
+def sample_grid(model: AGITModel, source: Tensor, target: Tensor) -> Image.Image:
+    """Translate a few pictures there and back.
+
+    Args:
+        model: The networks to show.
+        source: (N, 3, H, W) in [-1, 1], on the model's device.
+        target: Likewise.
+
+    Returns:
+        One row per pair of pictures: four columns for a source, four for a target picture.
+    """
+    source_label, target_label = model.config.labels
+    there, back = model.source_to_target, model.target_to_source
+    s_prime, t_prime = there(source), back(target)
+    s_cycle, t_cycle = back(s_prime.image), there(t_prime.image)
+    rows = [
+        [
+            *(to_picture(source[n]), heat_map(to_map(s_prime.attention[n]))),
+            *(to_picture(s_prime.image[n]), to_picture(s_cycle.image[n])),
+            *(to_picture(target[n]), heat_map(to_map(t_prime.attention[n]))),
+            *(to_picture(t_prime.image[n]), to_picture(t_cycle.image[n])),
+        ]
+        for n in range(len(source))
+    ]
+    columns = [
+        *(source_label, "attention", f"to {target_label}", "and back"),
+        "",
+        *(target_label, "attention", f"to {source_label}", "and back"),
+    ]
+    size = source.shape[-1]
+    return labelled_grid(columns, rows, tile=size * max(1, round(128 / size)))

@@ -1,0 +1,82 @@
+"""The one object that knows when: learning rate, weight of the cycle, and the switch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from agit_hub.training.config import TrainSettings
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What holds during one optimiser step."""
+
+    learning_rate: float
+    """The generators'."""
+    discriminator_learning_rate: float
+    lambda_cyc: float
+    threshold: float
+    """tau with which discriminators see foregrounds; 0 passes every pixel."""
+    train_attention: bool
+    normalise: bool
+    """Whether the discriminators' instance norms are in use."""
+
+
+class Schedule:
+    """Maps an optimiser step to its phase.
+
+    Epoch-valued settings become steps here, once. The only state is the step at which the switch
+    really happened, since a collapsed attention map can postpone it.
+
+    Args:
+        settings: The run's settings.
+        steps_per_epoch: Optimiser steps in one epoch.
+    """
+
+    def __init__(self, settings: TrainSettings, steps_per_epoch: int) -> None:
+        self._settings = settings
+        self.total_steps = settings.max_steps or max(1, round(settings.epochs * steps_per_epoch))
+        self.switch_due = settings.switch.step
+        if self.switch_due is None and settings.switch.epoch is not None:
+            self.switch_due = round(settings.switch.epoch * steps_per_epoch)
+        self.switched_at: int | None = None
+
+    def is_switch_due(self, step: int) -> bool:
+        """Whether the switch should happen before this step and has not yet."""
+        return self.switched_at is None and self.switch_due is not None and step >= self.switch_due
+
+    def switch(self, step: int) -> None:
+        """Make the switch: this step and all later ones are in its phase."""
+        self.switched_at = step
+
+    def phase(self, step: int) -> Phase:
+        """The phase of optimiser step `step`, counted from 0."""
+        settings, switch = self._settings, self._settings.switch
+        switched = self.switched_at is not None and step >= self.switched_at
+        decay = self._decay(step)
+        own_rate = settings.discriminator_learning_rate or settings.learning_rate
+        return Phase(
+            learning_rate=settings.learning_rate * decay,
+            discriminator_learning_rate=own_rate * decay,
+            lambda_cyc=settings.lambda_cyc * self._warmup(step),
+            threshold=settings.attention_threshold if switched and switch.mask else 0.0,
+            train_attention=not (switched and switch.freeze_attention),
+            normalise=not (switched and switch.bypass_norm),
+        )
+
+    def _decay(self, step: int) -> float:
+        start = self._settings.decay_from * self.total_steps
+        if step < start:
+            return 1.0
+        return (self.total_steps - step) / (self.total_steps - start)
+
+    def _warmup(self, step: int) -> float:
+        steps = self._settings.lambda_cyc_warmup_steps
+        return min(1.0, step / steps) if steps else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on identically."""
+        return {"switched_at": self.switched_at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.switched_at = state["switched_at"]

@@ -1,0 +1,276 @@
+"""One optimiser step: generators and attention against discriminators, in the paper's letters.
+
+The step is a sequence of turns. In a turn the generators and attention networks of its directions are
+updated together, then the discriminators that judge them. The paper's joint step is one turn of both
+directions; the authors' code takes two turns of one direction each, with a new forward pass for each.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+
+from agit_hub.attention import foreground
+from agit_hub.losses import adversarial_discriminator, adversarial_generator, cycle_consistency
+from agit_hub.modeling import AGITModel, Translation
+from agit_hub.networks import PatchDiscriminator
+from agit_hub.training.attention_health import Side, attention_figures
+from agit_hub.training.config import TrainSettings
+from agit_hub.training.figures import Figures
+from agit_hub.training.image_pool import ImagePool
+from agit_hub.training.schedule import Phase
+
+Direction = Literal["st", "ts"]
+Part = TypeVar("Part")
+
+TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
+    "joint": (("st", "ts"),),
+    "official": (("st",), ("ts",)),
+}
+SIDE_OF: dict[Side, Direction] = {"source": "st", "target": "ts"}
+
+
+class Batch(NamedTuple):
+    """Unpaired pictures, each (N, 3, H, W) in [-1, 1]."""
+
+    source: Tensor
+    target: Tensor
+
+
+class Cycle(NamedTuple):
+    """One direction of a forward pass, there and back."""
+
+    there: Translation
+    """For s: s', s_a and F_ST(s)."""
+    back: Translation
+    """For s: s'', A_T(s') and F_TS(s')."""
+
+
+class Networks(nn.Module):
+    """The six networks: the published model and the two discriminators.
+
+    Args:
+        model: Generators and attention networks.
+        discriminator_channels: Width of the discriminators' first layer.
+    """
+
+    def __init__(self, model: AGITModel, discriminator_channels: int) -> None:
+        super().__init__()
+        self.model = model
+        self.discriminator_s = PatchDiscriminator(discriminator_channels)
+        self.discriminator_t = PatchDiscriminator(discriminator_channels)
+
+    def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
+        """s -> s' -> s'' and t -> t' -> t''."""
+        s_prime = self.model.source_to_target(batch.source)
+        t_prime = self.model.target_to_source(batch.target)
+        return {
+            "st": Cycle(s_prime, self.model.target_to_source(s_prime.image)),
+            "ts": Cycle(t_prime, self.model.source_to_target(t_prime.image)),
+        }
+
+    def generator(self, direction: Direction) -> nn.Module:
+        """F_ST or F_TS."""
+        return self.model.generator_st if direction == "st" else self.model.generator_ts
+
+    def attention(self, direction: Direction) -> nn.Module:
+        """The attention network of the domain that is left: A_S or A_T."""
+        return self.model.attention_s if direction == "st" else self.model.attention_t
+
+    def discriminator(self, direction: Direction) -> nn.Module:
+        """The judge of the domain that is reached: D_T or D_S."""
+        return self.discriminator_t if direction == "st" else self.discriminator_s
+
+
+class Judged(NamedTuple):
+    """What a discriminator is trained on: pictures, each with its own domain's or maker's map."""
+
+    real: Tensor
+    real_attention: Tensor
+    fake: Tensor
+    fake_attention: Tensor
+
+
+class Step:
+    """Updates every network once.
+
+    Args:
+        networks: The six networks, on the accelerator's device.
+        settings: Optimiser, pool and order of updates.
+        accelerator: Precision, gradient scaling and averaging over processes.
+        pool_seed: Of the image pools' swaps; differs from rank to rank.
+    """
+
+    def __init__(
+        self, networks: Networks, settings: TrainSettings, accelerator: Accelerator, pool_seed: int
+    ) -> None:
+        self.networks = networks
+        self.pools: dict[Direction, ImagePool] = {
+            "st": ImagePool(settings.pool_size, 2 * pool_seed),
+            "ts": ImagePool(settings.pool_size, 2 * pool_seed + 1),
+        }
+        self._turns = TURNS[settings.update_order]
+        self._accelerator = accelerator
+        self._clip_norm = settings.clip_norm
+        self._threshold = settings.attention_threshold
+        betas = (settings.adam_beta1, 0.999)
+
+        def adam(modules: Iterable[nn.Module]) -> AcceleratedOptimizer:
+            parameters = [p for module in modules for p in module.parameters()]
+            return accelerator.prepare_optimizer(torch.optim.Adam(parameters, betas=betas))
+
+        # One optimiser an update, for fp16's scaler is told of each update's gradients at once.
+        self.optimizers: dict[str, AcceleratedOptimizer] = {}
+        for turn in self._turns:
+            makers = [m for d in turn for m in (networks.generator(d), networks.attention(d))]
+            self.optimizers[_generators(turn)] = adam(makers)
+            self.optimizers[_discriminators(turn)] = adam(networks.discriminator(d) for d in turn)
+
+    def __call__(self, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
+        """Run one optimiser step.
+
+        Args:
+            batches: Micro-batches of equal size, whose gradients add up to the large batch's.
+            phase: What the schedule says of this step.
+
+        Returns:
+            Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
+            `loss/adversarial_ts`, `loss/cycle_s`, `loss/cycle_t` (before lambda),
+            `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
+            `attention/target/*` (see `attention_figures`).
+        """
+        figures = Figures()
+        for turn in self._turns:
+            self._turn(turn, batches, phase, figures)
+        return figures.means()
+
+    def _turn(
+        self, turn: Sequence[Direction], batches: Sequence[Batch], phase: Phase, figures: Figures
+    ) -> None:
+        networks = self.networks
+        judged: list[dict[Direction, Judged]] = []
+
+        def generator_loss(batch: Batch) -> Tensor:
+            cycles = networks.cycles(batch)
+            judged.append({d: self._judge_later(d, batch, cycles) for d in turn})
+            for side, d in SIDE_OF.items():
+                health = attention_figures(cycles[d].there.attention, self._threshold)
+                for name, value in health.items():
+                    figures.add(f"attention/{side}/{name}", value)
+            cycle_s = cycle_consistency(batch.source, cycles["st"].back.image)
+            cycle_t = cycle_consistency(batch.target, cycles["ts"].back.image)
+            loss = phase.lambda_cyc * (
+                figures.add("loss/cycle_s", cycle_s) + figures.add("loss/cycle_t", cycle_t)
+            )
+            for d in turn:
+                there = cycles[d].there
+                seen = foreground(there.image, there.attention, phase.threshold)
+                score = networks.discriminator(d)(seen, phase.normalise)
+                loss = loss + figures.add(f"loss/adversarial_{d}", adversarial_generator(score))
+            return loss
+
+        def discriminator_loss(pictures: dict[Direction, Judged]) -> Tensor:
+            losses = [
+                figures.add(f"loss/discriminator_{d[1]}", self._discriminator_loss(d, seen, phase))
+                for d, seen in pictures.items()
+            ]
+            return torch.stack(losses).sum()
+
+        makers = [networks.generator(d) for d in turn]
+        if phase.train_attention:
+            makers += [networks.attention(d) for d in turn]
+        with _only_trainable(networks, makers):
+            self._update(_generators(turn), generator_loss, batches, phase.learning_rate)
+        with _only_trainable(networks, [networks.discriminator(d) for d in turn]):
+            rate = phase.discriminator_learning_rate
+            self._update(_discriminators(turn), discriminator_loss, judged, rate)
+
+    def _judge_later(
+        self, direction: Direction, batch: Batch, cycles: dict[Direction, Cycle]
+    ) -> Judged:
+        """Pass the fakes through the image pool, and put the real pictures beside them."""
+        fake, reverse = cycles[direction].there, cycles["ts" if direction == "st" else "st"].there
+        real = batch.target if direction == "st" else batch.source
+        pooled = self.pools[direction].query(fake.image, fake.attention)
+        return Judged(real, reverse.attention.detach(), *pooled)
+
+    def _discriminator_loss(self, direction: Direction, judged: Judged, phase: Phase) -> Tensor:
+        discriminator = self.networks.discriminator(direction)
+        real = foreground(judged.real, judged.real_attention, phase.threshold)
+        fake = foreground(judged.fake, judged.fake_attention, phase.threshold)
+        return adversarial_discriminator(
+            discriminator(real, phase.normalise), discriminator(fake, phase.normalise)
+        )
+
+    def _update(
+        self, name: str, loss: Callable[[Part], Tensor], parts: Sequence[Part], learning_rate: float
+    ) -> None:
+        """Step one optimiser on the mean loss of the parts, one graph in memory at a time."""
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        for part in parts:
+            with self._accelerator.autocast():
+                value = loss(part) / len(parts)
+            self._accelerator.backward(value)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        average_over_processes([p.grad for p in parameters if p.grad is not None], self._accelerator)
+        if self._clip_norm is not None:
+            self._accelerator.clip_grad_norm_(parameters, self._clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()
+        # Frozen parameters must have no gradient at all, for Adam moves on a zero one too.
+        optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks and optimisers, which are the same on every rank."""
+        return {
+            "networks": self.networks.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.networks.load_state_dict(state["networks"], strict=True)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+
+def average_over_processes(tensors: Sequence[Tensor], accelerator: Accelerator) -> None:
+    """Replace tensors by their mean over all processes, in place, in one message.
+
+    This stands in for DistributedDataParallel: six networks take part in two or four updates a step,
+    and at the switch the set of trained parameters changes. Averaging what is there, once an update,
+    needs no hooks, no unused-parameter search and no `no_sync`.
+    """
+    if accelerator.num_processes == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    mean = accelerator.reduce(flat, reduction="mean")
+    assert isinstance(mean, Tensor)
+    for tensor, part in zip(tensors, mean.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+@contextmanager
+def _only_trainable(networks: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within the block only these modules' weights take gradients: autograd skips all others."""
+    networks.requires_grad_(False)
+    for module in modules:
+        module.requires_grad_(True)
+    try:
+        yield
+    finally:
+        networks.requires_grad_(True)
+
+
+def _generators(turn: Sequence[Direction]) -> str:
+    return "generators_" + "_".join(turn)
+
+
+def _discriminators(turn: Sequence[Direction]) -> str:
+    return "discriminators_" + "_".join(turn)
