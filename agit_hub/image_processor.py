@@ -93,8 +93,9 @@ def labelled_grid(
         rows: A picture for each heading that is not empty.
         tile: Side in pixels to which every picture is scaled.
     """
-    font = ImageFont.load_default(size=max(11, tile // 10))
-    head = round(font.size * 1.8)
+    size = max(11, tile // 10)
+    font = ImageFont.load_default(size)
+    head = round(size * 1.8)
     widths = [tile if heading else 3 * _GAP for heading in columns]
     lefts = np.cumsum([_GAP, *(width + _GAP for width in widths)])
     sheet = Image.new("RGB", (int(lefts[-1]), head + len(rows) * (tile + _GAP)), _PAPER)
@@ -112,4 +113,6 @@ def labelled_grid(
 def _scaled(picture: Image.Image, side: int) -> Image.Image:
     # Whole multiples keep the pixels of small pictures crisp; anything else is resampled.
     crisp = side % picture.width == 0 and picture.width == picture.height
-    return picture.resize((side, side), Image.Resampling.NEAREST if crisp else Image.Resampling.BICUBIC)
+    return picture.resize(
+        (side, side), Image.Resampling.NEAREST if crisp else Image.Resampling.BICUBIC
+    )

@@ -92,7 +92,7 @@ class AGITModel(
         save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # no **kwargs: a typo must not pass
         cls,
         pretrained_model_name_or_path: str | Path,
         *,

@@ -24,6 +24,7 @@ class SamePad(nn.Module):
     """Zero padding that TensorFlow's SAME gives a 3x3 stride-2 convolution: right and bottom only."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad (N, C, H, W) to (N, C, H + 1, W + 1)."""
         return F.pad(x, (0, 1, 0, 1))
 
 
@@ -31,6 +32,7 @@ class SameCrop(nn.Module):
     """The adjoint of `SamePad`, behind a transposed 3x3 stride-2 convolution: 2n + 1 -> 2n."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop the last row and column."""
         return x[..., :-1, :-1]
 
 
@@ -52,6 +54,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
         return F.relu(x + self.body(x))
 
 
@@ -105,7 +108,12 @@ class AttentionNetwork(nn.Module):
             ResidualBlock(2 * c, "reflect"),
         )
         self.decoder = nn.Sequential(
-            *(nn.Upsample(scale_factor=2), _reflected(2 * c, 2 * c, first), _norm(2 * c), nn.ReLU()),
+            *(
+                nn.Upsample(scale_factor=2),
+                _reflected(2 * c, 2 * c, first),
+                _norm(2 * c),
+                nn.ReLU(),
+            ),
             *(nn.Upsample(scale_factor=2), _reflected(2 * c, c, second), _norm(c), nn.ReLU()),
         )
         self.head = _reflected(c, 1, last)

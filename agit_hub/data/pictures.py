@@ -25,7 +25,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in DEEP_MODES:
         values = np.asarray(upright, dtype=np.float64) / DEEP_MODES[upright.mode]
-        return Image.fromarray(np.uint8(np.clip(values, 0, 1) * 255 + 0.5)).convert("RGB")
+        return Image.fromarray((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)).convert("RGB")
     if upright.has_transparency_data:
         layers = upright.convert("RGBA")
         paper = Image.new("RGBA", layers.size, "white")

@@ -8,6 +8,8 @@ disk is never broken. Everything is loadable with `weights_only=True`: no code r
 import io
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,18 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"{_PREFIX}{step:08d}"
 
 
-def unfinished(path: Path) -> Path:
-    """The name under which a checkpoint is written until it is complete."""
-    return path.with_name(path.name + _UNFINISHED)
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """The folder in which a checkpoint is written until `publish` gives it its name.
+
+    If writing fails the draft is removed, to give its room back.
+    """
+    folder = _unfinished(path)
+    try:
+        yield folder
+    except SaveError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -62,7 +73,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise SaveError(f"{path.name} could not be written to {path.parent}: {error.strerror}") from error
+        raise SaveError(
+            f"{path.name} could not be written to {path.parent}: {error.strerror}"
+        ) from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -73,13 +86,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def publish(path: Path) -> None:
     """Give a completely written checkpoint its name."""
-    os.replace(unfinished(path), path)
+    _unfinished(path).replace(path)
     _sync_folder(path.parent)
-
-
-def discard(draft: Path) -> None:
-    """Remove what a failed save left behind, to give its room back."""
-    shutil.rmtree(draft, ignore_errors=True)
 
 
 def rotate(folder: Path, keep: int) -> None:
@@ -102,7 +110,7 @@ def save_model(model: AGITModel, folder: Path) -> None:
         model.save_pretrained(draft)
         folder.mkdir(exist_ok=True)
         for file in draft.iterdir():
-            os.replace(file, folder / file.name)
+            file.replace(folder / file.name)
         draft.rmdir()
     except SafetensorError as error:
         raise SaveError(f"The model could not be written to {folder}: {error}") from error
@@ -120,9 +128,13 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(draft, format="PNG")
-        os.replace(draft, path)
+        draft.replace(path)
     except OSError as error:
         raise SaveError(f"The picture {path} could not be written: {error.strerror}") from error
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + _UNFINISHED)
 
 
 def _sync_folder(folder: Path) -> None:

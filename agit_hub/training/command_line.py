@@ -78,7 +78,9 @@ def _parser(defaults: Mapping[str, Any] | None = None) -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument(
-        "--config", action="config", help="A YAML file, or the name of a shipped one such as shapes."
+        "--config",
+        action="config",
+        help="A YAML file, or the name of a shipped one such as shapes.",
     )
     parser.add_class_arguments(TrainConfig, as_group=False)
     parser.link_arguments("train.attention_threshold", "model.attention_threshold")
@@ -97,7 +99,7 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
     try:
         namespace = parser.parse_args(list(arguments))
     except (ArgumentError, ConfigError) as error:
-        raise ConfigError(_in_plain_words(str(error), parser)) from error
+        raise ConfigError(_in_plain_words(str(error))) from error
     values: dict[str, Any] = namespace.as_dict()
     values.pop("config")
     return values
@@ -139,8 +141,8 @@ def _locate(name: str) -> str:
     )
 
 
-def _in_plain_words(message: str, parser: ArgumentParser) -> str:
-    known = list(_known_keys(TrainConfig)) + ["config", "resume"]
+def _in_plain_words(message: str) -> str:
+    known = [*_known_keys(TrainConfig), "config", "resume"]
     if found := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         key = found[1].lstrip("-").split("=")[0]
         if not found[1].startswith("-"):

@@ -27,15 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(error, USER_ERROR)
 
-    from agit_hub.training.checkpoint import SaveError
-    from agit_hub.training.trainer import RunError, Trainer
+    from agit_hub.training.journal import RunError
+    from agit_hub.training.trainer import Trainer
 
     try:
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
     except (ConfigError, DataError, ModelLoadError) as error:
         return _fail(error, USER_ERROR)
-    except (RunError, SaveError) as error:
+    except RunError as error:
         return _fail(error, FAILURE)
     if outcome.finished and _is_first_rank():
         print(f"Finished. Model: {trainer.folder.model}  Pictures: {trainer.folder.samples}")

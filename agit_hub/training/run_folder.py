@@ -1,7 +1,6 @@
 """The run folder: what lies where, and who may write into it."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -101,10 +100,12 @@ class RunFolder:
 def tracker_values(config: TrainConfig) -> dict[str, Any]:
     """The configuration as experiment trackers take it: dotted keys, plain values."""
     flat = flatten(asdict(config))
-    return {key: v if isinstance(v, int | float | str | bool) else str(v) for key, v in flat.items()}
+    return {
+        key: v if isinstance(v, int | float | str | bool) else str(v) for key, v in flat.items()
+    }
 
 
 def _write_at_once(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".unfinished")
     draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    draft.replace(path)

@@ -65,7 +65,7 @@ class Networks(nn.Module):
         self.discriminator_t = PatchDiscriminator(discriminator_channels)
 
     def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
-        """s -> s' -> s'' and t -> t' -> t''."""
+        """Go s -> s' -> s'' and t -> t' -> t''."""
         s_prime = self.model.source_to_target(batch.source)
         t_prime = self.model.target_to_source(batch.target)
         return {
@@ -217,7 +217,9 @@ class Step:
                 value = loss(part) / len(parts)
             self._accelerator.backward(value)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        average_over_processes([p.grad for p in parameters if p.grad is not None], self._accelerator)
+        average_over_processes(
+            [p.grad for p in parameters if p.grad is not None], self._accelerator
+        )
         if self._clip_norm is not None:
             self._accelerator.clip_grad_norm_(parameters, self._clip_norm)
         for group in optimizer.param_groups:
@@ -252,7 +254,8 @@ def average_over_processes(tensors: Sequence[Tensor], accelerator: Accelerator) 
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     mean = accelerator.reduce(flat, reduction="mean")
     assert isinstance(mean, Tensor)
-    for tensor, part in zip(tensors, mean.split([t.numel() for t in tensors]), strict=True):
+    parts = torch.split(mean, [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
 
 

@@ -46,7 +46,9 @@ def _check_same(ours: AGITConfig, theirs: AGITConfig, place: str) -> None:
 def _take_discriminators(networks: Networks, newest: Path) -> None:
     weights = checkpoint.read_state(newest / "state.pt")["training"]["networks"]
     for name in ("discriminator_s", "discriminator_t"):
-        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        own = {
+            k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")
+        }
         network = getattr(networks, name)
         if {k: v.shape for k, v in own.items()} == {
             k: v.shape for k, v in network.state_dict().items()

@@ -149,7 +149,7 @@ def test_colour_alone_does_not_find_the_objects(label: str) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(ValueError, match="spotted.*plain.*striped"):
+    with pytest.raises(ValueError, match=r"spotted.*plain.*striped"):
         draw("spotted", 0)
     with pytest.raises(ValueError, match="at least 16"):
         draw("plain", 0, 15)
