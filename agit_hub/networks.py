@@ -136,14 +136,16 @@ class PatchDiscriminator(nn.Module):
     """D_S or D_T: scores overlapping patches, near 1 for real and 0 for translated.
 
     Args:
-        channels: Width of the first layer; the fourth has eight times as many.
+        channels: Width of the first layer; each further one has twice as many.
+        layers: Stride-2 layers, before one of stride 1 and the head. Three judge patches of 70 pixels
+            a side, two patches of 34.
     """
 
-    def __init__(self, channels: int = 64) -> None:
+    def __init__(self, channels: int = 64, layers: int = 3) -> None:
         super().__init__()
-        widths = (channels, 2 * channels, 4 * channels, 8 * channels)
-        inputs = (3, *widths[:3])
-        strides = (2, 2, 2, 1)
+        widths = [channels * 2**layer for layer in range(layers + 1)]
+        inputs = [3, *widths[:-1]]
+        strides = [2] * layers + [1]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, 4, stride, padding=2)
             for i, o, stride in zip(inputs, widths, strides, strict=True)

@@ -97,6 +97,8 @@ class TrainSettings:
     """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
     discriminator_channels: int = 64
     """Width of the discriminators' first layer."""
+    discriminator_layers: int = 3
+    """The discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of 34."""
     discriminator_learning_rate: float | None = None
     """The discriminators' own learning rate; null for the generators'."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
@@ -120,8 +122,10 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("batch_size", "gradient_accumulation_steps", "discriminator_channels"):
+        for name in ("batch_size", "gradient_accumulation_steps"):
             check_range(self, name, 1)
+        check_range(self, "discriminator_channels", 1)
+        check_range(self, "discriminator_layers", 1, 5)
         for name in ("max_steps", "checkpoint_every", "keep_checkpoints", "collapse_patience"):
             check_range(self, name, 1)
         for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
@@ -215,6 +219,7 @@ _PAPER: dict[str, Any] = {
         "pool_size": 50,
         "update_order": "joint",
         "discriminator_channels": 64,
+        "discriminator_layers": 3,
         "ema": 0.0,
     },
 }

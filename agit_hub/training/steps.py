@@ -56,13 +56,16 @@ class Networks(nn.Module):
     Args:
         model: Generators and attention networks.
         discriminator_channels: Width of the discriminators' first layer.
+        discriminator_layers: Their stride-2 layers.
     """
 
-    def __init__(self, model: AGITModel, discriminator_channels: int) -> None:
+    def __init__(
+        self, model: AGITModel, discriminator_channels: int, discriminator_layers: int = 3
+    ) -> None:
         super().__init__()
         self.model = model
-        self.discriminator_s = PatchDiscriminator(discriminator_channels)
-        self.discriminator_t = PatchDiscriminator(discriminator_channels)
+        self.discriminator_s = PatchDiscriminator(discriminator_channels, discriminator_layers)
+        self.discriminator_t = PatchDiscriminator(discriminator_channels, discriminator_layers)
 
     def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
         """Go s -> s' -> s'' and t -> t' -> t''."""

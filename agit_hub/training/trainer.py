@@ -291,13 +291,16 @@ def _domains(config: TrainConfig) -> tuple[Domain, Domain]:
 def _networks(config: TrainConfig, warm: bool) -> Networks:
     """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
     set_seed(config.train.seed)
-    networks = Networks(AGITModel(config.model), config.train.discriminator_channels)
+    train = config.train
+    networks = Networks(
+        AGITModel(config.model), train.discriminator_channels, train.discriminator_layers
+    )
     for attention in (networks.model.attention_s, networks.model.attention_t):
         if isinstance(attention, AttentionNetwork):
             assert attention.head.bias is not None
-            torch.nn.init.constant_(attention.head.bias, config.train.attention_bias)
-    if config.train.init_from and warm:
-        warm_start(networks, config.train.init_from)
+            torch.nn.init.constant_(attention.head.bias, train.attention_bias)
+    if train.init_from and warm:
+        warm_start(networks, train.init_from)
     return networks
 
 

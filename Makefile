@@ -1,0 +1,36 @@
+# Everything here can be typed by hand as well: see the README.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := runs/shapes
+
+.PHONY: demo test quality style soak clean
+
+$(BIN)/agit-ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where everything is
+	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no \
+		--dynamo_backend no train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) --resume
+	$(BIN)/python -m agit_hub.evaluation.shapes_report $(RUN)/model --out $(RUN)
+
+test: $(BIN)/agit-ready ## the tests
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: $(BIN)/agit-ready ## the long trials
+	$(BIN)/python -m pytest -m soak
+
+quality: $(BIN)/agit-ready ## what CI checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+style: $(BIN)/agit-ready ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
