@@ -52,7 +52,7 @@ def draft(path: Path) -> Iterator[Path]:
     folder = _unfinished(path)
     try:
         yield folder
-    except SaveError:
+    except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -104,18 +104,17 @@ def save_model(model: AGITModel, folder: Path) -> None:
     Raises:
         SaveError: If the disk is full or refuses; the earlier model is then untouched.
     """
-    draft = folder.with_name(folder.name + _UNFINISHED)
+    draft = _unfinished(folder)
     try:
         shutil.rmtree(draft, ignore_errors=True)
         model.save_pretrained(draft)
         folder.mkdir(exist_ok=True)
         for file in draft.iterdir():
             file.replace(folder / file.name)
-        draft.rmdir()
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise SaveError(f"The model could not be written to {folder}: {error}") from error
-    except OSError as error:
-        raise SaveError(f"The model could not be written to {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

@@ -11,6 +11,7 @@ from agit_hub.modeling import ModelLoadError
 # What the person can mend, and what went wrong on the way.
 USER_ERROR = 2
 FAILURE = 1
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,12 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, USER_ERROR)
     except RunError as error:
         return _fail(error, FAILURE)
+    except KeyboardInterrupt:
+        return _fail("Interrupted before the first step; nothing was changed.", INTERRUPTED)
     if outcome.finished and _is_first_rank():
         print(f"Finished. Model: {trainer.folder.model}  Pictures: {trainer.folder.samples}")
     return 0
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: Exception | str, code: int) -> int:
     if _is_first_rank():
         print(f"error: {error}", file=sys.stderr, flush=True)
     return code

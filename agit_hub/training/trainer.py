@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from agit_hub.config import ConfigError
 from agit_hub.data.domains import Domain, open_domain
 from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
 from agit_hub.image_processor import from_bytes
@@ -109,8 +110,10 @@ class Trainer:
                 f"{self.config.model.image_size}: lower either, or halve the batch and double "
                 f"train.gradient_accumulation_steps.{self._journal.what_is_safe()}"
             ) from error
-        except checkpoint.SaveError as error:
-            raise RunError(f"{error}.{self._journal.what_is_safe()}") from error
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or str(error)
+            raise RunError(f"{what}{reason}.{self._journal.what_is_safe()}") from error
         finally:
             self._journal.close()
 
@@ -258,7 +261,7 @@ class Trainer:
         shared = checkpoint.read_state(path / "state.pt")
         processes = self._accelerator.num_processes
         if shared["processes"] != processes:
-            raise RunError(
+            raise ConfigError(
                 f"{path} was saved by {shared['processes']} process(es) and this run has "
                 f"{processes}: resume with --num_processes {shared['processes']}."
             )
