@@ -6,11 +6,62 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
+
+from agit_hub.config import AGITConfig
+from agit_hub.modeling import AGITModel
+
+MakeModel = Callable[..., AGITModel]
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     # Tiny tensors gain nothing from more, and lose much when another process wants the cores.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> MakeModel:
+    """Build tiny models, of random weights or of known maps and translations.
+
+    `maps` are the two attention networks' values everywhere, for source and target pictures;
+    `shades` are the bytes of the grey that the two generators paint; further arguments are the
+    config's.
+    """
+
+    def make(
+        *,
+        maps: tuple[float, float] | None = None,
+        shades: tuple[int, int] | None = None,
+        **changes: Any,
+    ) -> AGITModel:
+        torch.manual_seed(0)
+        tiny = {"image_size": 16, "channels": 4, "blocks": 1, "attention_channels": 4}
+        labels = {"source_label": "horse", "target_label": "zebra"}
+        model = AGITModel(AGITConfig(**(tiny | labels | changes)))  # type: ignore[arg-type]
+        networks = (model.attention_s, model.attention_t)
+        for network, value in zip(networks, maps or (), strict=bool(maps)):
+            _settle(network.head, _logit(value))
+        generators = (model.generator_st, model.generator_ts)
+        for generator, shade in zip(generators, shades or (), strict=bool(shades)):
+            _settle(generator.layers[-1], math.atanh(shade / 127.5 - 1))
+        return model
+
+    return make
+
+
+def _settle(layer: nn.Module, value: float) -> None:
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, value)
+
+
+def _logit(share: float) -> float:
+    # In float32 a sigmoid is exactly 1 from about 17 on; 1e-13 is as near to 0 as is of interest.
+    return math.log(share / (1 - share)) if 0 < share < 1 else 30 * (2 * share - 1)

@@ -7,7 +7,7 @@ Both domains share one distribution of landscapes and silhouettes, but never a s
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 LABELS = ("plain", "striped")
 
@@ -181,6 +181,14 @@ def _dots(rng: Rng, canvas: Floats, horizon: float) -> None:
         _blend(canvas[:, top:low, left:right], 1 - _step(off, radius * 0.8, radius * 1.1), colour)
 
 
+def _defocus(canvas: Floats, radius: float) -> Floats:
+    """Blur the landscape as a lens focused on what stands before it does."""
+    pixels = (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    blur = ImageFilter.GaussianBlur(radius * canvas.shape[1])
+    soft = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur), np.float32)
+    return np.ascontiguousarray(soft.transpose(2, 0, 1) / np.float32(255))
+
+
 def _places(rng: Rng, radii: list[float]) -> list[tuple[float, float]]:
     """Centres for discs of these radii: apart from each other and off the very middle."""
     found: list[tuple[float, float]] = []
@@ -218,7 +226,8 @@ def _tones(rng: Rng, striped: bool, around: list[Floats]) -> tuple[Floats, Float
         gaps = np.linalg.norm(np.stack(around) - _rgb(tone), axis=1)
         best = max(best, (float(gaps.min()), tone))
     hue, chroma, luma = best[1]
-    pair = (rng.uniform(0.86, 0.94), rng.uniform(0.09, 0.16)) if striped else (luma, luma)
+    chroma = min(1.1 * chroma + 0.04, 0.45)
+    pair = (rng.uniform(0.88, 0.95), rng.uniform(0.08, 0.14)) if striped else (luma, luma)
     return _rgb((hue, chroma, pair[0])), _rgb((hue, chroma, pair[1]))
 
 
@@ -249,11 +258,11 @@ def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats
     box *= 1 - np.float32(0.22) * (1 - _step(far, 0.9, 1.5)) * _step(nv, -0.3, 0.8)
     lx, ly = np.float32(0.6 * np.cos(light)), np.float32(0.6 * np.sin(light))
     lit = lx * nu + ly * nv + np.float32(0.8) * np.sqrt(np.clip(1 - far, 0, 1))
-    shade = np.float32(0.82) + np.float32(0.28) * np.clip(lit, 0, 1)
+    shade = np.float32(0.5) + np.float32(0.62) * np.clip(lit, 0, 1)
     light_tone, dark_tone = (tone[:, None, None] for tone in tones)
     colours = np.where(_stripes(rng, u, v, radius), light_tone, dark_tone)
     inside = far < 1
-    _blend(box, inside.astype(np.float32), colours * shade + 0.1 * _step(lit, 0.93, 1.0))
+    _blend(box, inside.astype(np.float32), colours * shade + 0.3 * _step(lit, 0.88, 1.0))
     seen |= inside
 
 
@@ -285,6 +294,7 @@ def draw(label: str, index: int, size: int = 64, seed: int = 0) -> tuple[Image.I
     above = [*sky, _ridges(rng, canvas, horizon, sky[1])]
     below = _ground(rng, canvas, horizon)
     _dots(rng, canvas, horizon)
+    canvas = _defocus(canvas, rng.uniform(0.012, 0.03))
     mask = np.zeros((side, side), np.bool_)
     count = int(rng.choice([1, 2, 3], p=[0.45, 0.33, 0.22]))
     shares = rng.uniform(0.75, 1.25, count)

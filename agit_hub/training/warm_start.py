@@ -8,7 +8,14 @@ from agit_hub.training import checkpoint
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.steps import Networks
 
-_ARCHITECTURE = ("channels", "blocks", "attention", "attention_channels", "attention_decoder")
+_ARCHITECTURE = (
+    "channels",
+    "blocks",
+    "skip",
+    "attention",
+    "attention_channels",
+    "attention_decoder",
+)
 
 
 def warm_start(networks: Networks, place: str) -> None:
