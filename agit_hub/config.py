@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from agit_hub.networks import AttentionDecoder
-
 FORMAT_VERSION = 1
+
+AttentionDecoder = Literal["paper", "official"]
 
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
@@ -51,7 +51,9 @@ class AGITConfig:
     """Version of this file's meaning."""
 
     def __post_init__(self) -> None:
+        _check_version(self.format_version)
         check_types(self)
+        check_range(self, "format_version", 1)
         check_size("image_size", self.image_size)
         for name in ("channels", "attention_channels"):
             check_range(self, name, 1)
@@ -65,11 +67,6 @@ class AGITConfig:
                 f"source_label and target_label are both {self.source_label!r}: "
                 "they name the two directions and must differ."
             )
-        if self.format_version > FORMAT_VERSION:
-            raise ConfigError(
-                f"format_version is {self.format_version}, and this version of agit-hub reads up to "
-                f"{FORMAT_VERSION}: pip install --upgrade agit-hub."
-            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -79,6 +76,8 @@ class AGITConfig:
             ConfigError: If a key is unknown or `format_version` is missing, or a value is bad.
         """
         known = [field.name for field in fields(cls)]
+        # First, for a newer file may well have keys and words that are not known here.
+        _check_version(values.get("format_version", FORMAT_VERSION))
         for key in values:
             if key not in known:
                 raise ConfigError(f"Unknown key {key!r} in config.json.{suggest(key, known)}")
@@ -174,3 +173,11 @@ def _has_type(value: Any, expected: Any) -> bool:
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, expected)
+
+
+def _check_version(version: Any) -> None:
+    if _has_type(version, int) and version > FORMAT_VERSION:
+        raise ConfigError(
+            f"format_version is {version}, and this version of agit-hub reads up to "
+            f"{FORMAT_VERSION}: pip install --upgrade agit-hub."
+        )

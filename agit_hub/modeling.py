@@ -6,7 +6,12 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -120,7 +125,7 @@ class AGITModel(
         Raises:
             ModelLoadError: If what is there is not a usable AGIT model.
         """
-        place = str(pretrained_model_name_or_path)
+        place = str(Path(pretrained_model_name_or_path).expanduser())
 
         def resolve(filename: str) -> Path:
             if Path(place).is_dir():
@@ -137,8 +142,21 @@ class AGITModel(
                         local_files_only=local_files_only,
                     )
                 )
+            except LocalEntryNotFoundError as error:
+                raise ModelLoadError(
+                    f"{place} is no folder here and not in the cache, and the Hub cannot be reached."
+                ) from error
             except EntryNotFoundError as error:
                 raise ModelLoadError(f"{place} has no {filename}: not an AGIT model.") from error
+            except RepositoryNotFoundError as error:
+                raise ModelLoadError(
+                    f"There is no model {place}, neither as a folder nor on the Hub; if it is private, "
+                    "log in with: hf auth login."
+                ) from error
+            except HFValidationError as error:
+                raise ModelLoadError(
+                    f"There is no folder {place}, and it is no repo id such as user/model."
+                ) from error
 
         model = cls._unfilled(_read_config(place, resolve(CONFIG_FILE)))
         weights = _read_weights(place, resolve(WEIGHTS_FILE), device)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-AttentionDecoder = Literal["paper", "official"]
+from agit_hub.config import AttentionDecoder
 
 # Kernel sizes of the attention decoder's three convolutions. "official" is what the authors' code
 # runs: its kernel arguments bind to height and width of one axis only, and come out 1x1.

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from agit_hub.data.pictures import to_rgb
+from agit_hub.data.pictures import DEEP_MODES, to_rgb
 from agit_hub.image_processor import Map, overlay, to_map, to_tensor, working_size
 from agit_hub.modeling import AGITModel, Translation
 
@@ -24,8 +24,8 @@ class TranslationOutput:
     """What a pipeline returns: one entry per input picture in each list."""
 
     images: list[Image.Image]
-    """Translations, of the input's own size and mode. Where `attention` is 0 their bytes are the
-    (upright) input's."""
+    """Translations, of the input's own size, and of its mode where that is RGB, RGBA, L, LA or CMYK;
+    others come back as RGB or RGBA. Where `attention` is 0 their bytes are the (upright) input's."""
     attention: list[Map]
     """The final maps used in compositing: float32 (H, W) in [0, 1], at the input's size."""
     raw_attention: list[Map]
@@ -108,6 +108,12 @@ class AGITPipeline:
             ValueError: For an unknown label, a threshold out of range, or a map that is not one.
         """
         pictures = [images] if isinstance(images, Image.Image) else list(images)
+        for picture in pictures:
+            if not isinstance(picture, Image.Image):
+                raise TypeError(
+                    f"Pictures are PIL images, not {type(picture).__name__}: "
+                    "PIL.Image.open(path), or PIL.Image.fromarray(array)."
+                )
         tau = self.model.config.attention_threshold if threshold is None else threshold
         if not 0 <= tau <= 1:
             raise ValueError(f"threshold is {threshold}; it must be between 0 and 1.")
@@ -152,13 +158,13 @@ class AGITPipeline:
 
 def _composite(upright: Image.Image, rgb: Image.Image, change: Map, attention: Map) -> Image.Image:
     """Eq. 1 in the picture's own integers: s + s_a * (F(s) - s), and s itself where s_a is 0."""
-    blended = np.asarray(rgb, dtype=np.float32) + attention[..., None] * change
-    translated = Image.fromarray(_to_bytes(blended))
-    if "A" in upright.getbands():
-        translated = translated.convert(upright.mode)
+    has_alpha = "A" in upright.getbands()
+    # The networks saw transparent parts on white; what is blended is the colour that lies beneath.
+    colours = upright.convert("RGBA").convert("RGB") if has_alpha else rgb
+    blended = np.asarray(colours, dtype=np.float32) + attention[..., None] * change
+    translated = Image.fromarray(_to_bytes(blended)).convert(upright.mode)
+    if has_alpha:
         translated.putalpha(upright.getchannel("A"))
-    else:
-        translated = translated.convert(upright.mode)
     attended = Image.fromarray(attention > 0)
     result = upright.copy()
     result.paste(translated, mask=attended)
@@ -168,6 +174,8 @@ def _composite(upright: Image.Image, rgb: Image.Image, change: Map, attention: M
 def _in_kept_mode(picture: Image.Image) -> Image.Image:
     if picture.mode in _KEPT_MODES:
         return picture
+    if picture.mode in DEEP_MODES:
+        return to_rgb(picture)
     if picture.has_transparency_data:
         return picture.convert("RGBA")
     return to_rgb(picture)
@@ -184,9 +192,11 @@ def _resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def _as_map(attention: npt.ArrayLike | Image.Image) -> Map:
     if isinstance(attention, Image.Image):
-        return np.asarray(attention.convert("L"), dtype=np.float32) / np.float32(255)
+        white = DEEP_MODES.get(attention.mode)
+        grey = attention if white else attention.convert("L")
+        attention = np.asarray(grey, dtype=np.float32) / np.float32(white or 255)
     array = np.asarray(attention, dtype=np.float32)
-    if array.ndim != 2:
+    if array.ndim != 2 or array.size == 0:
         raise ValueError(f"attention has shape {array.shape}; a map is (height, width).")
     if not (array.min() >= 0 and array.max() <= 1):
         raise ValueError(

@@ -8,8 +8,8 @@ from PIL import Image
 from agit_hub.data import shapes
 from agit_hub.data.pictures import to_rgb
 
-# What decoding a damaged or hostile file can raise, in Pillow's many plugins.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Decoding a damaged or hostile file raises almost anything in Pillow's many plugins.
+UNREADABLE = Exception
 
 # `shapes` draws at this seed for training; evaluation draws at another, so that it sees no scene twice.
 SHAPES_TRAINING_SEED = 0
@@ -30,7 +30,7 @@ class Domain(Protocol):
         """The picture as RGB.
 
         Raises:
-            One of `UNREADABLE`: If its data are damaged.
+            Exception: Of almost any kind, if its data are damaged.
         """
         ...
 
@@ -43,7 +43,8 @@ class FolderDomain:
     """Every picture in a folder and its subfolders, in the order of their paths.
 
     Args:
-        path: The folder. Hidden files and files of types that Pillow does not open are left out.
+        path: The folder. Hidden files and files of types that Pillow does not open are left out, and so
+            are hidden folders.
 
     Raises:
         DataError: If there is no such folder, or no readable picture in it.
@@ -59,8 +60,9 @@ class FolderDomain:
         self._files = sorted(
             file.relative_to(self._root)
             for file in self._root.rglob("*")
-            if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
+            if file.suffix.lower() in endings and file.is_file()
         )
+        self._files = [file for file in self._files if not _is_hidden(file)]
         if not self._files:
             raise DataError(f"The folder {self._root} holds no pictures (.jpg, .png, .webp, ...).")
         if not any(self._is_readable(index) for index in range(len(self))):
@@ -87,6 +89,10 @@ class FolderDomain:
         except UNREADABLE:
             return False
         return True
+
+
+def _is_hidden(file: Path) -> bool:
+    return any(part.startswith(".") for part in file.parts)
 
 
 class ShapesDomain:

@@ -44,6 +44,7 @@ KINDS = (
     (1.25, 0, .00, 0., .15), (1., 4, .08, 0., .00), (1., 3, .12, 0., .00), (1., 5, .13, 0., .00),
 )
 # fmt: on
+GRAIN = np.float32(0.07)
 
 _ANGLES = np.linspace(-np.pi, np.pi, 257)
 
@@ -231,8 +232,8 @@ def _tones(rng: Rng, striped: bool, around: list[Floats]) -> tuple[Floats, Float
     return _rgb((hue, chroma, pair[0])), _rgb((hue, chroma, pair[1]))
 
 
-def _stripes(rng: Rng, u: Floats, v: Floats, radius: float) -> Mask:
-    """Where an object bears its first colour: gently bent bands across the whole body."""
+def _bands(rng: Rng, u: Floats, v: Floats, radius: float) -> Floats:
+    """Gently bent bands across the whole body, counted: a stripe and its gap go from n to n + 1."""
     axis, phase = rng.uniform(0, np.pi), np.float32(rng.random())
     # A period under 0.085 of the side would be a blur in a small picture.
     periods = min(rng.uniform(3.2, 6.0), 2 * radius / 0.085)
@@ -240,7 +241,7 @@ def _stripes(rng: Rng, u: Floats, v: Floats, radius: float) -> Mask:
     cos, sin = np.float32(np.cos(axis)), np.float32(np.sin(axis))
     along, aside = cos * u + sin * v, cos * v - sin * u
     along = along + bend * aside * aside + sway * np.sin(np.float32(2.5) * aside + along)
-    return np.asarray((along * np.float32(periods / 2) + phase) % 1 < 0.5)
+    return np.asarray(along * np.float32(periods / 2) + phase)
 
 
 def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats, Floats]) -> None:
@@ -260,7 +261,11 @@ def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats
     lit = lx * nu + ly * nv + np.float32(0.8) * np.sqrt(np.clip(1 - far, 0, 1))
     shade = np.float32(0.5) + np.float32(0.62) * np.clip(lit, 0, 1)
     light_tone, dark_tone = (tone[:, None, None] for tone in tones)
-    colours = np.where(_stripes(rng, u, v, radius), light_tone, dark_tone)
+    bands = _bands(rng, u, v, radius)
+    # A faint grain along the bands: from a perfectly even surface no network that treats all places
+    # alike could tell where a stripe should begin.
+    grain = 1 + GRAIN * np.sin(np.float32(2 * np.pi) * bands)
+    colours = np.where(bands % 1 < 0.5, light_tone, dark_tone) * grain
     inside = far < 1
     _blend(box, inside.astype(np.float32), colours * shade + 0.3 * _step(lit, 0.88, 1.0))
     seen |= inside

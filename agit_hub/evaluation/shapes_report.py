@@ -17,7 +17,6 @@ from agit_hub.data import shapes
 from agit_hub.evaluation.judge import ObjectJudge
 from agit_hub.evaluation.measures import Mask, background_change, iou
 from agit_hub.image_processor import heat_map, labelled_grid
-from agit_hub.modeling import ModelLoadError
 from agit_hub.pipeline import AGITPipeline, TranslationOutput
 
 # Training draws at seed 0: at this one no scene has been seen.
@@ -73,7 +72,18 @@ def evaluate_on_shapes(
         pipeline: The model.
         count: Pictures of each domain.
         seed: Of the drawings; another than training's.
+
+    Raises:
+        ValueError: If the model's labels are others, or there are no pictures.
     """
+    labels = pipeline.model.config.labels
+    if set(labels) != set(shapes.LABELS):
+        raise ValueError(
+            f"The model translates between {' and '.join(labels)}; shapes has "
+            f"{' and '.join(shapes.LABELS)}."
+        )
+    if count < 1:
+        raise ValueError(f"count is {count}; at least one picture is needed.")
     size = pipeline.model.config.image_size
     judge = ObjectJudge(size)
     directions = []
@@ -134,10 +144,10 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         pipeline = AGITPipeline.from_pretrained(arguments.model)
-    except ModelLoadError as error:
+        report = evaluate_on_shapes(pipeline, arguments.count)
+    except ValueError as error:  # which a ModelLoadError is, too
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report = evaluate_on_shapes(pipeline, arguments.count)
     print(report)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

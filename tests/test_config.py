@@ -1,0 +1,153 @@
+"""What `config.json` may say, and how it is told that it may not."""
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from agit_hub.config import AGITConfig, ConfigError
+
+NAN = float("nan")
+
+
+def _values(**changes: Any) -> dict[str, Any]:
+    """The content of a whole `config.json`."""
+    values = {
+        "image_size": 64,
+        "channels": 16,
+        "blocks": 3,
+        "skip": True,
+        "attention": "network",
+        "attention_channels": 8,
+        "attention_decoder": "official",
+        "attention_threshold": 0.25,
+        "source_label": "horse",
+        "target_label": "zebra",
+        "format_version": 1,
+    }
+    return values | changes
+
+
+def test_defaults_are_the_papers() -> None:
+    config = AGITConfig()
+    assert (config.image_size, config.channels, config.blocks) == (256, 32, 9)
+    assert (config.attention_channels, config.attention_threshold) == (32, 0.1)
+    assert (config.attention, config.attention_decoder, config.skip) == ("network", "paper", False)
+    assert config.labels == ("source", "target")
+
+
+def test_from_dict_and_to_dict_are_inverse() -> None:
+    config = AGITConfig.from_dict(_values())
+    assert config.to_dict() == _values()
+    assert config == AGITConfig(**_values())
+    assert all(getattr(config, key) == value for key, value in _values().items())
+    assert config.labels == ("horse", "zebra")
+    with pytest.raises(FrozenInstanceError):
+        config.blocks = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_size": 16},
+        {"image_size": 20, "channels": 1, "blocks": 0, "attention_channels": 1},
+        {"attention_threshold": 0},  # an int passes for a float
+        {"attention_threshold": 1},
+        {"attention_threshold": 1.0, "attention": "ones"},
+        {"source_label": "Zebra", "target_label": "zebra"},
+    ],
+)
+def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
+    config = AGITConfig(**changes)
+    assert all(getattr(config, key) == value for key, value in changes.items())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        # A number that the networks cannot take, and the nearest that they can.
+        ("image_size", 30, "30 multiple of 4 28 or 32"),
+        ("image_size", 12, "12 at least 16 try 16"),
+        ("image_size", 0, "0 at least 16"),
+        ("image_size", -64, "-64 at least 16"),
+        # Out of range.
+        ("channels", 0, "0 at least 1"),
+        ("attention_channels", -1, "-1 at least 1"),
+        ("blocks", -1, "-1 at least 0"),
+        ("attention_threshold", -0.1, "-0.1 at least 0 at most 1"),
+        ("attention_threshold", 1.5, "1.5 at least 0 at most 1"),
+        ("attention_threshold", NAN, "nan at least 0 at most 1"),
+        ("attention_threshold", float("inf"), "inf at most 1"),
+        # Of the wrong type: a bool is never a number, a whole float never an int.
+        ("image_size", "256", "'256' int"),
+        ("image_size", 256.0, "256.0 int"),
+        ("channels", True, "True int"),
+        ("blocks", None, "None int"),
+        ("skip", 1, "1 bool"),
+        ("skip", "no", "'no' bool"),
+        ("format_version", True, "True int"),
+        ("attention_threshold", True, "True float"),
+        ("attention_threshold", "0.1", "'0.1' float"),
+        ("source_label", 3, "3 str"),
+        ("target_label", None, "None str"),
+        # One of a few words.
+        ("attention", "none", "'none' 'network' 'ones'"),
+        ("attention", 1, "1 'network' 'ones'"),
+        ("attention_decoder", "Paper", "'Paper' 'paper' 'official'"),
+        # Labels.
+        ("source_label", "", "empty"),
+        ("target_label", " \t", "empty"),
+        # Another version.
+        ("format_version", 2, "2 pip install --upgrade agit-hub"),
+    ],
+)
+def test_a_refusal_names_key_value_and_remedy(key: str, value: Any, said: str) -> None:
+    for make in (
+        lambda: AGITConfig(**{key: value}),
+        lambda: AGITConfig.from_dict(_values(**{key: value})),
+    ):
+        with pytest.raises(ConfigError) as refusal:
+            make()
+        message = str(refusal.value)
+        assert message.startswith(key)
+        for word in said.split():
+            assert word in message
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_a_version_that_never_was_is_refused(version: int) -> None:
+    with pytest.raises(ConfigError, match=f"format_version.*{version}"):
+        AGITConfig(format_version=version)
+
+
+def test_the_two_labels_must_differ() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        AGITConfig(source_label="horse", target_label="horse")
+    for word in ("source_label", "target_label", "'horse'", "differ"):
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("image_sise", "image_size"), ("source", "source_label"), ("zzz", None)]
+)
+def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        AGITConfig.from_dict(_values(**{key: 1}))
+    message = str(refusal.value)
+    assert repr(key) in message
+    assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
+
+
+@pytest.mark.parametrize("key", list(_values()))
+def test_every_key_must_be_there(key: str) -> None:
+    values = _values()
+    del values[key]
+    with pytest.raises(ConfigError, match=rf"\b{key}\b"):
+        AGITConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("change", [{"attention_heads": 4}, {"attention_decoder": "wide"}])
+def test_a_newer_file_asks_for_an_upgrade_whatever_else_it_says(change: dict[str, Any]) -> None:
+    """A later version has keys and words that this one does not know: that is not a typo."""
+    with pytest.raises(ConfigError, match="pip install --upgrade agit-hub"):
+        AGITConfig.from_dict(_values(format_version=2, **change))

@@ -1,0 +1,119 @@
+"""Imports run downwards only, and light modules stay light."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import agit_hub
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "agit_hub"
+
+# From the bottom up. A module imports from the levels below its own, and within its own package.
+LEVELS = (
+    {"config", "attention", "losses"},
+    {"networks"},
+    {"data", "modeling", "image_processor"},
+    {"pipeline"},
+    {"evaluation"},
+    {"hub"},
+    {"training"},
+    {"cli"},
+)
+# The package's face only points to its rooms, when asked; what is run starts anything.
+FACES = {"agit_hub", "agit_hub.__main__"}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _imports(path: Path) -> set[str]:
+    """Every module that a file names in an import, wherever in the file it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _own(path: Path) -> set[str]:
+    """The modules of this package that a file imports."""
+    return {
+        name if name in FILES else name.rpartition(".")[0]
+        for name in _imports(path)
+        if name.split(".")[0] == "agit_hub"
+    }
+
+
+def _level(module: str) -> int:
+    room = module.split(".")[1]
+    levels = [number for number, rooms in enumerate(LEVELS) if room in rooms]
+    assert levels, f"{module} has no level yet: give it one in {Path(__file__).name}"
+    return levels[0]
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"agit_hub.modeling", "agit_hub.data.shapes", "agit_hub.training.steps"} <= set(FILES)
+    assert "agit_hub.networks" in _own(FILES["agit_hub.modeling"])
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - FACES))
+def test_imports_run_downwards_only(module: str) -> None:
+    for imported in _own(FILES[module]):
+        assert imported in FILES, f"{module} imports {imported}, which is not there"
+        if imported.split(".")[1] != module.split(".")[1]:
+            assert imported not in FACES
+            assert _level(imported) < _level(module), f"{module} imports {imported}"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {name: _own(path) - {name} for name, path in FILES.items() if name not in FACES}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(FILES) if ".training" not in name])
+def test_only_training_needs_what_only_training_installs(module: str) -> None:
+    roots = {name.split(".")[0] for name in _imports(FILES[module])}
+    assert not roots & {"accelerate", "datasets", "tqdm", "gradio", "jsonargparse", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("agit_hub", {"torch", "numpy", "PIL", "huggingface_hub", "safetensors"}),
+        # Which stands above pipeline, modeling and data, and brings them in.
+        (
+            "agit_hub.evaluation.shapes_report",
+            {"accelerate", "datasets", "jsonargparse", "agit_hub.training"},
+        ),
+    ],
+)
+def test_importing_a_module_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(ran.stdout.split())
+    assert module in loaded and not loaded & absent
+
+
+def test_the_face_names_what_people_type() -> None:
+    assert set(agit_hub.__all__) == set(dir(agit_hub))
+    for name in ("AGITConfig", "AGITModel", "AGITPipeline", "TranslationOutput"):
+        assert name in agit_hub.__all__
+        assert getattr(agit_hub, name).__name__ == name
+    with pytest.raises(AttributeError, match="Trainer"):
+        _ = agit_hub.Trainer
