@@ -108,7 +108,7 @@ def check_types(config: Any) -> None:
     """
     for name, expected in get_type_hints(type(config)).items():
         value = getattr(config, name)
-        if not _has_type(value, expected):
+        if not has_type(value, expected):
             raise ConfigError(f"{name} is {value!r}; expected {describe_type(expected)}.")
 
 
@@ -128,9 +128,15 @@ def check_size(name: str, size: int) -> None:
 
 
 def check_range(
-    config: Any, name: str, low: float, high: float = float("inf"), *, open_low: bool = False
+    config: Any,
+    name: str,
+    low: float,
+    high: float = float("inf"),
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
-    """Refuse a number outside [low, high], or (low, high] where `open_low`; None passes.
+    """Refuse a number outside [low, high], either end left out where it is open; None passes.
 
     Raises:
         ConfigError: Naming the field, the value and the range. NaN is never in range.
@@ -138,10 +144,13 @@ def check_range(
     value = getattr(config, name)
     if value is None:
         return
-    if not ((low < value if open_low else low <= value) and value <= high):
-        relation = "greater than" if open_low else "at least"
-        upper = "" if high == float("inf") else f" and at most {high:g}"
-        raise ConfigError(f"{name} is {value!r}; it must be {relation} {low:g}{upper}.")
+    above = low < value if open_low else low <= value
+    below = value < high if open_high or high == float("inf") else value <= high
+    if not (above and below):
+        lower = f"{'greater than' if open_low else 'at least'} {low:g}"
+        upper = f"{'less than' if open_high else 'at most'} {high:.10g}"
+        end = "" if high == float("inf") and value != high else f" and {upper}"
+        raise ConfigError(f"{name} is {value!r}; it must be {lower}{end}.")
 
 
 def suggest(key: str, known: list[str]) -> str:
@@ -159,15 +168,16 @@ def describe_type(expected: Any) -> str:
     return "null" if expected is type(None) else getattr(expected, "__name__", str(expected))
 
 
-def _has_type(value: Any, expected: Any) -> bool:
+def has_type(value: Any, expected: Any) -> bool:
+    """Whether a value is what an annotation says; an int passes for a float, a bool for no number."""
     origin = get_origin(expected)
     if origin in (Union, UnionType):
-        return any(_has_type(value, option) for option in get_args(expected))
+        return any(has_type(value, option) for option in get_args(expected))
     if origin is Literal:
         return any(value is option or value == option for option in get_args(expected))
     if origin is list:
         items = get_args(expected)
-        return isinstance(value, list) and all(_has_type(item, items[0]) for item in value)
+        return isinstance(value, list) and all(has_type(item, items[0]) for item in value)
     if expected is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if expected is int:
@@ -176,7 +186,7 @@ def _has_type(value: Any, expected: Any) -> bool:
 
 
 def _check_version(version: Any) -> None:
-    if _has_type(version, int) and version > FORMAT_VERSION:
+    if has_type(version, int) and version > FORMAT_VERSION:
         raise ConfigError(
             f"format_version is {version}, and this version of agit-hub reads up to "
             f"{FORMAT_VERSION}: pip install --upgrade agit-hub."

@@ -299,7 +299,7 @@ def draw(label: str, index: int, size: int = 64, seed: int = 0) -> tuple[Image.I
     above = [*sky, _ridges(rng, canvas, horizon, sky[1])]
     below = _ground(rng, canvas, horizon)
     _dots(rng, canvas, horizon)
-    canvas = _defocus(canvas, rng.uniform(0.012, 0.03))
+    canvas = _defocus(canvas, rng.uniform(0.022, 0.042))
     mask = np.zeros((side, side), np.bool_)
     count = int(rng.choice([1, 2, 3], p=[0.45, 0.33, 0.22]))
     shares = rng.uniform(0.75, 1.25, count)

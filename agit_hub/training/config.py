@@ -140,12 +140,12 @@ class TrainSettings:
             check_range(self, name, 0, open_low=True)
         for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "attention_hold_steps"):
             check_range(self, name, 0)
-        for name in ("pool_size", "seed"):
-            check_range(self, name, 0)
+        check_range(self, "pool_size", 0)
+        check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
             check_range(self, name, 0, 1)
         for name in ("adam_beta1", "ema"):
-            check_range(self, name, 0, 1 - 1e-9)
+            check_range(self, name, 0, 1, open_high=True)
 
 
 @dataclass(frozen=True)

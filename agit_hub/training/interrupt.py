@@ -37,6 +37,9 @@ class Interrupt:
 
 
 def leave_to_parent(worker: int) -> None:
-    """For a loader's worker process: the training decides when to stop, Ctrl-C or not."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """For a loader's worker: a signal to the whole group is the training's to answer.
+
+    The worker ends when the training closes its loader, or is gone.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

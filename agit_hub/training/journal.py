@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from agit_hub.training.attention_health import SIDES, CollapseWatch, Side
+from agit_hub.training.attention_health import SIDES, CollapseWatch
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.figures import Figures
 from agit_hub.training.progress import Progress
@@ -52,6 +52,7 @@ class Journal:
         self._pictures_per_step = 2 * train.batch_size * micro_batches
         self._since_log = Figures()
         self._bad_step = torch.tensor(-1.0, device=accelerator.device)
+        self._unseen: list[Tensor] = []
         self._unreadable: set[str] = set()
 
     def open(self, step: int) -> Progress:
@@ -80,8 +81,9 @@ class Journal:
         self._progress.advance()
 
     def note(self, step: int, figures: dict[str, Tensor]) -> None:
-        """Take in what a step returned, without waiting for it."""
+        """Take in what optimiser step `step`, counted from 1, returned, without waiting for it."""
         self._since_log.add_all(figures)
+        self._unseen.append(torch.stack([figures[f"attention/{side}/mean"] for side in SIDES]))
         losses = torch.stack([v for name, v in figures.items() if name.startswith("loss/")])
         is_first_bad = ~losses.isfinite().all() & (self._bad_step < 0)
         self._bad_step = torch.where(is_first_bad, float(step), self._bad_step)
@@ -94,12 +96,8 @@ class Journal:
                 count = len(self._unreadable)
                 self.say(f"Skipped a picture that cannot be read ({count} so far): {name}")
 
-    def check_finite(self) -> None:
-        """Stop a run whose losses are not finite any more, on every rank alike.
-
-        Raises:
-            RunError: Naming the step.
-        """
+    def _check_finite(self) -> None:
+        """Stop a run whose losses are not finite any more, on every rank alike."""
         worst = self._reduce(self._bad_step, "sum").item()  # -1 from each rank where all is well
         if worst > -self._accelerator.num_processes:
             bad = int(self._bad_step.item())
@@ -109,14 +107,29 @@ class Journal:
                 f"(train.mixed_precision no).{self.what_is_safe()}"
             )
 
+    def look(self, step: int) -> None:
+        """Take stock after `step` steps: finite losses, and the watch on attention brought up to date.
+
+        The watch sees every step's maps, so that how often one looks changes nothing in the run.
+
+        Raises:
+            RunError: If a loss was not finite.
+        """
+        self._check_finite()
+        if not self._unseen:
+            return
+        unseen = self._reduce(torch.stack(self._unseen), "mean").tolist()
+        self._unseen = []
+        if not self._watched:
+            return
+        for number, pair in enumerate(unseen, start=step - len(unseen) + 1):
+            for collapse in self.watch.observe(number, dict(zip(SIDES, pair, strict=True))):
+                self.say(f"Step {number}: {collapse}")
+
     def log(self, step: int) -> None:
         """Write the means since the last log step, `step` optimiser steps into the run."""
-        self.check_finite()
+        self.look(step)
         figures = self._means() | self._circumstances(step)
-        if self._watched:
-            means: dict[Side, float] = {s: figures[f"attention/{s}/mean"] for s in SIDES}
-            for collapse in self.watch.observe(step, means):
-                self.say(f"Step {step}: {collapse}")
         per_second = figures["images_per_second"] / self._pictures_per_step
         left = (self._schedule.total_steps - step) / per_second
         self._progress.report(step, figures, left)

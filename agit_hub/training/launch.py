@@ -5,7 +5,7 @@ import os
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, LoggerType
 
 from agit_hub.config import ConfigError
 from agit_hub.training.config import TrainConfig
@@ -20,19 +20,35 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     precision = _precision(config)
     trackers = config.log.tracker_names
-    available = [str(getattr(t, "value", t)) for t in get_available_trackers()]
+    known = [str(kind) for kind in LoggerType if kind != LoggerType.ALL]
+    available = [str(kind) for kind in get_available_trackers()]
     for name in trackers:
+        if name not in known:
+            raise ConfigError(
+                f"log.trackers names {name!r}; Accelerate knows {', '.join(sorted(known))}."
+            )
         if name not in available:
             raise ConfigError(
                 f"log.trackers names {name!r}, which is not installed here: pip install {name}."
             )
-    return Accelerator(
-        mixed_precision=precision,
-        log_with=trackers or None,
-        project_dir=config.output_dir,
-        # The step adds up its micro-batches itself, whatever the launcher's environment says.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            log_with=trackers or None,
+            project_dir=config.output_dir,
+            # The step adds up its micro-batches itself, whatever the launcher's environment says.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        )
+    except torch.distributed.DistError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The launched processes cannot reach each other: {reason}") from error
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ConfigError(
+            f"The launcher started {started} processes, and Accelerate leaves each alone: without "
+            "as many GPUs, launch with --cpu."
+        )
+    return accelerator
 
 
 def _precision(config: TrainConfig) -> str:

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from agit_hub.training.journal import RunError
     from agit_hub.training.trainer import Trainer
 
+    trainer = None
     try:
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         return _fail(error, FAILURE)
     except KeyboardInterrupt:
-        return _fail("Interrupted before the first step; nothing was changed.", INTERRUPTED)
+        safe = trainer.what_is_safe() if trainer is not None else ""
+        return _fail(f"Interrupted.{safe}", INTERRUPTED)
     if outcome.finished and _is_first_rank():
         print(f"Finished. Model: {trainer.folder.model}  Pictures: {trainer.folder.samples}")
     return 0

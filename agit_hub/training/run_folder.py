@@ -10,8 +10,9 @@ import yaml
 
 from agit_hub.config import ConfigError
 from agit_hub.training import checkpoint
-from agit_hub.training.command_line import flatten, to_yaml
+from agit_hub.training.command_line import flatten, read_yaml, to_yaml
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.files import append_line, write_whole
 
 # What may differ between a run and its continuation. The folder may have been moved.
 _FREE = ("train.max_steps", "log.", "output_dir")
@@ -44,8 +45,9 @@ class RunFolder:
             ConfigError: If it holds a run and `resume` is false, if settings changed since, or if
                 it holds something else altogether.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"output_dir {self.path} is a file; a folder is needed.")
+        for place in (self.path, *self.path.parents):
+            if place.exists() and not place.is_dir():
+                raise ConfigError(f"output_dir {self.path}: {place} is a file; a folder is needed.")
         if not self._config.is_file():
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise ConfigError(
@@ -66,13 +68,11 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        _write_at_once(self._config, to_yaml(config))
+        write_whole(self._config, to_yaml(config).encode())
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self._metrics, json.dumps(line))
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the lines that a resumed run is going to write again."""
@@ -85,10 +85,10 @@ class RunFolder:
                     kept.append(line + "\n")
             except ValueError:  # the line a crash cut short
                 continue
-        _write_at_once(self._metrics, "".join(kept))
+        write_whole(self._metrics, "".join(kept).encode())
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
-        before = flatten(yaml.safe_load(self._config.read_text(encoding="utf-8")))
+        before = flatten(read_yaml(self._config))
         now: dict[str, Any] = flatten(yaml.safe_load(to_yaml(config)))
         return [
             f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
@@ -103,9 +103,3 @@ def tracker_values(config: TrainConfig) -> dict[str, Any]:
     return {
         key: v if isinstance(v, int | float | str | bool) else str(v) for key, v in flat.items()
     }
-
-
-def _write_at_once(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".unfinished")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -111,11 +111,13 @@ class Trainer:
                 f"train.gradient_accumulation_steps.{self._journal.what_is_safe()}"
             ) from error
         except OSError as error:
-            what = f"{error.filename}: " if error.filename else ""
-            reason = error.strerror or str(error)
-            raise RunError(f"{what}{reason}.{self._journal.what_is_safe()}") from error
+            raise RunError(f"{error}.{self._journal.what_is_safe()}") from error
         finally:
             self._journal.close()
+
+    def what_is_safe(self) -> str:
+        """A sentence naming the newest checkpoint, for the end of an error."""
+        return self._journal.what_is_safe()
 
     def _loop(self, interrupt: Interrupt) -> Outcome:
         train, log, total = self.config.train, self.config.log, self._schedule.total_steps
@@ -126,8 +128,8 @@ class Trainer:
             figures = self._train_step(micro_batches, self._schedule.phase(self.step))
             if self._ema is not None:
                 self._ema.update_parameters(self._networks.model)
-            self._journal.note(self.step, figures)
             self.step += 1
+            self._journal.note(self.step, figures)
             self._journal.advance()
             last = self.step == total
             if self.step % log.every == 0 or last:
@@ -185,6 +187,7 @@ class Trainer:
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):
             return
+        self._journal.look(self.step)
         looks = self._journal.watch.collapses(self.step, patience=0)
         sides = " and ".join(f"{c.side} attention is {c.kind}" for c in looks)
         if looks and self.config.train.switch.on_collapse == "postpone":
@@ -220,7 +223,8 @@ class Trainer:
         return votes.item() > 0
 
     def _save(self) -> None:
-        self._journal.check_finite()
+        self._journal.look(self.step)
+        self._check_weights()
         path = checkpoint.checkpoint_path(self.folder.checkpoints, self.step)
         main = self._accelerator.is_main_process
         with checkpoint.draft(path) as draft:
@@ -235,6 +239,15 @@ class Trainer:
             checkpoint.save_model(self.published, self.folder.model)
             checkpoint.rotate(self.folder.checkpoints, self.config.train.keep_checkpoints)
         self._accelerator.wait_for_everyone()
+
+    def _check_weights(self) -> None:
+        # A step's losses are those of the weights before it.
+        finite = [parameter.isfinite().all() for parameter in self._networks.parameters()]
+        if not torch.stack(finite).all():
+            raise RunError(
+                f"Weights are not finite after step {self.step}: lower train.learning_rate, or set "
+                f"train.clip_norm.{self._journal.what_is_safe()}"
+            )
 
     def _shared_state(self) -> dict[str, Any]:
         scaler = self._accelerator.scaler

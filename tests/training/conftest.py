@@ -1,0 +1,288 @@
+"""What the tests of training share: pictures, tiny runs, and processes that train."""
+
+import io
+import json
+import multiprocessing
+import os
+import resource
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+# What must be equal to the last bit is compared on the CPU, wherever the tests run.
+os.environ["ACCELERATE_USE_CPU"] = "true"
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agit_hub.training.command_line import parse
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.trainer import Outcome, Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "train_accelerate.py"
+SIZE = 16
+TINY = {
+    "model.image_size": SIZE,
+    "model.channels": 4,
+    "model.blocks": 0,
+    "model.attention_channels": 4,
+    "train.discriminator_channels": 4,
+    "train.pool_size": 2,
+    "train.max_steps": 4,
+    "train.learning_rate": 1e-3,
+    "train.switch.epoch": None,
+    "log.every": 1,
+    "log.samples": 1,
+}
+
+# Each process of its own is forked from one that has imported already what takes seconds to import.
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(
+    ["agit_hub.training.trainer", "tests.training.conftest", "torch._dynamo", "jinja2"]
+)
+
+
+def _write_pictures(folder: Path, count: int, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of five pictures."""
+    return _write_pictures(tmp_path_factory.mktemp("pictures") / "source", 5, seed=0)
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three pictures."""
+    return _write_pictures(tmp_path_factory.mktemp("pictures") / "target", 3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def damaged_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six pictures, the third of which breaks off in the middle."""
+    folder = _write_pictures(tmp_path_factory.mktemp("pictures") / "damaged", 6, seed=0)
+    whole = (folder / "2.png").read_bytes()
+    (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+Arguments = Callable[..., list[str]]
+Train = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def arguments(source: Path, target: Path) -> Arguments:
+    """The command line of a tiny run into a folder, with some keys set otherwise."""
+
+    def make(output: Path, changes: Mapping[str, Any] | None = None, *flags: str) -> list[str]:
+        paths = {"data.source.path": source, "data.target.path": target, "output_dir": output}
+        values = TINY | paths | dict(changes or {})
+        return [
+            *(f"--{key}={'null' if v is None else v}" for key, v in values.items()),
+            *flags,
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def configure(arguments: Arguments) -> Callable[..., TrainConfig]:
+    """The configuration of a tiny run."""
+    return lambda *args: parse(arguments(*args)).config
+
+
+@pytest.fixture(scope="session")
+def train(configure: Callable[..., TrainConfig]) -> Train:
+    """Train a tiny run in this process."""
+
+    def run(
+        output: Path, changes: Mapping[str, Any] | None = None, resume: bool = False
+    ) -> Outcome:
+        return Trainer(configure(output, changes), resume).fit()
+
+    return run
+
+
+class _Interrupting(io.StringIO):
+    """Standard error that presses Ctrl-C when it reads a text."""
+
+    def __init__(self, text: str, times: int) -> None:
+        super().__init__()
+        self._text, self._times = text, times
+
+    def write(self, written: str) -> int:
+        count = super().write(written)
+        if self._text in written:
+            for _ in range(self._times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return count
+
+
+@pytest.fixture
+def interrupt_when() -> Callable[..., Any]:
+    """Within the block, a SIGINT reaches this process each time it says a text."""
+
+    @contextmanager
+    def pressing(text: str, times: int = 1) -> Iterator[io.StringIO]:
+        stream = _Interrupting(text, times)
+        with redirect_stderr(stream):
+            yield stream
+
+    return pressing
+
+
+class Process:
+    """A function, by default `train_accelerate.py` itself, in a process of its own.
+
+    Args:
+        arguments: Of the command line, or of the function.
+        environment: Variables to set there.
+        largest_file: In bytes: any larger one meets a full disk.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[Any],
+        environment: Mapping[str, str] | None = None,
+        largest_file: int | None = None,
+        function: Callable[..., None] | None = None,
+    ) -> None:
+        (self._err, err), (self._out, out) = (_FORKSERVER.Pipe(duplex=False) for _ in range(2))
+        self._process = _FORKSERVER.Process(
+            target=_child,
+            args=(function, arguments, dict(environment or {}), largest_file, err, out),
+        )
+        self._process.start()
+        err.close()
+        out.close()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+        self._lines = os.fdopen(os.dup(self._err.fileno()), encoding="utf-8")
+
+    def wait_for(self, start: str) -> None:
+        """Read standard error up to a line that begins so."""
+        said = []
+        for line in self._lines:
+            said.append(line)
+            if line.startswith(start):
+                return
+        pytest.fail(f"never said {start!r} but {said}")
+
+    def finish(self) -> tuple[int, str, str]:
+        """Exit code, (the rest of) standard error, standard output."""
+        with self._lines, os.fdopen(os.dup(self._out.fileno()), encoding="utf-8") as out:
+            said, printed = self._lines.read(), out.read()
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode, said, printed
+
+
+def _child(
+    function: Callable[..., None] | None,
+    arguments: Sequence[Any],
+    environment: dict[str, str],
+    largest_file: int | None,
+    err: Connection,
+    out: Connection,
+) -> None:
+    # A process group of its own, as a job or a service has.
+    os.setsid()
+    os.dup2(err.fileno(), 2)
+    os.dup2(out.fileno(), 1)
+    err.close()
+    out.close()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if function is not None:
+        function(*arguments)
+        return
+    sys.argv = [SCRIPT.name, *arguments]
+    try:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    finally:
+        sys.stdout.flush()
+
+
+@pytest.fixture
+def process() -> type[Process]:
+    """Start a process: `process(arguments)` runs `train_accelerate.py`."""
+    return Process
+
+
+@pytest.fixture
+def two_ranks() -> Callable[[Sequence[str]], list[Process]]:
+    """Start a run of two processes, told of each other as a launcher tells them."""
+
+    def start(arguments: Sequence[str]) -> list[Process]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        return [Process(arguments, shared | rank) for rank in ranks]
+
+    return start
+
+
+@pytest.fixture
+def metrics() -> Callable[[Path], list[dict[str, float]]]:
+    """The lines of a run's `metrics.jsonl`, without what the clock had a part in."""
+
+    def read(run: Path) -> list[dict[str, float]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert all(line.pop("images_per_second") > 0 for line in lines)
+        return lines
+
+    return read
+
+
+@pytest.fixture
+def states() -> Callable[[Path], dict[str, Any]]:
+    """Every file of every checkpoint of a run: 'step-00000004/state.pt' -> its content."""
+
+    def read(run: Path) -> dict[str, Any]:
+        files = sorted((run / "checkpoints").rglob("*.pt"))
+        return {
+            f"{file.parent.name}/{file.name}": torch.load(file, weights_only=True) for file in files
+        }
+
+    return read
+
+
+def _assert_same(one: Any, other: Any, where: str) -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other), where
+    elif isinstance(one, Mapping):
+        assert list(one) == list(other), where
+        for key in one:
+            _assert_same(one[key], other[key], f"{where} > {key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            _assert_same(*pair, f"{where} > {number}")
+    else:
+        assert one == other, where
+
+
+@pytest.fixture
+def assert_same() -> Callable[[Any, Any, str], None]:
+    """Two nested states are equal, to the last bit of every tensor."""
+    return _assert_same

@@ -1,0 +1,201 @@
+"""Checkpoints: whole or not there at all, also on a disk that fills up."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agit_hub.config import AGITConfig, ConfigError
+from agit_hub.modeling import AGITModel
+from agit_hub.training import checkpoint
+from tests.training.conftest import Arguments, Process, Train
+
+DISK_FULL = "File too large"  # what the system says where a limit plays the full disk
+
+
+def _write(folder: Path, step: int, **state: Any) -> Path:
+    path = checkpoint.checkpoint_path(folder, step)
+    with checkpoint.draft(path) as draft:
+        checkpoint.write_state(draft / "state.pt", {"step": step, **state})
+    checkpoint.publish(path)
+    return path
+
+
+def _model(seed: int) -> AGITModel:
+    torch.manual_seed(seed)
+    return AGITModel(AGITConfig(image_size=16, channels=4, blocks=0, attention_channels=4))
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_a_draft_is_invisible_until_it_is_published(tmp_path: Path) -> None:
+    assert checkpoint.checkpoints(tmp_path / "nowhere") == []
+    path = checkpoint.checkpoint_path(tmp_path, 7)
+    assert path == tmp_path / "step-00000007"
+    with checkpoint.draft(path) as draft:
+        checkpoint.write_state(draft / "state.pt", {"step": 7})
+        assert draft.is_dir() and not path.exists()
+        assert checkpoint.checkpoints(tmp_path) == []
+    assert checkpoint.checkpoints(tmp_path) == []
+    checkpoint.publish(path)
+    assert checkpoint.checkpoints(tmp_path) == [path] == list(tmp_path.iterdir())
+    assert checkpoint.read_state(path / "state.pt") == {"step": 7}
+
+
+def test_a_draft_that_cannot_be_written_is_removed(tmp_path: Path) -> None:
+    path = checkpoint.checkpoint_path(tmp_path, 7)
+
+    def save() -> None:
+        with checkpoint.draft(path) as draft:
+            checkpoint.write_state(draft / "rank-0.pt", {})
+            (draft / "state.pt").mkdir()
+            checkpoint.write_state(draft / "state.pt", {})
+
+    with pytest.raises(checkpoint.SaveError, match=r"state\.pt"):
+        save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rotation_keeps_the_newest_and_clears_what_was_left_behind(tmp_path: Path) -> None:
+    steps = (90, 1000, 10_000, 200)
+    for step in steps:
+        _write(tmp_path, step)
+    with checkpoint.draft(checkpoint.checkpoint_path(tmp_path, 20_000)) as draft:
+        checkpoint.write_state(draft / "state.pt", {})
+    found = [path.name for path in checkpoint.checkpoints(tmp_path)]
+    assert found == ["step-00000090", "step-00000200", "step-00001000", "step-00010000"]
+    checkpoint.rotate(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == found[2:]
+    checkpoint.rotate(tmp_path, keep=5)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == found[2:]
+
+
+def test_a_copy_that_a_person_made_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+    copied = _write(tmp_path, 3).rename(tmp_path / "step-00000003-good")
+    notes = tmp_path / "step-notes"
+    notes.mkdir()
+    newer = _write(tmp_path, 2)
+    checkpoint.rotate(tmp_path, keep=1)
+    assert checkpoint.checkpoints(tmp_path) == [newer]
+    assert copied.is_dir() and notes.is_dir()
+
+
+def test_reading_a_state_runs_no_code(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"step": Hostile()}, tmp_path / "state.pt")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        checkpoint.read_state(tmp_path / "state.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_is_replaced_at_once_and_holds_what_would_be_pushed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    checkpoint.save_model(_model(0), folder)
+    before = _content(folder)
+    assert sorted(before) == ["README.md", "config.json", "model.safetensors"]
+    # A reader of the earlier model goes on reading the earlier model.
+    with (folder / "model.safetensors").open("rb") as reader:
+        start = reader.read(100)
+        checkpoint.save_model(_model(1), folder)
+        assert start + reader.read() == before["model.safetensors"]
+    assert list(tmp_path.iterdir()) == [folder]
+    loaded, expected = AGITModel.from_pretrained(folder).state_dict(), _model(1).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+
+
+def _save_a_model_over(folder: Path) -> None:
+    try:
+        checkpoint.save_model(_model(1), folder)
+    except checkpoint.SaveError as error:
+        raise SystemExit(f"SaveError: {error}") from None
+
+
+def test_a_model_that_does_not_fit_leaves_the_earlier_one(
+    tmp_path: Path, process: type[Process]
+) -> None:
+    folder = tmp_path / "model"
+    checkpoint.save_model(_model(0), folder)
+    before = _content(tmp_path)
+    for largest_file in (20_000, 100):
+        child = process([folder], function=_save_a_model_over, largest_file=largest_file)
+        code, said, _ = child.finish()
+        assert code == 1
+        assert said.startswith(f"SaveError: The model could not be written to {folder}")
+        assert DISK_FULL in said
+        assert _content(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
+    """A run of two steps."""
+    run = tmp_path_factory.mktemp("runs") / "two-steps"
+    train(run, {"train.max_steps": 2})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("largest_file", "culprit"),
+    [
+        (1_000, "config.yaml"),
+        (2_500, "metrics.jsonl"),
+        (9_000, "step-00000004.png"),
+        (20_000, "rank-0.pt"),
+        (100_000, "state.pt"),
+    ],
+)
+def test_on_a_full_disk_a_run_stops_in_a_sentence_and_loses_nothing(
+    tmp_path: Path,
+    two_steps: Path,
+    arguments: Arguments,
+    train: Train,
+    process: type[Process],
+    largest_file: int,
+    culprit: str,
+) -> None:
+    run = Path(shutil.copytree(two_steps, tmp_path / "run"))
+    before = {name: _content(run / name) for name in ("checkpoints", "model")}
+
+    longer = arguments(run, {"train.max_steps": 4}, "--resume")
+    code, said, _ = process(longer, largest_file=largest_file).finish()
+    last = said.splitlines()[-1]
+    assert code == 1 and "Traceback" not in said
+    assert last.startswith("error: ") and DISK_FULL in last
+    assert last.endswith(f"The checkpoint {run / 'checkpoints' / 'step-00000002'} is safe.")
+    assert {name: _content(run / name) for name in before} == before
+    assert not list(run.rglob("*.unfinished*"))
+    assert culprit in last
+
+    # With room again it goes on where it was.
+    AGITModel.from_pretrained(run / "model")
+    assert train(run, {"train.max_steps": 4}, resume=True).finished
+    assert (run / "checkpoints" / "step-00000004").is_dir()
+
+
+def test_a_run_that_found_no_room_can_be_started_again(
+    tmp_path: Path, arguments: Arguments, process: type[Process], train: Train
+) -> None:
+    run = tmp_path / "run"
+    code, said, _ = process(arguments(run), largest_file=100).finish()
+    assert code == 1 and DISK_FULL in said and "No checkpoint was saved yet." in said
+    assert train(run).finished
+
+
+def test_every_file_of_a_run_loads_without_running_code(
+    tmp_path: Path, train: Train, states: Callable[[Path], dict[str, Any]]
+) -> None:
+    train(tmp_path, {"train.ema": 0.9, "train.checkpoint_every": 2, "log.every": 3})
+    assert list(states(tmp_path)) == [
+        f"step-{step:08d}/{file}.pt" for step in (2, 4) for file in ("rank-0", "state")
+    ]

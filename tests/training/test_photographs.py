@@ -1,0 +1,52 @@
+"""On real photographs, where they are at hand: the shipped configuration trains, translates, resumes."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agit_hub.pipeline import AGITPipeline
+from agit_hub.training.command_line import parse
+from agit_hub.training.trainer import Trainer
+
+PHOTOS = os.environ.get("AGIT_PHOTOS")
+
+pytestmark = pytest.mark.skipif(
+    not PHOTOS, reason="AGIT_PHOTOS names no folder of photographs (trainA, trainB, ...)"
+)
+
+
+def test_the_small_configuration_trains_on_two_folders(tmp_path: Path) -> None:
+    assert PHOTOS is not None
+    photos = Path(PHOTOS)
+    arguments = [
+        *("--config", "horse2zebra_small", "--output_dir", str(tmp_path / "run")),
+        *("--data.source.path", str(photos / "trainA")),
+        *("--data.target.path", str(photos / "trainB")),
+        *("--train.max_steps", "2", "--log.every", "1", "--log.samples", "2"),
+    ]
+    config = parse(arguments).config
+    assert config.model.labels == ("horse", "zebra")
+
+    assert Trainer(config).fit().finished
+    longer = replace(config, train=replace(config.train, max_steps=3))
+    assert Trainer(longer, resume=True).fit().step == 3
+
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    epochs = json.loads(lines[-1])["epoch"]
+    # An epoch is as many samples as the longer folder has pictures.
+    zebras = len(list((photos / "trainB").iterdir()))
+    assert epochs == pytest.approx(3 / np.ceil(zebras / config.train.batch_size))
+
+    pipeline = AGITPipeline.from_pretrained(tmp_path / "run" / "model")
+    picture = Image.open(next(iter(sorted((photos / "testA").iterdir()))))
+    output = pipeline(picture, to="zebra")
+    assert output.images[0].size == picture.size
+    unattended = output.attention[0] == 0
+    before, after = np.asarray(picture), np.asarray(output.images[0])
+    assert np.array_equal(before[unattended], after[unattended])

@@ -1,0 +1,120 @@
+"""Learning rate, weight of the cycle and switch, against numbers worked out by hand."""
+
+from typing import Any
+
+import pytest
+
+from agit_hub.training.config import SwitchConfig, TrainSettings
+from agit_hub.training.schedule import Schedule
+
+
+def _schedule(steps_per_epoch: int = 8, **settings: Any) -> Schedule:
+    return Schedule(TrainSettings(**settings), steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("decay_from", "rates"),
+    [
+        (0.5, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),
+        (0.0, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (0.8, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5]),
+        (1.0, [1] * 10),
+    ],
+)
+def test_the_rate_is_constant_and_then_falls_linearly_to_zero(
+    decay_from: float, rates: list[float]
+) -> None:
+    schedule = _schedule(max_steps=10, learning_rate=2e-3, decay_from=decay_from)
+    found = [schedule.phase(step).learning_rate for step in range(10)]
+    assert found == pytest.approx([2e-3 * rate for rate in rates])
+
+
+@pytest.mark.parametrize("kind", ["attention", "discriminator"])
+def test_a_kind_of_network_may_have_a_rate_of_its_own_which_falls_alike(kind: str) -> None:
+    others = {"generator", "attention", "discriminator"} - {kind}
+    for own, expected in ((None, 2e-3), (8e-3, 8e-3)):
+        own_rate = {f"{kind}_learning_rate": own}
+        schedule = _schedule(max_steps=10, learning_rate=2e-3, **own_rate)
+        for step, share in ((0, 1.0), (8, 0.4)):
+            phase = schedule.phase(step)
+            assert phase.rate_of(kind) == pytest.approx(share * expected)  # type: ignore[arg-type]
+            for other in others:
+                assert phase.rate_of(other) == pytest.approx(share * 2e-3)  # type: ignore[arg-type]
+
+
+def test_attention_can_be_held_at_first_and_frozen_at_last() -> None:
+    schedule = _schedule(attention_hold_steps=3, switch=SwitchConfig(step=5))
+    schedule.switch(5)
+    trained = [schedule.phase(step).train_attention for step in range(7)]
+    assert trained == [False, False, False, True, True, False, False]
+
+
+def test_the_cycle_weight_rises_linearly_from_zero() -> None:
+    rising = _schedule(max_steps=10, lambda_cyc=6.0, lambda_cyc_warmup_steps=4)
+    found = [rising.phase(step).lambda_cyc for step in (0, 1, 2, 3, 4, 5, 9)]
+    assert found == pytest.approx([0, 1.5, 3, 4.5, 6, 6, 6])
+    assert _schedule(max_steps=10, lambda_cyc=6.0).phase(0).lambda_cyc == 6
+
+
+def test_epochs_become_steps_and_steps_win() -> None:
+    by_epochs = _schedule(epochs=2.5, switch=SwitchConfig(epoch=1.5))
+    assert (by_epochs.total_steps, by_epochs.switch_due) == (20, 12)
+    by_steps = _schedule(epochs=2.5, max_steps=7, switch=SwitchConfig(epoch=1.5, step=3))
+    assert (by_steps.total_steps, by_steps.switch_due) == (7, 3)
+    # Step 0 is a step too, and not the absence of one.
+    assert _schedule(switch=SwitchConfig(epoch=1.5, step=0)).switch_due == 0
+    assert _schedule(switch=SwitchConfig(epoch=None, step=5)).switch_due == 5
+    assert _schedule(epochs=0.01).total_steps == 1
+
+
+def test_the_papers_run_on_horses_and_zebras() -> None:
+    """Epochs of 1334 steps, 100 of them, the rate falling from the middle, the switch at 30."""
+    schedule = _schedule(steps_per_epoch=1334)
+    assert schedule.total_steps == 133_400
+    assert [schedule.phase(s).learning_rate for s in (0, 66_700, 100_050)] == pytest.approx(
+        [1e-4, 1e-4, 5e-5]
+    )
+    assert not schedule.is_switch_due(40_019) and schedule.is_switch_due(40_020)
+    schedule.switch(40_020)
+    before, after = schedule.phase(40_019), schedule.phase(40_020)
+    assert (before.threshold, before.train_attention, before.normalise) == (0, True, True)
+    assert (after.threshold, after.train_attention, after.normalise) == (0.1, False, False)
+    assert before.lambda_cyc == after.lambda_cyc == 10
+
+
+def test_without_a_moment_the_switch_never_comes() -> None:
+    schedule = _schedule(switch=SwitchConfig(epoch=None))
+    assert not schedule.is_switch_due(10**9)
+    assert schedule.phase(10**9).threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        ("mask", (0.3, True, True)),
+        ("freeze_attention", (0.0, False, True)),
+        ("bypass_norm", (0.0, True, False)),
+    ],
+)
+def test_each_effect_of_the_switch_can_be_had_alone(
+    effect: str, expected: tuple[float, bool, bool]
+) -> None:
+    effects = {name: name == effect for name in ("mask", "freeze_attention", "bypass_norm")}
+    schedule = _schedule(attention_threshold=0.3, switch=SwitchConfig(step=2, **effects))
+    schedule.switch(2)
+    phases = [schedule.phase(step) for step in (1, 2)]
+    found = [(p.threshold, p.train_attention, p.normalise) for p in phases]
+    assert found == [(0.0, True, True), expected]
+
+
+def test_a_late_switch_counts_from_when_it_was_made_also_after_resuming() -> None:
+    settings = TrainSettings(switch=SwitchConfig(step=3))
+    schedule, resumed = Schedule(settings, 8), Schedule(settings, 8)
+    assert [schedule.is_switch_due(step) for step in (2, 3, 6)] == [False, True, True]
+    resumed.load_state_dict(schedule.state_dict())
+    assert resumed.is_switch_due(7)
+    schedule.switch(7)
+    resumed.load_state_dict(schedule.state_dict())
+    for each in (schedule, resumed):
+        assert each.switched_at == 7 and not each.is_switch_due(8)
+        assert [each.phase(step).threshold for step in (3, 6, 7)] == [0.0, 0.0, 0.1]

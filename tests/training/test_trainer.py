@@ -1,0 +1,507 @@
+"""Whole runs in this process: repeatable, resumable to the last bit, and honest when they go wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from agit_hub.config import ConfigError
+from agit_hub.image_processor import to_tensor
+from agit_hub.modeling import AGITModel
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.journal import RunError
+from agit_hub.training.main import main
+from agit_hub.training.trainer import Trainer
+from tests.training.conftest import SIZE, Arguments, Train
+
+Configure = Callable[..., TrainConfig]
+Metrics = Callable[[Path], list[dict[str, float]]]
+States = Callable[[Path], dict[str, Any]]
+Pixels = npt.NDArray[Any]
+WEIGHTS = "model/model.safetensors"
+
+
+def _networks(states: dict[str, Any], step: int, prefix: str = "") -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = states[f"step-{step:08d}/state.pt"]["training"]["networks"]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def test_a_run_leaves_what_the_design_says(
+    tmp_path: Path, train: Train, metrics: Metrics, states: States
+) -> None:
+    outcome = train(tmp_path, {"train.max_steps": 5, "log.every": 2, "log.samples_every": 3})
+    assert (outcome.step, outcome.finished) == (5, True)
+    files = {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()}
+    assert files == {
+        "config.yaml",
+        "metrics.jsonl",
+        "samples/step-00000003.png",
+        "samples/step-00000005.png",
+        "checkpoints/step-00000005/state.pt",
+        "checkpoints/step-00000005/rank-0.pt",
+        *(f"model/{name}" for name in ("README.md", "config.json", "model.safetensors")),
+    }
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    attention = {
+        f"attention/{side}/{figure}"
+        for side in ("source", "target")
+        for figure in ("mean", "area", "entropy", "binary")
+    }
+    losses = {
+        f"loss/{term}"
+        for term in (
+            *("cycle_s", "cycle_t", "adversarial_st", "adversarial_ts"),
+            *("discriminator_s", "discriminator_t"),
+        )
+    }
+    rest = {"step", "learning_rate", "lambda_cyc", "switched", "epoch"}
+    assert all(set(line) >= attention | losses | rest for line in lines)
+    assert all(list(line) == list(lines[0]) for line in lines)
+    # The rate of the last step taken: constant for 2.5 steps, then linear to 0 at step 5.
+    assert [line["learning_rate"] for line in lines] == pytest.approx([1e-3, 8e-4, 4e-4])
+    # An epoch is as many samples as the longer domain has pictures: five.
+    assert [line["epoch"] for line in lines] == pytest.approx([0.4, 0.8, 1.0])
+    # Without an average, what would be pushed is what was trained, and no discriminator.
+    pushed = AGITModel.from_pretrained(tmp_path / "model").state_dict()
+    trained = _networks(states(tmp_path), 5, "model.")
+    assert pushed.keys() == trained.keys()
+    assert all(torch.equal(pushed[name], trained[name]) for name in trained)
+
+
+def test_the_seed_decides_everything_and_looking_changes_nothing(
+    tmp_path: Path, train: Train
+) -> None:
+    variants: dict[str, dict[str, Any]] = {
+        "once": {},
+        "again": {},
+        "looked at often": {"log.samples_every": 1, "log.every": 3, "log.samples": 2},
+        "by workers": {"data.workers": 2, "log.samples_every": 1000},
+        "another seed": {"train.seed": 1},
+    }
+    weights = {}
+    for name, changes in variants.items():
+        train(tmp_path / name, {"train.max_steps": 6} | changes)
+        weights[name] = (tmp_path / name / WEIGHTS).read_bytes()
+    assert weights.pop("another seed") != weights["once"]
+    assert all(each == weights["once"] for each in weights.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.update_order": "joint"},
+        {
+            "train.update_order": "official",
+            "data.workers": 2,
+            "train.gradient_accumulation_steps": 2,
+            "data.pairing": "fixed",
+        },
+    ],
+    ids=["joint", "official, workers, accumulation"],
+)
+def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
+    tmp_path: Path,
+    damaged_source: Path,
+    train: Train,
+    metrics: Metrics,
+    states: States,
+    interrupt_when: Callable[..., Any],
+    assert_same: Callable[[Any, Any, str], None],
+    changes: dict[str, Any],
+) -> None:
+    settings = changes | {
+        "data.source.path": damaged_source,
+        "train.max_steps": 14,
+        "train.ema": 0.9,
+        "train.switch.step": 6,
+        "train.lambda_cyc_warmup_steps": 8,
+        "train.checkpoint_every": 5,
+        "train.keep_checkpoints": 9,
+        "log.every": 4,
+        "log.samples_every": 5,
+    }
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, settings).finished
+
+    # Once in the first epoch, before the switch; once after it. Never at a log step or a save.
+    with interrupt_when("Skipped a picture") as first:
+        early = train(parts, settings)
+    with interrupt_when("the switch.") as second:
+        late = train(parts, settings, resume=True)
+    assert train(parts, settings, resume=True).finished
+    assert not early.finished and early.step in (1, 2, 3)
+    assert not late.finished and late.step == 7
+    assert f"Stopped at step {early.step} of 14 and saved it in {parts}" in first.getvalue()
+    assert f"Resuming at step {early.step} of 14" in second.getvalue()
+
+    expected, found = states(whole), states(parts)
+    assert {name.split("/")[0] for name in found} - {name.split("/")[0] for name in expected} == {
+        f"step-{early.step:08d}",
+        "step-00000007",
+    }
+    assert [name for name in expected if "rank-0" in name] == [
+        f"step-{step:08d}/rank-0.pt" for step in (5, 10, 14)
+    ]
+    for name, state in expected.items():
+        assert_same(found[name], state, name)
+    assert metrics(parts) == metrics(whole)
+    assert [line["switched"] for line in metrics(whole)] == [0, 1, 1, 1]
+    for folder in ("model", "samples"):
+        files = sorted(file.name for file in (whole / folder).iterdir())
+        assert files == sorted(file.name for file in (parts / folder).iterdir())
+        for name in files:
+            assert (parts / folder / name).read_bytes() == (whole / folder / name).read_bytes()
+
+
+def test_a_second_interrupt_ends_the_run_at_once_and_nothing_untrue_is_said(
+    tmp_path: Path, arguments: Arguments, interrupt_when: Callable[..., Any]
+) -> None:
+    settings = {"train.max_steps": 9, "train.checkpoint_every": 2}
+    with interrupt_when("step 3/", times=2) as said:
+        assert main(arguments(tmp_path, settings)) == 130
+    last = said.getvalue().splitlines()[-1]
+    assert "Traceback" not in said.getvalue()
+    assert "before the first step" not in last and "nothing was changed" not in last
+    assert "step-00000002" in last
+
+
+def test_the_published_average_is_the_one_worked_out_from_every_steps_weights(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    train(
+        tmp_path,
+        {
+            "train.ema": 0.75,
+            "train.max_steps": 5,
+            "train.checkpoint_every": 1,
+            "train.keep_checkpoints": 9,
+            "train.learning_rate": 0.1,
+        },
+    )
+    saved = states(tmp_path)
+    average = _networks(saved, 1, "model.")
+    for step in (2, 3, 4, 5):
+        weights = _networks(saved, step, "model.")
+        average = {name: 0.75 * mean + 0.25 * weights[name] for name, mean in average.items()}
+    published = load_file(tmp_path / WEIGHTS)
+    assert published.keys() == average.keys()
+    for name, tensor in published.items():
+        torch.testing.assert_close(tensor, average[name], rtol=1e-5, atol=1e-7)
+    moved = max((published[name] - weights[name]).abs().max() for name in published)
+    assert moved > 0.01
+
+
+DEAD = {"train.attention_bias": -20, "train.max_steps": 6, "train.switch.step": 3}
+
+
+def test_the_switch_waits_while_attention_is_empty(
+    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, DEAD)
+    assert [line["switched"] for line in metrics(tmp_path)] == [0] * 6
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Step ")]
+    assert len(said) == 1
+    assert "Step 3: the switch is postponed" in said[0]
+    assert "source attention is empty" in said[0] and "target attention is empty" in said[0]
+    # Resumed it still waits, and does not say so again.
+    train(tmp_path, DEAD | {"train.max_steps": 8}, resume=True)
+    assert [line["switched"] for line in metrics(tmp_path)] == [0] * 8
+    assert "postponed" not in capsys.readouterr().err
+
+
+def test_the_switch_comes_on_time_with_a_warning_where_that_is_asked_for(
+    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, DEAD | {"train.switch.on_collapse": "warn"})
+    assert [line["switched"] for line in metrics(tmp_path)] == [0, 0, 0, 1, 1, 1]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Step ")]
+    assert len(said) == 1
+    assert said[0].startswith("Step 3: the switch.") and "although" in said[0]
+    assert "source attention is empty" in said[0]
+
+
+def test_a_postponed_switch_is_made_when_attention_recovers(
+    tmp_path: Path, train: Train, metrics: Metrics
+) -> None:
+    """Maps that start just below the limit leave it in some runs: then the switch comes."""
+    recovered = False
+    for seed in range(8):
+        run = tmp_path / str(seed)
+        settings = {"train.seed": seed, "train.learning_rate": 0.05, "train.lambda_cyc": 0}
+        start = {"train.attention_bias": -4.7, "train.switch.step": 1, "train.max_steps": 12}
+        train(run, settings | start)
+        lines = metrics(run)
+        sides = ("attention/source/mean", "attention/target/mean")
+        alive = [all(line[side] >= 0.01 for side in sides) for line in lines]
+        # In the step after the first at which both are seen alive, and for good.
+        expected = [0.0] + [float(any(alive[: n + 1])) for n in range(11)]
+        assert [line["switched"] for line in lines] == expected
+        recovered = not alive[0] and any(alive[:-1])
+        if recovered:
+            break
+    assert recovered
+
+
+def test_how_often_one_looks_does_not_decide_whether_the_switch_waits(
+    tmp_path: Path, train: Train, metrics: Metrics
+) -> None:
+    """`log` is free to change between a run and its continuation: it must not change the run."""
+    train(tmp_path, DEAD | {"log.every": 100})
+    assert [line["switched"] for line in metrics(tmp_path)] == [0]
+
+
+@pytest.mark.parametrize(("bias", "words"), [(-20, "near 0 everywhere"), (20, "near 1 everywhere")])
+def test_a_collapse_is_said_once_for_each_map(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str], bias: float, words: str
+) -> None:
+    settings = {
+        "train.attention_bias": bias,
+        "train.collapse_patience": 2,
+        "train.checkpoint_every": 2,
+    }
+    train(tmp_path, settings)
+    train(tmp_path, settings | {"train.max_steps": 6}, resume=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if words in line]
+    assert len(said) == 2 and all(line.startswith("Step 3: Attention on ") for line in said)
+    assert "source pictures" in said[0] and "target pictures" in said[1]
+    assert "for 2 steps" in said[0]
+
+
+def test_full_attention_of_the_cyclegan_baseline_is_no_collapse(
+    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(
+        tmp_path,
+        {"model.attention": "ones", "train.collapse_patience": 1, "train.switch.step": 2},
+    )
+    assert "near 1" not in capsys.readouterr().err
+    assert [line["switched"] for line in metrics(tmp_path)] == [0, 0, 1, 1]
+    assert not [name for name in load_file(tmp_path / WEIGHTS) if name.startswith("attention")]
+
+
+def _is_finite(weights: dict[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    """With such a rate the first step's losses are still sound, and the second's are not."""
+    settings = {"train.learning_rate": 1e30, "train.checkpoint_every": 1, "train.max_steps": 9}
+    with pytest.raises(RunError) as failure:
+        train(tmp_path, settings)
+    message = str(failure.value)
+    assert "A loss was not finite at step 2:" in message and "train.clip_norm" in message
+    newest = tmp_path / "checkpoints" / "step-00000001"
+    assert message.endswith(f"The checkpoint {newest} is safe.")
+    assert list(newest.parent.iterdir()) == [newest]
+    assert _is_finite(_networks(states(tmp_path), 1)) and _is_finite(load_file(tmp_path / WEIGHTS))
+
+
+def test_a_loss_that_was_never_finite_is_found_also_without_a_log_step(
+    tmp_path: Path, train: Train
+) -> None:
+    train(tmp_path / "sound")
+    model = tmp_path / "sound" / "model"
+    weights = load_file(model / "model.safetensors")
+    weights["generator_st.layers.0.weight"].view(-1)[0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    for name, changes in (("save", {"train.checkpoint_every": 3}), ("end", {})):
+        settings = {"train.init_from": model, "log.every": 99, "train.max_steps": 6}
+        with pytest.raises(
+            RunError, match=r"not finite at step [01]:.* No checkpoint was saved yet"
+        ):
+            train(tmp_path / name, settings | changes)
+        assert not (tmp_path / name / "checkpoints").exists()
+        assert not (tmp_path / name / "model").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, train: Train) -> None:
+    """The losses of a step are those of the weights before it: sound, while the gradients are not."""
+    settings = {"train.lambda_cyc": 1e39, "train.checkpoint_every": 1, "train.keep_checkpoints": 9}
+    with pytest.raises(RunError, match="not finite"):
+        train(tmp_path, settings)
+    for file in tmp_path.rglob("state.pt"):
+        saved = torch.load(file, weights_only=True)["training"]["networks"]
+        assert _is_finite(saved), f"{file.parent.name} holds weights that are not finite"
+    if (tmp_path / WEIGHTS).exists():
+        assert _is_finite(load_file(tmp_path / WEIGHTS))
+
+
+# Adam's steps are as long as the rate: with this one a start can be looked at after a step.
+STILL = {"train.learning_rate": 1e-30, "train.max_steps": 1}
+
+
+def test_a_run_can_start_from_another_run_or_from_its_model(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    first, fresh = tmp_path / "first", tmp_path / "fresh"
+    train(first, {"train.ema": 0.5})
+    train(fresh, STILL | {"train.seed": 5})
+    published, drawn = load_file(first / WEIGHTS), _networks(states(fresh), 1, "discriminator_")
+    trained = _networks(states(first), 4, "discriminator_")
+    for place, discriminators in ((first, trained), (first / "model", drawn)):
+        name = tmp_path / f"from {place.name}"
+        train(name, STILL | {"train.init_from": place, "train.seed": 5})
+        found = states(name)
+        for expected, prefix in ((published, "model."), (discriminators, "discriminator_")):
+            weights = _networks(found, 1, prefix)
+            assert weights.keys() == expected.keys()
+            for key, tensor in weights.items():
+                torch.testing.assert_close(tensor, expected[key], rtol=0, atol=1e-20)
+    assert any(not torch.equal(trained[key], drawn[key]) for key in drawn)
+
+
+def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    train(tmp_path / "first")
+    settings = {"train.init_from": tmp_path / "first", "train.decay_from": 1.0}
+    train(tmp_path / "whole", settings)
+    train(tmp_path / "parts", settings | {"train.max_steps": 2})
+    train(tmp_path / "parts", settings, resume=True)
+    one, other = (_networks(states(tmp_path / name), 4) for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("key", "ours", "theirs"),
+    [("channels", 5, 4), ("blocks", 1, 0), ("attention", "ones", "network")],
+)
+def test_another_architecture_is_named(
+    tmp_path: Path, train: Train, configure: Configure, key: str, ours: object, theirs: object
+) -> None:
+    train(tmp_path / "first", STILL)
+    config = configure(
+        tmp_path / "next", {"train.init_from": tmp_path / "first", f"model.{key}": ours}
+    )
+    with pytest.raises(ConfigError) as refusal:
+        Trainer(config)
+    message = str(refusal.value)
+    assert f"{key} {theirs!r}" in message and f"model.{key} {ours!r}" in message
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_start_that_is_nowhere_is_refused_in_a_sentence(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (tmp_path / "nowhere", "a/b/c", "nobody/no-such-model"):
+        assert main(arguments(tmp_path / "run", {"train.init_from": place})) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("error: ") and str(place) in said
+
+
+def test_a_damaged_checkpoint_is_named_in_a_sentence(
+    tmp_path: Path, train: Train, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path)
+    for name in ("rank-0.pt", "state.pt"):
+        file = tmp_path / "checkpoints" / "step-00000004" / name
+        file.write_bytes(file.read_bytes()[:1000])
+        capsys.readouterr()
+        assert main(arguments(tmp_path, {"train.max_steps": 6}, "--resume")) in (1, 2)
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("error: ") and name in said
+
+
+def test_a_damaged_picture_is_passed_over_and_named_once(
+    tmp_path: Path, damaged_source: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "data.source.path": damaged_source,
+        "data.pairing": "fixed",
+        "train.batch_size": 6,
+        "train.checkpoint_every": 2,
+        "log.samples": 3,
+    }
+    assert train(tmp_path, settings).finished
+    assert train(tmp_path, settings | {"train.max_steps": 6}, resume=True).finished
+    said = [line for line in capsys.readouterr().err.splitlines() if "Skipped" in line]
+    assert len(said) == 1
+    assert "(1 so far)" in said[0] and str(damaged_source / "2.png") in said[0]
+
+
+def test_pictures_of_every_kind_train(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "kinds" / "deep" / "er"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        noise = Image.fromarray(random.integers(0, 256, (20, 33, 3), dtype=np.uint8))
+        noise.convert(mode).save(folder / f"{mode}.png")
+    noise.convert("CMYK").save(folder / "CMYK.jpg")
+    noise.convert("P").save(folder / "transparent.gif", transparency=0)
+    Image.fromarray(random.integers(0, 65536, (20, 33), dtype=np.uint16)).save(folder / "I16.png")
+    noise.resize((1, 1)).save(folder / "dot.PNG")
+    noise.resize((3, 200)).save(folder / "pole.webp")
+    kinds = len(list(folder.iterdir()))
+    settings = {
+        "data.source.path": tmp_path / "kinds",
+        "data.target.path": tmp_path / "kinds",
+        "data.pairing": "fixed",
+        "train.batch_size": kinds,
+        "train.max_steps": 2,
+        "log.samples": kinds,
+    }
+    assert train(tmp_path / "run", settings).finished
+    said = capsys.readouterr().err
+    assert "Skipped" not in said and f"on {kinds} source and {kinds} target pictures" in said
+
+
+def test_a_sample_grid_shows_pictures_attention_translation_and_cycle(
+    tmp_path: Path, source: Path, target: Path, train: Train
+) -> None:
+    train(tmp_path, {"log.samples": 2, "data.crop_margin": 1.0})
+    sheet = np.asarray(Image.open(tmp_path / "samples" / "step-00000004.png"))
+    # Pictures of 16 pixels are shown eight times as large, eight of them beside each other.
+    side = 8 * SIZE
+    tiles = _tiles(sheet, side)
+    assert [len(row) for row in tiles] == [8, 8]
+
+    model = AGITModel.from_pretrained(tmp_path / "model")
+    there, back = model.source_to_target, model.target_to_source
+    for first, folder, out, home in ((0, source, there, back), (4, target, back, there)):
+        for row in (0, 1):
+            picture = to_tensor(Image.open(folder / f"{row}.png"))
+            with torch.no_grad():
+                translation = out(picture)
+                cycle = home(translation.image).image
+            shown = [tile[4::8, 4::8].astype(float) for tile in tiles[row][first : first + 4]]
+            for image, tile in zip(
+                (picture, translation.image, cycle), (shown[0], shown[2], shown[3]), strict=True
+            ):
+                expected = ((image[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+                assert np.abs(tile - expected).max() <= 1
+            # The brighter a pixel of the heat map, the more attention it had.
+            attention = translation.attention[0, 0].flatten().numpy()
+            order = np.argsort(attention)
+            brightness = shown[1].sum(axis=-1).flatten()[order]
+            assert (np.diff(brightness) >= -2).all() and np.ptp(brightness) > 0
+
+
+def _tiles(sheet: Pixels, side: int) -> list[list[Pixels]]:
+    """The pictures on a sheet, row by row: what is not of its paper's colour."""
+    inked = (sheet != sheet[-1, 0]).any(axis=-1)
+    tops = _starts(inked.mean(axis=1) > 0.5, side)
+    lefts = _starts(inked[tops[0] : tops[0] + side].mean(axis=0) > 0.5, side)
+    return [[sheet[y : y + side, x : x + side] for x in lefts] for y in tops]
+
+
+def _starts(inked: Pixels, side: int) -> list[int]:
+    before = np.concatenate([[False], inked[:-1]])
+    return [
+        int(edge) for edge in np.flatnonzero(inked & ~before) if inked[edge : edge + side].all()
+    ]
