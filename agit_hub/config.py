@@ -33,8 +33,6 @@ class AGITConfig:
     """Width of the generators' first layer."""
     blocks: int = 9
     """Residual blocks in each generator."""
-    skip: bool = False
-    """Generators add their input before the tanh (an option of the authors' code, off there)."""
     attention: Literal["network", "ones"] = "network"
     """`network` learns where to look; `ones` attends to everything and holds no weights (CycleGAN)."""
     attention_channels: int = 32

@@ -50,7 +50,7 @@ def make_model() -> MakeModel:
             _settle(network.head, _logit(value))
         generators = (model.generator_st, model.generator_ts)
         for generator, shade in zip(generators, shades or (), strict=bool(shades)):
-            _settle(generator.layers[-1], math.atanh(shade / 127.5 - 1))
+            _settle(generator.layers[-2], math.atanh(shade / 127.5 - 1))
         return model
 
     return make

@@ -16,7 +16,6 @@ def _values(**changes: Any) -> dict[str, Any]:
         "image_size": 64,
         "channels": 16,
         "blocks": 3,
-        "skip": True,
         "attention": "network",
         "attention_channels": 8,
         "attention_decoder": "official",
@@ -32,7 +31,7 @@ def test_defaults_are_the_papers() -> None:
     config = AGITConfig()
     assert (config.image_size, config.channels, config.blocks) == (256, 32, 9)
     assert (config.attention_channels, config.attention_threshold) == (32, 0.1)
-    assert (config.attention, config.attention_decoder, config.skip) == ("network", "paper", False)
+    assert (config.attention, config.attention_decoder) == ("network", "paper")
     assert config.labels == ("source", "target")
 
 
@@ -83,8 +82,6 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("image_size", 256.0, "256.0 int"),
         ("channels", True, "True int"),
         ("blocks", None, "None int"),
-        ("skip", 1, "1 bool"),
-        ("skip", "no", "'no' bool"),
         ("format_version", True, "True int"),
         ("attention_threshold", True, "True float"),
         ("attention_threshold", "0.1", "'0.1' float"),

@@ -20,7 +20,6 @@ PRESETS = {
     "paper": {"attention_decoder": "paper"},
     "official": {"attention_decoder": "official"},
     "cyclegan": {"attention": "ones"},
-    "skip": {"skip": True},
 }
 Weights = dict[str, Tensor]
 

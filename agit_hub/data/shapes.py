@@ -44,7 +44,7 @@ KINDS = (
     (1.25, 0, .00, 0., .15), (1., 4, .08, 0., .00), (1., 3, .12, 0., .00), (1., 5, .13, 0., .00),
 )
 # fmt: on
-GRAIN = np.float32(0.07)
+GRAIN = np.float32(0.08)
 
 _ANGLES = np.linspace(-np.pi, np.pi, 257)
 
@@ -299,7 +299,7 @@ def draw(label: str, index: int, size: int = 64, seed: int = 0) -> tuple[Image.I
     above = [*sky, _ridges(rng, canvas, horizon, sky[1])]
     below = _ground(rng, canvas, horizon)
     _dots(rng, canvas, horizon)
-    canvas = _defocus(canvas, rng.uniform(0.022, 0.042))
+    canvas = _defocus(canvas, rng.uniform(0.045, 0.075))
     mask = np.zeros((side, side), np.bool_)
     count = int(rng.choice([1, 2, 3], p=[0.45, 0.33, 0.22]))
     shares = rng.uniform(0.75, 1.25, count)

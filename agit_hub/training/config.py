@@ -89,9 +89,6 @@ class TrainSettings:
     """tau: pixels whose attention is below it are background."""
     attention_bias: float = 0.0
     """Bias with which the attention heads start; 2 starts them open (not in the paper)."""
-    attention_hold_steps: int = 0
-    """Steps for which attention stays as drawn while the generators learn to translate whole pictures:
-    a map that learns first settles where generators happen to act (not in the paper)."""
     switch: SwitchConfig = field(default_factory=SwitchConfig)
     """When and how the discriminators turn to the attended region."""
     pool_size: int = 50
@@ -104,9 +101,6 @@ class TrainSettings:
     """The discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of 34."""
     discriminator_learning_rate: float | None = None
     """The discriminators' own learning rate; null for the generators'."""
-    attention_learning_rate: float | None = None
-    """The attention networks' own learning rate; null for the generators'. A lower one keeps maps soft,
-    and so able to move, while the generators learn."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     """Arithmetic of the forward passes; null takes the launcher's, and `no` (fp32) without one."""
     clip_norm: float | None = None
@@ -134,13 +128,10 @@ class TrainSettings:
         check_range(self, "discriminator_layers", 1, 5)
         for name in ("max_steps", "checkpoint_every", "keep_checkpoints", "collapse_patience"):
             check_range(self, name, 1)
-        for name in ("epochs", "learning_rate", "clip_norm"):
+        for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
             check_range(self, name, 0, open_low=True)
-        for name in ("discriminator_learning_rate", "attention_learning_rate"):
-            check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "attention_hold_steps"):
+        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "pool_size"):
             check_range(self, name, 0)
-        check_range(self, "pool_size", 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
             check_range(self, name, 0, 1)
@@ -204,7 +195,6 @@ _PAPER: dict[str, Any] = {
         "image_size": 256,
         "channels": 32,
         "blocks": 9,
-        "skip": False,
         "attention": "network",
         "attention_channels": 32,
         "attention_decoder": "paper",
@@ -220,7 +210,6 @@ _PAPER: dict[str, Any] = {
         "lambda_cyc_warmup_steps": 0,
         "attention_threshold": 0.1,
         "attention_bias": 0.0,
-        "attention_hold_steps": 0,
         "switch": {
             "epoch": 30,
             "mask": True,

@@ -1,11 +1,9 @@
 """The one object that knows when: learning rate, weight of the cycle, and the switch."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from agit_hub.training.config import TrainSettings
-
-NetworkKind = Literal["generator", "attention", "discriminator"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +12,6 @@ class Phase:
 
     learning_rate: float
     """The generators'."""
-    attention_learning_rate: float
     discriminator_learning_rate: float
     lambda_cyc: float
     threshold: float
@@ -22,14 +19,6 @@ class Phase:
     train_attention: bool
     normalise: bool
     """Whether the discriminators' instance norms are in use."""
-
-    def rate_of(self, kind: NetworkKind) -> float:
-        """The learning rate of a kind of network."""
-        return {
-            "generator": self.learning_rate,
-            "attention": self.attention_learning_rate,
-            "discriminator": self.discriminator_learning_rate,
-        }[kind]
 
 
 class Schedule:
@@ -66,13 +55,10 @@ class Schedule:
         decay, rate = self._decay(step), settings.learning_rate
         return Phase(
             learning_rate=rate * decay,
-            attention_learning_rate=(settings.attention_learning_rate or rate) * decay,
             discriminator_learning_rate=(settings.discriminator_learning_rate or rate) * decay,
             lambda_cyc=settings.lambda_cyc * self._warmup(step),
             threshold=settings.attention_threshold if switched and switch.mask else 0.0,
-            train_attention=(
-                step >= settings.attention_hold_steps and not (switched and switch.freeze_attention)
-            ),
+            train_attention=not (switched and switch.freeze_attention),
             normalise=not (switched and switch.bypass_norm),
         )
 

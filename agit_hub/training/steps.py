@@ -122,23 +122,16 @@ class Step:
         self._threshold = settings.attention_threshold
         betas = (settings.adam_beta1, 0.999)
 
-        def adam(**groups: Iterable[nn.Module]) -> AcceleratedOptimizer:
-            parameters = [
-                {"kind": kind, "params": [p for module in modules for p in module.parameters()]}
-                for kind, modules in groups.items()
-            ]
+        def adam(modules: Iterable[nn.Module]) -> AcceleratedOptimizer:
+            parameters = [p for module in modules for p in module.parameters()]
             return accelerator.prepare_optimizer(torch.optim.Adam(parameters, betas=betas))
 
         # One optimiser an update, for fp16's scaler is told of each update's gradients at once.
         self.optimizers: dict[str, AcceleratedOptimizer] = {}
         for turn in self._turns:
-            self.optimizers[_generators(turn)] = adam(
-                generator=[networks.generator(d) for d in turn],
-                attention=[networks.attention(d) for d in turn],
-            )
-            self.optimizers[_discriminators(turn)] = adam(
-                discriminator=[networks.discriminator(d) for d in turn]
-            )
+            makers = [m for d in turn for m in (networks.generator(d), networks.attention(d))]
+            self.optimizers[_generators(turn)] = adam(makers)
+            self.optimizers[_discriminators(turn)] = adam(networks.discriminator(d) for d in turn)
 
     def __call__(self, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
         """Run one optimiser step.
@@ -194,9 +187,10 @@ class Step:
         if phase.train_attention:
             makers += [networks.attention(d) for d in turn]
         with _only_trainable(networks, makers):
-            self._update(_generators(turn), generator_loss, batches, phase)
+            self._update(_generators(turn), generator_loss, batches, phase.learning_rate)
         with _only_trainable(networks, [networks.discriminator(d) for d in turn]):
-            self._update(_discriminators(turn), discriminator_loss, judged, phase)
+            rate = phase.discriminator_learning_rate
+            self._update(_discriminators(turn), discriminator_loss, judged, rate)
 
     def _judge_later(
         self, direction: Direction, batch: Batch, cycles: dict[Direction, Cycle]
@@ -216,7 +210,7 @@ class Step:
         )
 
     def _update(
-        self, name: str, loss: Callable[[Part], Tensor], parts: Sequence[Part], phase: Phase
+        self, name: str, loss: Callable[[Part], Tensor], parts: Sequence[Part], learning_rate: float
     ) -> None:
         """Step one optimiser on the mean loss of the parts, one graph in memory at a time."""
         optimizer = self.optimizers[name]
@@ -232,7 +226,7 @@ class Step:
         if self._clip_norm is not None:
             self._accelerator.clip_grad_norm_(parameters, self._clip_norm)
         for group in optimizer.param_groups:
-            group["lr"] = phase.rate_of(group["kind"])
+            group["lr"] = learning_rate
         optimizer.step()
         # Frozen parameters must have no gradient at all, for Adam moves on a zero one too.
         optimizer.zero_grad(set_to_none=True)

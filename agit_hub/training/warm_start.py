@@ -11,7 +11,6 @@ from agit_hub.training.steps import Networks
 _ARCHITECTURE = (
     "channels",
     "blocks",
-    "skip",
     "attention",
     "attention_channels",
     "attention_decoder",
