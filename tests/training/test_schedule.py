@@ -29,24 +29,13 @@ def test_the_rate_is_constant_and_then_falls_linearly_to_zero(
     assert found == pytest.approx([2e-3 * rate for rate in rates])
 
 
-@pytest.mark.parametrize("kind", ["attention", "discriminator"])
-def test_a_kind_of_network_may_have_a_rate_of_its_own_which_falls_alike(kind: str) -> None:
-    others = {"generator", "attention", "discriminator"} - {kind}
+def test_discriminators_may_have_a_rate_of_their_own_which_falls_alike() -> None:
     for own, expected in ((None, 2e-3), (8e-3, 8e-3)):
-        own_rate = {f"{kind}_learning_rate": own}
-        schedule = _schedule(max_steps=10, learning_rate=2e-3, **own_rate)
+        schedule = _schedule(max_steps=10, learning_rate=2e-3, discriminator_learning_rate=own)
         for step, share in ((0, 1.0), (8, 0.4)):
             phase = schedule.phase(step)
-            assert phase.rate_of(kind) == pytest.approx(share * expected)  # type: ignore[arg-type]
-            for other in others:
-                assert phase.rate_of(other) == pytest.approx(share * 2e-3)  # type: ignore[arg-type]
-
-
-def test_attention_can_be_held_at_first_and_frozen_at_last() -> None:
-    schedule = _schedule(attention_hold_steps=3, switch=SwitchConfig(step=5))
-    schedule.switch(5)
-    trained = [schedule.phase(step).train_attention for step in range(7)]
-    assert trained == [False, False, False, True, True, False, False]
+            assert phase.discriminator_learning_rate == pytest.approx(share * expected)
+            assert phase.learning_rate == pytest.approx(share * 2e-3)
 
 
 def test_the_cycle_weight_rises_linearly_from_zero() -> None:
