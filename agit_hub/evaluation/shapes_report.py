@@ -154,9 +154,16 @@ def main() -> int:
         text = json.dumps(asdict(report), indent=2) + "\n"
         (arguments.out / "evaluation.json").write_text(text, encoding="utf-8")
         picture_of_results(pipeline).save(arguments.out / "evaluation.png")
-        print(
-            f"Figures and picture: {arguments.out}/evaluation.json, {arguments.out}/evaluation.png"
-        )
+        print(f"Figures: {arguments.out}/evaluation.json  Pictures: {arguments.out}/evaluation.png")
+    source, target = pipeline.model.config.labels
+    print(
+        "Use it:\n"
+        "  from agit_hub import AGITPipeline\n"
+        "  from agit_hub.data import shapes\n"
+        f"  picture, _ = shapes.draw({source!r}, 7, size=64, seed=1)\n"
+        f"  pipe = AGITPipeline.from_pretrained({arguments.model!r})\n"
+        f'  pipe(picture, to={target!r}).images[0].save("translated.png")'
+    )
     return 0
 
 

@@ -6,10 +6,9 @@ is one sentence that names the key, the value and the nearest key that exists.
 """
 
 import argparse
-import copy
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
@@ -51,7 +50,8 @@ def parse(arguments: Sequence[str]) -> Command:
     if preset is not None:
         given["preset"] = preset
     resume = given.pop("resume", False)
-    values = _defaults(TrainConfig) | flatten(_preset(given.get("preset"))) | given
+    defaults = {key: default for key, (_, default) in _keys(TrainConfig).items()}
+    values = defaults | flatten(_preset(given.get("preset"))) | given
     typed = _parse(_parser(values, resume), rest)
     resume = bool(typed.pop("resume"))
     typed["model"]["attention_threshold"] = typed["train"]["attention_threshold"]
@@ -146,7 +146,7 @@ def _preset(name: Any) -> Mapping[str, Any]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     """The dotted keys of a file, each known and each value of its type."""
-    known = _known_keys(TrainConfig) | {"resume": bool}
+    known = _types() | {"resume": bool}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     flat = flatten(read_yaml(path))
     for key, value in flat.items():
@@ -224,7 +224,7 @@ def _build(section: type[Section], values: Mapping[str, Any], prefix: str) -> Se
 
 
 def _in_plain_words(message: str) -> str:
-    known = _known_keys(TrainConfig) | {"config": str, "resume": bool}
+    known = _types() | {"config": str, "resume": bool}
     if found := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         key = found[1].lstrip("-").split("=")[0]
         if not found[1].startswith("-"):
@@ -241,33 +241,22 @@ def _in_plain_words(message: str) -> str:
     return " ".join(message.split())
 
 
-def _known_keys(section: type, prefix: str = "") -> dict[str, Any]:
-    """Every dotted key there is, with its type."""
+def _types() -> dict[str, Any]:
+    return {key: kind for key, (kind, _) in _keys(TrainConfig).items()}
+
+
+def _keys(section: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Every dotted key there is, with its type and its default."""
     types = get_type_hints(section)
-    keys: dict[str, Any] = {}
+    keys: dict[str, tuple[Any, Any]] = {}
     for field in fields(section):
         kind = types[field.name]
         if is_dataclass(kind):
             assert isinstance(kind, type)
-            keys |= _known_keys(kind, f"{prefix}{field.name}.")
+            keys |= _keys(kind, f"{prefix}{field.name}.")
         else:
-            keys[prefix + field.name] = kind
+            keys[prefix + field.name] = (kind, field.default)
     return keys
-
-
-def _defaults(section: type, prefix: str = "") -> dict[str, Any]:
-    """Every dotted key there is, with its default."""
-    types = get_type_hints(section)
-    values: dict[str, Any] = {}
-    for field in fields(section):
-        kind = types[field.name]
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            values |= _defaults(kind, f"{prefix}{field.name}.")
-        else:
-            assert field.default is not MISSING
-            values[prefix + field.name] = copy.copy(field.default)
-    return values
 
 
 def _name(value: Any) -> str:
