@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := runs/shapes
+# Accelerate gives a CPU process one thread unless told otherwise.
+CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
 .PHONY: demo test quality style soak clean
 
@@ -14,7 +16,7 @@ $(BIN)/agit-ready: pyproject.toml
 
 demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where everything is
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no \
-		--dynamo_backend no train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) --resume
+		--dynamo_backend no --num_cpu_threads_per_process $(CORES) train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) --resume
 	$(BIN)/python -m agit_hub.evaluation.shapes_report $(RUN)/model --out $(RUN)
 
 test: $(BIN)/agit-ready ## the tests

@@ -1,6 +1,7 @@
 """The trainer: data, networks, step and schedule put together, saved and resumed."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,6 +184,13 @@ class Trainer:
             f"{self._accelerator.device.type}, mixed_precision {train.mixed_precision}. "
             f"Run folder: {self.folder.path}"
         )
+        threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+        alone = self._accelerator.num_processes == 1
+        if self._accelerator.device.type == "cpu" and alone and threads < cores:
+            self._journal.say(
+                f"Only {threads} of {cores} cores are in use: with accelerate launch, "
+                f"--num_cpu_threads_per_process {cores} takes them all."
+            )
 
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):

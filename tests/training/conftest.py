@@ -227,14 +227,17 @@ def process() -> type[Process]:
 
 
 @pytest.fixture
-def two_ranks() -> Callable[[Sequence[str]], list[Process]]:
+def two_ranks() -> Callable[..., list[Process]]:
     """Start a run of two processes, told of each other as a launcher tells them."""
 
-    def start(arguments: Sequence[str]) -> list[Process]:
+    def start(
+        arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> list[Process]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        shared |= environment or {}
         ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
         return [Process(arguments, shared | rank) for rank in ranks]
 

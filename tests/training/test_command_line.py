@@ -117,6 +117,7 @@ def test_a_preset_in_a_file_yields_to_the_files_own_keys_and_to_the_command_line
     assert (config.preset, config.model.blocks) == ("paper", 6)
     assert (config.train.epochs, config.train.ema) == (150, 0.9)
     assert config.train.switch.on_collapse == "warn"
+    assert _config(*file, "--preset", "null").preset is None
     other = _config(*file, "--preset", "cyclegan")
     assert (other.preset, other.model.attention, other.model.blocks) == ("cyclegan", "ones", 6)
 
@@ -318,6 +319,10 @@ def test_a_missing_file_is_named_with_what_there_is() -> None:
         ("a: b: c", "mapping values are not allowed"),
         ("- 1", "typed.yaml"),
         ("resume: maybe", "resume"),
+        ("1: 2", "'1'"),
+        ("train: {on: 2}", "'train.True'"),
+        ("? [train]\n: 1", "typed.yaml"),
+        ("train: {seed: {deep: 1}}", "Unknown key 'train.seed.deep'"),
     ],
 )
 def test_a_file_of_another_shape_is_refused_in_a_sentence(

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ FOREVER = {"train.max_steps": 100_000, "train.decay_from": 1.0}
 
 Metrics = Callable[[Path], list[dict[str, float]]]
 States = Callable[[Path], dict[str, Any]]
-TwoRanks = Callable[[Sequence[str]], list[Process]]
+TwoRanks = Callable[..., list[Process]]
 
 
 def _launch(*command: str) -> subprocess.CompletedProcess[str]:
@@ -277,15 +277,15 @@ def test_two_processes_stop_together_and_go_on_to_the_last_bit(
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(
-    tmp_path: Path, arguments: Arguments, process: type[Process]
+    tmp_path: Path, arguments: Arguments, two_ranks: TwoRanks
 ) -> None:
-    """Without a GPU, and not told to use the CPU, Accelerate leaves each process alone: both would
-    train the whole run, into one folder."""
-    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "false"}
-    port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "CUDA_VISIBLE_DEVICES": ""}
-    code, said, _ = process(arguments(tmp_path / "run"), rank | port).finish()
-    assert code == 2 and said.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in said and not (tmp_path / "run").exists()
+    """Without GPUs Accelerate leaves processes alone unless told otherwise: both would train all of
+    it, into one folder."""
+    alone = {"ACCELERATE_USE_CPU": "false", "CUDA_VISIBLE_DEVICES": ""}
+    first, second = (rank.finish() for rank in two_ranks(arguments(tmp_path / "run"), alone))
+    assert (first[0], second[0]) == (2, 2)
+    assert "2 processes" in first[1] and "Traceback" not in first[1] + second[1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_log_lines_are_json_of_numbers(tmp_path: Path, train: Train) -> None:
