@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str]) -> Command:
     for file in files:
         given |= _read_file(file)
     if preset is not None:
-        given["preset"] = preset
+        given["preset"] = None if preset == "null" else preset
     resume = given.pop("resume", False)
     defaults = {key: default for key, (_, default) in _keys(TrainConfig).items()}
     values = defaults | flatten(_preset(given.get("preset"))) | given
@@ -72,7 +72,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -99,6 +99,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key is a word{key.start_mark}")
             if key.value in seen:
                 raise yaml.YAMLError(f"the key {key.value!r} stands twice{key.start_mark}")
             seen.add(key.value)

@@ -129,7 +129,7 @@ class _Interrupting(io.StringIO):
         count = super().write(written)
         if self._text in written:
             for _ in range(self._times):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # handled before it returns
         return count
 
 
@@ -140,8 +140,13 @@ def interrupt_when() -> Callable[..., Any]:
     @contextmanager
     def pressing(text: str, times: int = 1) -> Iterator[io.StringIO]:
         stream = _Interrupting(text, times)
-        with redirect_stderr(stream):
-            yield stream
+        # A process that was started in the background may have been told to ignore Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with redirect_stderr(stream):
+                yield stream
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return pressing
 

@@ -89,11 +89,11 @@ def test_a_resumed_pool_has_the_same_future(filled: int) -> None:
 def test_what_it_keeps_is_a_copy_without_a_graph() -> None:
     pool = ImagePool(1, seed=0)
     for number in range(1, 40):
-        image, attention = (given.requires_grad_() for given in _fakes(number))
-        assert not any(given.requires_grad for given in pool.query(image * 1, attention * 1))
         overwritten = _fakes(number)
         pool.query(*overwritten)
         for given in overwritten:
             given.fill_(-1)
         assert min(_kept(pool)) > 0
+        image, attention = (given.requires_grad_() for given in _fakes(number))
+        assert not any(given.requires_grad for given in pool.query(image * 1, attention * 1))
         assert not pool.state_dict()["images"].requires_grad

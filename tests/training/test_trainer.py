@@ -464,7 +464,8 @@ def test_pictures_of_every_kind_train(
 def test_a_sample_grid_shows_pictures_attention_translation_and_cycle(
     tmp_path: Path, source: Path, target: Path, train: Train
 ) -> None:
-    train(tmp_path, {"log.samples": 2, "data.crop_margin": 1.0})
+    settings = {"log.samples": 2, "data.crop_margin": 1.0, "train.ema": 0.9}
+    train(tmp_path, settings | {"train.learning_rate": 0.05})
     sheet = np.asarray(Image.open(tmp_path / "samples" / "step-00000004.png"))
     # Pictures of 16 pixels are shown eight times as large, eight of them beside each other.
     side = 8 * SIZE
