@@ -5,6 +5,8 @@ import os
 # Read by the libraries at import: no test may talk to anything beyond this machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# For the processes that tests start; Accelerate warns where it is not set.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import math
 from collections.abc import Callable
