@@ -46,7 +46,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if accelerator.num_processes != started:
         raise ConfigError(
             f"The launcher started {started} processes, and Accelerate leaves each alone: without "
-            "as many GPUs, launch with --cpu."
+            "as many GPUs, set ACCELERATE_USE_CPU=true before accelerate launch --multi_gpu."
         )
     return accelerator
 

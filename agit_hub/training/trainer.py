@@ -98,6 +98,8 @@ class Trainer:
         Raises:
             RunError: If a loss is not finite, memory runs out or something cannot be written.
         """
+        # The first rank writes into the run folder from here on: all must have looked at it before.
+        self._accelerator.wait_for_everyone()
         try:
             with Interrupt() as interrupt, self._journal.open(self.step):
                 self._greet()
