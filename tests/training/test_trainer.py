@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agit_hub.config import ConfigError
-from agit_hub.image_processor import to_tensor
 from agit_hub.modeling import AGITModel
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.journal import RunError
 from agit_hub.training.main import main
 from agit_hub.training.trainer import Trainer
-from tests.training.conftest import SIZE, Arguments, Train
+from tests.training.conftest import Arguments, Train
 
 Configure = Callable[..., TrainConfig]
 Metrics = Callable[[Path], list[dict[str, float]]]
@@ -203,94 +202,6 @@ def test_the_published_average_is_the_one_worked_out_from_every_steps_weights(
     assert moved > 0.01
 
 
-DEAD = {"train.attention_bias": -20, "train.max_steps": 6, "train.switch.step": 3}
-
-
-def test_the_switch_waits_while_attention_is_empty(
-    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(tmp_path, DEAD)
-    assert [line["switched"] for line in metrics(tmp_path)] == [0] * 6
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Step ")]
-    assert len(said) == 1
-    assert "Step 3: the switch is postponed" in said[0]
-    assert "source attention is empty" in said[0] and "target attention is empty" in said[0]
-    # Resumed it still waits, and does not say so again.
-    train(tmp_path, DEAD | {"train.max_steps": 8}, resume=True)
-    assert [line["switched"] for line in metrics(tmp_path)] == [0] * 8
-    assert "postponed" not in capsys.readouterr().err
-
-
-def test_the_switch_comes_on_time_with_a_warning_where_that_is_asked_for(
-    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(tmp_path, DEAD | {"train.switch.on_collapse": "warn"})
-    assert [line["switched"] for line in metrics(tmp_path)] == [0, 0, 0, 1, 1, 1]
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Step ")]
-    assert len(said) == 1
-    assert said[0].startswith("Step 3: the switch.") and "although" in said[0]
-    assert "source attention is empty" in said[0]
-
-
-def test_a_postponed_switch_is_made_when_attention_recovers(
-    tmp_path: Path, train: Train, metrics: Metrics
-) -> None:
-    """Maps that start just below the limit leave it in some runs: then the switch comes."""
-    recovered = False
-    for seed in range(8):
-        run = tmp_path / str(seed)
-        settings = {"train.seed": seed, "train.learning_rate": 0.05, "train.lambda_cyc": 0}
-        start = {"train.attention_bias": -4.7, "train.switch.step": 1, "train.max_steps": 12}
-        train(run, settings | start)
-        lines = metrics(run)
-        sides = ("attention/source/mean", "attention/target/mean")
-        alive = [all(line[side] >= 0.01 for side in sides) for line in lines]
-        # In the step after the first at which both are seen alive, and for good.
-        expected = [0.0] + [float(any(alive[: n + 1])) for n in range(11)]
-        assert [line["switched"] for line in lines] == expected
-        recovered = not alive[0] and any(alive[:-1])
-        if recovered:
-            break
-    assert recovered
-
-
-def test_how_often_one_looks_does_not_decide_whether_the_switch_waits(
-    tmp_path: Path, train: Train, metrics: Metrics
-) -> None:
-    """`log` is free to change between a run and its continuation: it must not change the run."""
-    train(tmp_path, DEAD | {"log.every": 100})
-    assert [line["switched"] for line in metrics(tmp_path)] == [0]
-
-
-@pytest.mark.parametrize(("bias", "words"), [(-20, "near 0 everywhere"), (20, "near 1 everywhere")])
-def test_a_collapse_is_said_once_for_each_map(
-    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str], bias: float, words: str
-) -> None:
-    settings = {
-        "train.attention_bias": bias,
-        "train.collapse_patience": 2,
-        "train.checkpoint_every": 2,
-    }
-    train(tmp_path, settings)
-    train(tmp_path, settings | {"train.max_steps": 6}, resume=True)
-    said = [line for line in capsys.readouterr().err.splitlines() if words in line]
-    assert len(said) == 2 and all(line.startswith("Step 3: Attention on ") for line in said)
-    assert "source pictures" in said[0] and "target pictures" in said[1]
-    assert "for 2 steps" in said[0]
-
-
-def test_full_attention_of_the_cyclegan_baseline_is_no_collapse(
-    tmp_path: Path, train: Train, metrics: Metrics, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(
-        tmp_path,
-        {"model.attention": "ones", "train.collapse_patience": 1, "train.switch.step": 2},
-    )
-    assert "near 1" not in capsys.readouterr().err
-    assert [line["switched"] for line in metrics(tmp_path)] == [0, 0, 1, 1]
-    assert not [name for name in load_file(tmp_path / WEIGHTS) if name.startswith("attention")]
-
-
 def _is_finite(weights: dict[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
@@ -371,6 +282,7 @@ def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
     settings = {"train.init_from": tmp_path / "first", "train.decay_from": 1.0}
     train(tmp_path / "whole", settings)
     train(tmp_path / "parts", settings | {"train.max_steps": 2})
+    (tmp_path / "first").rename(tmp_path / "away")
     train(tmp_path / "parts", settings, resume=True)
     one, other = (_networks(states(tmp_path / name), 4) for name in ("whole", "parts"))
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -459,50 +371,3 @@ def test_pictures_of_every_kind_train(
     assert train(tmp_path / "run", settings).finished
     said = capsys.readouterr().err
     assert "Skipped" not in said and f"on {kinds} source and {kinds} target pictures" in said
-
-
-def test_a_sample_grid_shows_pictures_attention_translation_and_cycle(
-    tmp_path: Path, source: Path, target: Path, train: Train
-) -> None:
-    settings = {"log.samples": 2, "data.crop_margin": 1.0, "train.ema": 0.9}
-    train(tmp_path, settings | {"train.learning_rate": 0.05})
-    sheet = np.asarray(Image.open(tmp_path / "samples" / "step-00000004.png"))
-    # Pictures of 16 pixels are shown eight times as large, eight of them beside each other.
-    side = 8 * SIZE
-    tiles = _tiles(sheet, side)
-    assert [len(row) for row in tiles] == [8, 8]
-
-    model = AGITModel.from_pretrained(tmp_path / "model")
-    there, back = model.source_to_target, model.target_to_source
-    for first, folder, out, home in ((0, source, there, back), (4, target, back, there)):
-        for row in (0, 1):
-            picture = to_tensor(Image.open(folder / f"{row}.png"))
-            with torch.no_grad():
-                translation = out(picture)
-                cycle = home(translation.image).image
-            shown = [tile[4::8, 4::8].astype(float) for tile in tiles[row][first : first + 4]]
-            for image, tile in zip(
-                (picture, translation.image, cycle), (shown[0], shown[2], shown[3]), strict=True
-            ):
-                expected = ((image[0] + 1) * 127.5).permute(1, 2, 0).numpy()
-                assert np.abs(tile - expected).max() <= 1
-            # The brighter a pixel of the heat map, the more attention it had.
-            attention = translation.attention[0, 0].flatten().numpy()
-            order = np.argsort(attention)
-            brightness = shown[1].sum(axis=-1).flatten()[order]
-            assert (np.diff(brightness) >= -2).all() and np.ptp(brightness) > 0
-
-
-def _tiles(sheet: Pixels, side: int) -> list[list[Pixels]]:
-    """The pictures on a sheet, row by row: what is not of its paper's colour."""
-    inked = (sheet != sheet[-1, 0]).any(axis=-1)
-    tops = _starts(inked.mean(axis=1) > 0.5, side)
-    lefts = _starts(inked[tops[0] : tops[0] + side].mean(axis=0) > 0.5, side)
-    return [[sheet[y : y + side, x : x + side] for x in lefts] for y in tops]
-
-
-def _starts(inked: Pixels, side: int) -> list[int]:
-    before = np.concatenate([[False], inked[:-1]])
-    return [
-        int(edge) for edge in np.flatnonzero(inked & ~before) if inked[edge : edge + side].all()
-    ]
