@@ -1,98 +1,56 @@
-"""A domain is a numbered collection of pictures: a folder, or the built-in shapes."""
+"""A domain is a collection of pictures in blocks: files, shards, or the built-in shapes."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
 from agit_hub.data import shapes
-from agit_hub.data.pictures import to_rgb
-
-# Decoding a damaged or hostile file raises almost anything in Pillow's many plugins.
-UNREADABLE = Exception
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.errors import UNREADABLE, DataError
+from agit_hub.data.fetching import fetch_all
+from agit_hub.data.files import FilesDomain
+from agit_hub.data.order import Blocks
+from agit_hub.data.parquet import ParquetDomain, row_groups
+from agit_hub.data.reading import Reading, choose, choose_pair, raw_label
+from agit_hub.data.stores import FolderStore, HubStore, Store
+from agit_hub.data.webdataset import WebDataset
 
 # `shapes` draws at this seed for training; evaluation draws at another, so that it sees no scene twice.
 SHAPES_TRAINING_SEED = 0
 SHAPES_LENGTH = 2000
 _SHAPES_CACHE_BYTES = 64 * 2**20
+# What begins otherwise, or goes deeper, is a folder's path.
+_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 
-class DataError(ValueError):
-    """Pictures that cannot be used; its message says which and what to do."""
+class Domain(Blocks, Protocol):
+    """Pictures of one kind, numbered from 0 in each block."""
 
-
-class Domain(Protocol):
-    """Pictures of one kind, numbered from 0."""
-
-    def __len__(self) -> int: ...
-
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, block: int, row: int) -> Image.Image:
         """The picture as RGB.
 
         Raises:
+            PicturesError: If it cannot be had.
             Exception: Of almost any kind, if its data are damaged.
         """
         ...
 
-    def describe(self, index: int) -> str:
+    def describe(self, block: int, row: int) -> str:
         """Where the picture comes from, for messages."""
         ...
 
 
-class FolderDomain:
-    """Every picture in a folder and its subfolders, in the order of their paths.
+class Opened(NamedTuple):
+    """A domain, and what was found out on the way to it."""
 
-    Args:
-        path: The folder. Hidden files and files of types that Pillow does not open are left out, and so
-            are hidden folders.
-
-    Raises:
-        DataError: If there is no such folder, or no readable picture in it.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._root = Path(path).expanduser()
-        if not self._root.exists():
-            raise DataError(f"The folder {self._root} does not exist.")
-        if not self._root.is_dir():
-            raise DataError(f"{self._root} is a file; a folder of pictures is needed.")
-        endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-        self._files = sorted(
-            file.relative_to(self._root)
-            for file in self._root.rglob("*")
-            if file.suffix.lower() in endings and file.is_file()
-        )
-        self._files = [file for file in self._files if not _is_hidden(file)]
-        if not self._files:
-            raise DataError(f"The folder {self._root} holds no pictures (.jpg, .png, .webp, ...).")
-        if not any(self._is_readable(index) for index in range(len(self))):
-            raise DataError(
-                f"None of the {len(self)} picture files in {self._root} can be read: "
-                "are they complete?"
-            )
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def picture(self, index: int) -> Image.Image:
-        """The picture as RGB, upright."""
-        with Image.open(self._root / self._files[index]) as opened:
-            return to_rgb(opened)
-
-    def describe(self, index: int) -> str:
-        """The file's path."""
-        return str(self._root / self._files[index])
-
-    def _is_readable(self, index: int) -> bool:
-        try:
-            self.picture(index)
-        except UNREADABLE:
-            return False
-        return True
-
-
-def _is_hidden(file: Path) -> bool:
-    return any(part.startswith(".") for part in file.parts)
+    domain: Domain
+    config: DomainConfig
+    """With everything that was left to be found filled in: the commit, the column, ..."""
+    summary: str
+    """For the person: where the pictures come from, and how they are read."""
 
 
 class ShapesDomain:
@@ -106,6 +64,10 @@ class ShapesDomain:
         DataError: If the label is neither.
     """
 
+    blocks = 1
+    window = 1
+    length = SHAPES_LENGTH
+
     def __init__(self, label: str | None, size: int) -> None:
         if label not in shapes.LABELS:
             given = "none is given" if label is None else f"{label!r} is given"
@@ -115,34 +77,119 @@ class ShapesDomain:
         self._keep = 3 * size * size * SHAPES_LENGTH <= _SHAPES_CACHE_BYTES
         self._drawn: dict[int, Image.Image] = {}
 
-    def __len__(self) -> int:
+    def block_length(self, block: int) -> int:
+        """Pictures in the only block."""
         return SHAPES_LENGTH
 
-    def picture(self, index: int) -> Image.Image:
+    def prepare(self, block: int) -> None:
+        """Nothing lies elsewhere."""
+
+    def picture(self, block: int, row: int) -> Image.Image:
         """The picture, RGB, `size` by `size`."""
-        if index in self._drawn:
-            return self._drawn[index]
-        picture, _ = shapes.draw(self._label, index, self._size, SHAPES_TRAINING_SEED)
+        if row in self._drawn:
+            return self._drawn[row]
+        picture, _ = shapes.draw(self._label, row, self._size, SHAPES_TRAINING_SEED)
         if self._keep:
-            self._drawn[index] = picture
+            self._drawn[row] = picture
         return picture
 
-    def describe(self, index: int) -> str:
+    def describe(self, block: int, row: int) -> str:
         """Which drawing it is."""
-        return f"shapes {self._label} {index}"
+        return f"shapes {self._label} {row}"
 
 
-def open_domain(path: str, name: str | None, size: int) -> Domain:
-    """Find the pictures that `path` means: an existing folder wins over the built-in `shapes`.
+def open_domains(
+    source: DomainConfig, target: DomainConfig, size: int, patience: float
+) -> tuple[Opened, Opened]:
+    """Find the pictures of both domains.
 
     Args:
-        path: A folder, or `shapes`.
-        name: For `shapes`, which of its two domains.
+        source: Where to look. Both may name one place that holds two domains.
+        target: Likewise.
         size: Side in pixels at which built-in pictures are drawn.
+        patience: Seconds that a call to the Hub may take with all its retries.
 
     Raises:
-        DataError: If there is nothing usable.
+        DataError: If there is nothing usable, or several readings are.
+        FetchError: If the network stays bad.
     """
-    if path == "shapes" and not Path(path).is_dir():
-        return ShapesDomain(name, size)
-    return FolderDomain(path)
+    store_s = _open_store(source, patience)
+    same = (source.path, source.revision, source.cache) == (
+        target.path,
+        target.revision,
+        target.cache,
+    )
+    store_t = store_s if same else _open_store(target, patience)
+    if store_s is not None and store_s is store_t:
+        reading_s, reading_t = choose_pair(store_s, source, target)
+        return _open(store_s, reading_s, source), _open(store_s, reading_t, target)
+    opened_s, opened_t = (
+        _open_shapes(config, size)
+        if store is None
+        else _open(store, choose(store, config, f"data.{side}"), config)
+        for store, config, side in ((store_s, source, "source"), (store_t, target, "target"))
+    )
+    return opened_s, opened_t
+
+
+def _open_store(config: DomainConfig, patience: float) -> Store | None:
+    """Where the files lie; None for the built-in shapes."""
+    path = Path(config.path).expanduser()
+    if path.exists() or not _HUB_NAME.fullmatch(config.path):
+        return FolderStore(path)
+    if config.path == "shapes":
+        return None
+    try:
+        return HubStore(config.path, config.revision, patience, config.cache)
+    except DataError as error:
+        raise DataError(f"The folder {path} does not exist here, and of {error}") from error
+
+
+def _open_shapes(config: DomainConfig, size: int) -> Opened:
+    domain = ShapesDomain(config.name, size)
+    return Opened(domain, config, f"the built-in shapes, {config.name}")
+
+
+def _open(store: Store, reading: Reading, config: DomainConfig) -> Opened:
+    files = list(dict.fromkeys(item.file for item in reading.items))
+    if not config.streaming:
+        fetch_all(store, files)
+    domain = _domain(store, reading, files, config.cache)
+    settled = replace(config, revision=store.revision, **reading.settings())
+    at = f" at {store.revision[:8]}" if store.revision else ""
+    return Opened(domain, settled, f"{store.name}{at} ({reading})")
+
+
+def _domain(store: Store, reading: Reading, files: list[str], cache: bool) -> Domain:
+    if reading.kind == "files":
+        pictures = [item.member for item in reading.items if item.member is not None]
+        domain = FilesDomain(store, pictures, cache)
+        if not store.fetches:
+            _check_readable(store, domain)
+        return domain
+    assert reading.column is not None
+    label = raw_label(store, reading)
+    if reading.kind == "parquet":
+        groups = row_groups(store, files, reading.column, label)
+        if not groups:
+            raise DataError(f"{store.name} holds no pictures ({reading}).")
+        return ParquetDomain(store, groups, reading.column, cache)
+    if not cache:
+        raise DataError(
+            f"{store.name} is made of tars, which must be fetched to be read: leave cache true."
+        )
+    return WebDataset(store, files, reading.column, label)
+
+
+def _check_readable(store: Store, domain: FilesDomain) -> None:
+    """A folder of which nothing can be read is refused before a training begins."""
+    for block in range(domain.blocks):
+        for row in range(domain.block_length(block)):
+            try:
+                domain.picture(block, row)
+            except UNREADABLE:
+                continue
+            return
+    raise DataError(
+        f"None of the {domain.length} picture files in {store.name} can be read: are they complete?"
+    )

@@ -1,17 +1,18 @@
 """Training samples whose order is a pure function of the seed and of their position in the run."""
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from agit_hub.data.domains import UNREADABLE, DataError, Domain
+from agit_hub.data.domains import Domain
+from agit_hub.data.errors import UNREADABLE, DataError, PicturesError
+from agit_hub.data.order import Order, Place
 from agit_hub.data.pictures import fit_shorter_side, random_crop
 
 
@@ -54,15 +55,19 @@ class UnpairedSamples(Dataset[Samples]):
         seed: int = 0,
     ) -> None:
         self._domains = (source, target)
+        self._orders = tuple(
+            Order(domain, (seed, side), shuffle) for side, domain in enumerate(self._domains)
+        )
         self._size = size
         self._resized = round(size * crop_margin)
         self._flip = flip
-        self._shuffle = shuffle
         self._seed = seed
 
-    def __len__(self) -> int:
-        """An epoch: as many samples as the longer domain has pictures."""
-        return max(len(domain) for domain in self._domains)
+    @property
+    def epoch(self) -> int | None:
+        """As many samples as the longer domain has pictures; None if a domain is not counted yet."""
+        source, target = (domain.length for domain in self._domains)
+        return None if source is None or target is None else max(source, target)
 
     def __getitem__(self, position: int) -> Samples:
         unreadable: list[str] = []
@@ -70,30 +75,35 @@ class UnpairedSamples(Dataset[Samples]):
         return Samples(source, target, unreadable)
 
     def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
-        domain = self._domains[side]
-        index = position % len(domain)
-        if self._shuffle:
-            epoch = position // len(domain)
-            index = int(_permutation(len(domain), self._seed, side, epoch)[index])
-        picture = fit_shorter_side(_readable(domain, index, unreadable), self._resized)
+        place = self._orders[side].place(position)
+        picture = _readable(self._domains[side], place, unreadable)
+        picture = fit_shorter_side(picture, self._resized)
         random = np.random.default_rng((self._seed, side, 1, position))
         crop = random_crop(picture, self._size, self._flip, random)
         return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
 
 
-@lru_cache(maxsize=4)
-def _permutation(length: int, seed: int, side: int, epoch: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, side, 0, epoch)).permutation(length)
-
-
-def _readable(domain: Domain, index: int, unreadable: list[str]) -> Image.Image:
-    for step in range(len(domain)):
-        candidate = (index + step) % len(domain)
+def _readable(domain: Domain, place: Place, unreadable: list[str]) -> Image.Image:
+    """The picture at a place or, if it is damaged, the next good one."""
+    for block, row in _from(domain, place):
         try:
-            return domain.picture(candidate)
+            return domain.picture(block, row)
+        except PicturesError:
+            raise
         except UNREADABLE as error:
-            unreadable.append(f"{domain.describe(candidate)} ({error})")
-    raise DataError(f"None of {len(domain)} pictures can be read any more, {unreadable[0]} first.")
+            unreadable.append(f"{domain.describe(block, row)} ({error})")
+    raise DataError(
+        f"None of {domain.length} pictures can be read any more, {unreadable[0]} first."
+    )
+
+
+def _from(domain: Domain, place: Place) -> Iterator[Place]:
+    """Every place from one on, to the last and then from the first."""
+    blocks = chain(range(place.block, domain.blocks), range(place.block))
+    for block in blocks:
+        first = place.row if block == place.block else 0
+        yield from (Place(block, row) for row in range(first, domain.block_length(block)))
+    yield from (Place(place.block, row) for row in range(place.row))
 
 
 class RunPositions:

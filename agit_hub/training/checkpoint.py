@@ -9,7 +9,7 @@ import io
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,8 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """The folder in which a checkpoint is written until `publish` gives it its name.
-
-    If writing fails the draft is removed, to give its room back.
-    """
+def _draft(path: Path) -> Iterator[Path]:
+    """The folder in which a checkpoint is written; removed if that fails, to give its room back."""
     folder = unfinished(path)
     try:
         yield folder
@@ -52,38 +49,56 @@ def draft(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state dictionary to disk and make sure that it has arrived there.
-
-    Raises:
-        SaveError: If the disk is full or refuses.
-    """
-    # Through memory, for torch.save into a file turns "disk full" into an unrelated error.
+def pack(state: dict[str, Any]) -> bytes:
+    """A state dictionary as the bytes of a file."""
+    # Not straight into a file, for torch.save turns "disk full" into an unrelated error.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(path, buffer.getbuffer())
+    return buffer.getvalue()
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Read what `write_state` wrote, onto the CPU.
+def unpack(data: bytes) -> dict[str, Any]:
+    """What `pack` packed, on the CPU. No code in it is run."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+def read_state(path: Path) -> bytes:
+    """Read a packed state, whole and undamaged.
 
     Raises:
         ConfigError: If the file is missing or damaged, naming it.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        unpack(data)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"The checkpoint file {path} cannot be read: remove its folder to go on from the one "
             "before it."
         ) from error
-    return state
+    return data
 
 
-def publish(path: Path) -> None:
-    """Give a completely written checkpoint its name."""
-    unfinished(path).replace(path)
-    sync_folder(path.parent)
+def write_checkpoint(folder: Path, step: int, shared: bytes, ranks: Sequence[bytes]) -> None:
+    """Write all of a checkpoint and give it its name when it is on the disk.
+
+    Args:
+        folder: Of the checkpoints.
+        step: Of the run.
+        shared: What every process has alike, packed.
+        ranks: What each process has of its own, packed.
+
+    Raises:
+        SaveError: If the disk is full or refuses; earlier checkpoints are untouched.
+    """
+    path = checkpoint_path(folder, step)
+    with _draft(path) as draft:
+        for rank, data in enumerate(ranks):
+            write_whole(draft / f"rank-{rank}.pt", data)
+        write_whole(draft / "state.pt", shared)
+        draft.replace(path)
+    sync_folder(folder)
 
 
 def rotate(folder: Path, keep: int) -> None:

@@ -5,16 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agit_hub.config import AGITConfig, ConfigError, check_range, check_types
-
-
-@dataclass(frozen=True)
-class DomainConfig:
-    """Where one domain's pictures come from."""
-
-    path: str = ""
-    """A folder of pictures (searched with its subfolders), or `shapes`, the built-in domains."""
-    name: str | None = None
-    """For `shapes`: `plain` or `striped`."""
+from agit_hub.data.config import DomainConfig
 
 
 @dataclass(frozen=True)
@@ -33,9 +24,12 @@ class DataConfig:
     """Mirror half of the samples left to right."""
     workers: int = 0
     """Processes that decode pictures beside the training; 0 decodes in the training process."""
+    network_patience: float = 300
+    """Seconds for which a bad network is put up with before a run gives up."""
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_range(self, "network_patience", 0)
         check_range(self, "crop_margin", 1)
         check_range(self, "workers", 0)
 
@@ -71,6 +65,9 @@ class TrainSettings:
     """Length of the run; an epoch is as many samples as the longer domain has pictures."""
     max_steps: int | None = None
     """Length of the run in optimiser steps; wins over `epochs`."""
+    steps_per_epoch: int | None = None
+    """Optimiser steps that count as an epoch; null goes by the longer domain's pictures. Webdataset
+    shards are counted as they arrive, and need it."""
     batch_size: int = 1
     """Pictures of each domain per process and forward pass."""
     gradient_accumulation_steps: int = 1
@@ -126,7 +123,9 @@ class TrainSettings:
             check_range(self, name, 1)
         check_range(self, "discriminator_channels", 1)
         check_range(self, "discriminator_layers", 1, 5)
-        for name in ("max_steps", "checkpoint_every", "keep_checkpoints", "collapse_patience"):
+        for name in ("max_steps", "steps_per_epoch", "collapse_patience"):
+            check_range(self, name, 1)
+        for name in ("checkpoint_every", "keep_checkpoints"):
             check_range(self, name, 1)
         for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
             check_range(self, name, 0, open_low=True)

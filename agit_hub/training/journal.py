@@ -1,5 +1,6 @@
 """What a run notes of itself: figures, their log lines, warnings, and whether it is still sane."""
 
+import logging
 import time
 from typing import Any
 
@@ -14,9 +15,15 @@ from agit_hub.training.progress import Progress
 from agit_hub.training.run_folder import RunFolder, tracker_values
 from agit_hub.training.schedule import Schedule
 
+_log = logging.getLogger("agit_hub.training")
+
 
 class RunError(RuntimeError):
     """A run that cannot go on; its message says why and what is safe."""
+
+
+class RankError(RunError):
+    """Of one process alone, which must tell it itself."""
 
 
 class Journal:
@@ -94,7 +101,11 @@ class Journal:
             if name not in self._unreadable:
                 self._unreadable.add(name)
                 count = len(self._unreadable)
-                self.say(f"Skipped a picture that cannot be read ({count} so far): {name}")
+                said = f"Skipped a picture that cannot be read ({count} so far): {name}"
+                if self._accelerator.is_main_process:
+                    self.say(said)
+                else:
+                    _log.warning("Process %d: %s", self._accelerator.process_index, said)
 
     def _check_finite(self) -> None:
         """Stop a run whose losses are not finite any more, on every rank alike."""

@@ -1,14 +1,19 @@
-"""Accelerate, set up for this trainer: device, precision, trackers."""
+"""Accelerate, set up for this trainer: device, precision, trackers, and words between processes."""
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import GradientAccumulationPlugin, LoggerType
+from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_object_list
 
 from agit_hub.config import ConfigError
+from agit_hub.data.errors import PicturesError
 from agit_hub.training.config import TrainConfig
+
+Answer = TypeVar("Answer")
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -66,3 +71,34 @@ def _precision(config: TrainConfig) -> str:
             "train.mixed_precision is fp16, which needs a GPU: take bf16, or no for fp32."
         )
     return precision
+
+
+def on_first_rank(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
+    """Do something on the first process alone, and give every process its result, or its error.
+
+    Machines need not share a disk: the first process is the only one that reads or writes a run folder.
+    """
+    outcome: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [action()]
+        except (ConfigError, PicturesError, OSError) as error:
+            if accelerator.num_processes == 1:
+                raise
+            outcome = [error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    answer: Answer = outcome[0]
+    return answer
+
+
+def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:
+    """Every process's data on the first process, in order; nothing on the others."""
+    if accelerator.num_processes == 1:
+        return [data]
+    main = accelerator.is_main_process
+    gathered: list[Any] | None = [None] * accelerator.num_processes if main else None
+    torch.distributed.gather_object(data, gathered)
+    return gathered or []

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from agit_hub.config import ConfigError
-from agit_hub.data.domains import DataError
+from agit_hub.data.errors import DataError, FetchError
 from agit_hub.modeling import ModelLoadError
 
 # What the person can mend, and what went wrong on the way.
@@ -28,17 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(error, USER_ERROR)
 
-    from agit_hub.training.journal import RunError
+    from agit_hub.training.journal import RankError, RunError
     from agit_hub.training.trainer import Trainer
 
     trainer = None
     try:
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
+    except RankError as error:
+        return _fail(error, FAILURE, everywhere=True)
+    except (FetchError, RunError) as error:
+        return _fail(error, FAILURE)
     except (ConfigError, DataError, ModelLoadError) as error:
         return _fail(error, USER_ERROR)
-    except RunError as error:
-        return _fail(error, FAILURE)
     except KeyboardInterrupt:
         safe = trainer.what_is_safe() if trainer is not None else ""
         return _fail(f"Interrupted.{safe}", INTERRUPTED)
@@ -47,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fail(error: Exception | str, code: int) -> int:
-    if _is_first_rank():
+def _fail(error: Exception | str, code: int, everywhere: bool = False) -> int:
+    if everywhere or _is_first_rank():
         print(f"error: {error}", file=sys.stderr, flush=True)
     return code
 

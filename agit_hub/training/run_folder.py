@@ -2,20 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from agit_hub.config import ConfigError
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.stores import COMMIT
 from agit_hub.training import checkpoint
 from agit_hub.training.command_line import flatten, read_yaml, to_yaml
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.files import append_line, write_whole
 
 # What may differ between a run and its continuation. The folder may have been moved.
-_FREE = ("train.max_steps", "log.", "output_dir")
+_FREE = ("train.max_steps", "log.", "data.network_patience", "output_dir")
 
 
 class RunFolder:
@@ -63,8 +65,23 @@ class RunFolder:
         if changed:
             raise ConfigError(
                 f"Cannot resume {self.path} with other settings: {'; '.join(changed)}. Only "
-                "train.max_steps and log may change: drop the change, or give another --output_dir."
+                "train.max_steps, log and data.network_patience may change: drop the change, or give "
+                "another --output_dir."
             )
+
+    def with_what_was_found(self, config: TrainConfig) -> TrainConfig:
+        """A continuation's configuration, with what its first part found out about the pictures.
+
+        The commit of a dataset, its column and so on, where they are not said anew: a branch may have
+        moved on since.
+        """
+        if not self._config.is_file():
+            return config
+        before = flatten(read_yaml(self._config))
+        data = config.data
+        source = _as_found(data.source, before, "data.source.")
+        target = _as_found(data.target, before, "data.target.")
+        return replace(config, data=replace(data, source=source, target=target))
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
@@ -103,3 +120,15 @@ def tracker_values(config: TrainConfig) -> dict[str, Any]:
     return {
         key: v if isinstance(v, int | float | str | bool) else str(v) for key, v in flat.items()
     }
+
+
+def _as_found(domain: DomainConfig, before: Mapping[str, Any], prefix: str) -> DomainConfig:
+    found = {
+        key: before[prefix + key]
+        for key, value in asdict(domain).items()
+        if value is None and prefix + key in before
+    }
+    commit = before.get(f"{prefix}revision")
+    if commit and not COMMIT.fullmatch(domain.revision or ""):
+        found["revision"] = commit
+    return replace(domain, **found)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agit_hub.config import ConfigError
-from agit_hub.data.domains import Domain, open_domain
+from agit_hub.data.errors import PicturesError
 from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
 from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
@@ -21,11 +21,16 @@ from agit_hub.networks import AttentionNetwork
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.interrupt import Interrupt, leave_to_parent
-from agit_hub.training.journal import Journal, RunError
-from agit_hub.training.launch import make_accelerator
+from agit_hub.training.journal import Journal, RankError, RunError
+from agit_hub.training.launch import (
+    gather_to_first,
+    make_accelerator,
+    on_first_rank,
+)
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Batch, Networks, Step
 from agit_hub.training.warm_start import warm_start
 
@@ -49,6 +54,7 @@ class Trainer:
     Raises:
         ConfigError: If the settings or the run folder cannot be used.
         DataError: If a domain cannot be used.
+        FetchError: If the network stays bad.
         ModelLoadError: If `train.init_from` is not a usable model.
     """
 
@@ -56,12 +62,11 @@ class Trainer:
         self._accelerator = make_accelerator(config)
         precision: Any = self._accelerator.mixed_precision
         config = replace(config, train=replace(config.train, mixed_precision=precision))
-        self.config = config
+        start = on_first_rank(self._accelerator, lambda: prepare(config, resume))
+        self.config = config = start.config
         self.folder = RunFolder(config.output_dir)
-        self.folder.check(config, resume)
-        newest = self.folder.newest_checkpoint() if resume else None
-
-        self._domains = _domains(config)
+        self._start = start
+        self._domains = (start.source.domain, start.target.domain)
         self._samples = UnpairedSamples(
             *self._domains,
             config.model.image_size,
@@ -75,15 +80,15 @@ class Trainer:
         self._journal = Journal(
             config, self.folder, self._schedule, steps_per_epoch, self._accelerator
         )
-        networks = _networks(config, warm=newest is None)
+        networks = _networks(config, warm=start.checkpoint is None)
         self._networks = networks.to(self._accelerator.device)
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
         self._ema = _average(self._networks.model, config.train.ema)
         self._postponed = False
         self.step = 0
-        if newest is not None:
-            self._load(newest)
+        if start.checkpoint is not None:
+            self._load(start.checkpoint)
 
     @property
     def published(self) -> AGITModel:
@@ -96,15 +101,21 @@ class Trainer:
         """Train to the last step, or until Ctrl-C or SIGTERM, which save first.
 
         Raises:
-            RunError: If a loss is not finite, memory runs out or something cannot be written.
+            RunError: If a loss is not finite, memory runs out, something cannot be written, pictures
+                cannot be had any more, or another process has died.
         """
-        # The first rank writes into the run folder from here on: all must have looked at it before.
-        self._accelerator.wait_for_everyone()
         try:
             with Interrupt() as interrupt, self._journal.open(self.step):
                 self._greet()
                 return self._loop(interrupt)
+        except PicturesError as error:
+            raise self._without_pictures(error) from error
         except (MemoryError, RuntimeError) as error:
+            if _is_lost_process(error):
+                raise RankError(
+                    f"Process {self._accelerator.process_index} stops at step {self.step}: another "
+                    f"process of this run has died.{self._journal.what_is_safe()}"
+                ) from error
             if not _is_out_of_memory(error):
                 raise
             raise RunError(
@@ -150,11 +161,26 @@ class Trainer:
                 return Outcome(self.step, finished=False)
         return Outcome(self.step, finished=True)
 
+    def _without_pictures(self, error: PicturesError) -> RankError:
+        """What to raise when pictures cannot be had any more. Nothing of the run is lost by it."""
+        # The others of several processes have begun the next step: only a single one can save.
+        if self._accelerator.num_processes == 1 and self.step > 0:
+            self._save()
+        said = f"{error}{self._journal.what_is_safe()}"
+        return RankError(said)
+
     def _steps_per_epoch(self) -> int:
         train = self.config.train
+        if train.steps_per_epoch is not None:
+            return train.steps_per_epoch
+        if self._samples.epoch is None:
+            raise ConfigError(
+                "train.steps_per_epoch is missing: webdataset shards are counted as they arrive, so "
+                "say how many steps are an epoch."
+            )
         pictures = train.batch_size * train.gradient_accumulation_steps
         processes: int = self._accelerator.num_processes
-        return math.ceil(len(self._samples) / (pictures * processes))
+        return math.ceil(self._samples.epoch / (pictures * processes))
 
     def _batches(self) -> Iterator[Batch]:
         train = self.config.train
@@ -178,7 +204,7 @@ class Trainer:
 
     def _greet(self) -> None:
         model, train, total = self.config.model, self.config.train, self._schedule.total_steps
-        source, target = (len(domain) for domain in self._domains)
+        source, target = (domain.length or "uncounted" for domain in self._domains)
         verb = f"Resuming at step {self.step} of" if self.step else "Training for"
         self._journal.say(
             f"{verb} {total} steps on {source} {model.source_label} and {target} "
@@ -186,6 +212,8 @@ class Trainer:
             f"{self._accelerator.device.type}, mixed_precision {train.mixed_precision}. "
             f"Run folder: {self.folder.path}"
         )
+        self._journal.say(f"{model.source_label}: {self._start.source.summary}")
+        self._journal.say(f"{model.target_label}: {self._start.target.summary}")
         threads, cores = torch.get_num_threads(), os.cpu_count() or 1
         alone = self._accelerator.num_processes == 1
         if self._accelerator.device.type == "cpu" and alone and threads < cores:
@@ -219,7 +247,8 @@ class Trainer:
             return
         size = self.config.model.image_size
         shown = UnpairedSamples(*self._domains, size, flip=False, shuffle=False)
-        count = min(self.config.log.samples, *(len(domain) for domain in self._domains))
+        lengths = (domain.length for domain in self._domains)
+        count = min(self.config.log.samples, *(n for n in lengths if n is not None))
         batch = self._to_device(collate([shown[n] for n in range(count)]))
         grid = sample_grid(self.published, batch.source, batch.target)
         checkpoint.save_picture(grid, self.folder.samples / f"step-{self.step:08d}.png")
@@ -235,20 +264,15 @@ class Trainer:
     def _save(self) -> None:
         self._journal.look(self.step)
         self._check_weights()
-        path = checkpoint.checkpoint_path(self.folder.checkpoints, self.step)
-        main = self._accelerator.is_main_process
-        with checkpoint.draft(path) as draft:
-            rank_file = f"rank-{self._accelerator.process_index}.pt"
-            checkpoint.write_state(draft / rank_file, self._rank_state())
-            if main:
-                checkpoint.write_state(draft / "state.pt", self._shared_state())
-            self._accelerator.wait_for_everyone()
-            if main:
-                checkpoint.publish(path)
-        if main:
+        ranks = gather_to_first(self._accelerator, checkpoint.pack(self._rank_state()))
+
+        def write() -> None:
+            shared = checkpoint.pack(self._shared_state())
+            checkpoint.write_checkpoint(self.folder.checkpoints, self.step, shared, ranks)
             checkpoint.save_model(self.published, self.folder.model)
             checkpoint.rotate(self.folder.checkpoints, self.config.train.keep_checkpoints)
-        self._accelerator.wait_for_everyone()
+
+        on_first_rank(self._accelerator, write)
 
     def _check_weights(self) -> None:
         # A step's losses are those of the weights before it.
@@ -264,6 +288,7 @@ class Trainer:
         return {
             "step": self.step,
             "processes": self._accelerator.num_processes,
+            "pictures": [domain.length for domain in self._domains],
             "training": self._train_step.state_dict(),
             "ema": self._ema.state_dict() if self._ema is not None else None,
             "schedule": self._schedule.state_dict(),
@@ -281,14 +306,11 @@ class Trainer:
         }
 
     def _load(self, path: Path) -> None:
-        shared = checkpoint.read_state(path / "state.pt")
         processes = self._accelerator.num_processes
-        if shared["processes"] != processes:
-            raise ConfigError(
-                f"{path} was saved by {shared['processes']} process(es) and this run has "
-                f"{processes}: resume with --num_processes {shared['processes']}."
-            )
-        own = checkpoint.read_state(path / f"rank-{self._accelerator.process_index}.pt")
+        packed, ranks = on_first_rank(self._accelerator, lambda: read_checkpoint(path, processes))
+        shared = checkpoint.unpack(packed)
+        own = checkpoint.unpack(ranks[self._accelerator.process_index])
+        self._check_pictures(shared["pictures"])
         self.step = shared["step"]
         self._train_step.load_state_dict(shared["training"])
         if self._ema is not None:
@@ -304,14 +326,14 @@ class Trainer:
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(own["random_cuda"])
 
-
-def _domains(config: TrainConfig) -> tuple[Domain, Domain]:
-    resized = round(config.model.image_size * config.data.crop_margin)
-    source, target = (
-        open_domain(domain.path, domain.name, resized)
-        for domain in (config.data.source, config.data.target)
-    )
-    return source, target
+    def _check_pictures(self, before: list[int | None]) -> None:
+        now = [domain.length for domain in self._domains]
+        for side, then, count in zip(("source", "target"), before, now, strict=True):
+            if None not in (then, count) and then != count:
+                raise ConfigError(
+                    f"data.{side} had {then} pictures when this run was saved and has {count}: put "
+                    "them back as they were, or begin anew in another --output_dir."
+                )
 
 
 def _networks(config: TrainConfig, warm: bool) -> Networks:
@@ -334,6 +356,11 @@ def _average(model: AGITModel, decay: float) -> AveragedModel | None:
     if not decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+
+def _is_lost_process(error: BaseException) -> bool:
+    # Gloo raises a plain RuntimeError too.
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

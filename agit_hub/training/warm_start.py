@@ -50,7 +50,8 @@ def _check_same(ours: AGITConfig, theirs: AGITConfig, place: str) -> None:
 
 
 def _take_discriminators(networks: Networks, newest: Path) -> None:
-    weights = checkpoint.read_state(newest / "state.pt")["training"]["networks"]
+    state = checkpoint.unpack(checkpoint.read_state(newest / "state.pt"))
+    weights = state["training"]["networks"]
     for name in ("discriminator_s", "discriminator_t"):
         own = {
             k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")

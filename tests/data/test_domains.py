@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from agit_hub.data import shapes
-from agit_hub.data.domains import DataError, FolderDomain, ShapesDomain, open_domain
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.domains import Domain, ShapesDomain, open_domains
+from agit_hub.data.errors import DataError
+from agit_hub.data.files import FilesDomain
 from agit_hub.evaluation.shapes_report import EVALUATION_SEED
 
 # A QOI picture of 8 x 8 whose pixels are missing: Pillow's decoder runs off the end of the data.
@@ -20,8 +23,15 @@ def _save(path: Path, red: int = 0) -> Path:
     return path
 
 
-def _reds(domain: FolderDomain) -> list[int]:
-    return [domain.picture(index).getpixel((0, 0))[0] for index in range(len(domain))]  # type: ignore[index]
+def _open(path: Path | str, name: str | None = None, size: int = 16) -> Domain:
+    """The only domain at a path: beside it stands one that is always there."""
+    other = DomainConfig("shapes", "striped")
+    return open_domains(DomainConfig(str(path), name), other, size, 0)[0].domain
+
+
+def _reds(domain: Domain) -> list[int]:
+    assert domain.length is not None
+    return [domain.picture(0, row).getpixel((0, 0))[0] for row in range(domain.length)]  # type: ignore[index]
 
 
 def test_a_folder_holds_its_pictures_and_those_below_in_the_order_of_paths(tmp_path: Path) -> None:
@@ -36,11 +46,12 @@ def test_a_folder_holds_its_pictures_and_those_below_in_the_order_of_paths(tmp_p
     (tmp_path / "notes").write_text("no ending")
     (tmp_path / "model.pdf").write_bytes(b"%PDF-1.4")
     (tmp_path / "folder.png").mkdir()
-    domain = FolderDomain(tmp_path)
-    names = [str(Path(domain.describe(k)).relative_to(tmp_path)) for k in range(len(domain))]
+    domain = _open(tmp_path)
+    assert domain.length == 4
+    names = [str(Path(domain.describe(0, k)).relative_to(tmp_path)) for k in range(4)]
     assert names == ["a.PNG", "b/deep/er/x.webp", "b/z.bmp", "c.png"]
     assert _reds(domain) == [1, 0, 3, 4]
-    assert domain.picture(0).mode == "RGB" and domain.picture(0).size == (20, 16)
+    assert domain.picture(0, 0).mode == "RGB" and domain.picture(0, 0).size == (20, 16)
 
 
 @pytest.mark.parametrize("hidden", [".thumbnails", ".ipynb_checkpoints/deep"])
@@ -48,14 +59,14 @@ def test_what_lies_in_a_hidden_folder_is_hidden_too(hidden: str, tmp_path: Path)
     root = tmp_path / ".cache" / "horses"  # that the folder itself lies in one is no matter
     _save(root / "a.png", 1)
     _save(root / hidden / "a.png", 2)
-    assert _reds(FolderDomain(root)) == [1]
+    assert _reds(_open(root)) == [1]
 
 
 def test_pictures_come_upright_and_as_rgb(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("LA", (20, 16), (0, 0)).save(tmp_path / "a.png", exif=exif)
-    picture = FolderDomain(tmp_path).picture(0)
+    picture = _open(tmp_path).picture(0, 0)
     assert picture.mode == "RGB" and picture.size == (16, 20)
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
@@ -63,7 +74,7 @@ def test_pictures_come_upright_and_as_rgb(tmp_path: Path) -> None:
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     _save(tmp_path / "cats" / "a.png")
-    assert len(open_domain("~/cats", None, 16)) == 1
+    assert _open("~/cats").length == 1
 
 
 def test_an_unusable_folder_is_refused_by_name(tmp_path: Path) -> None:
@@ -80,42 +91,42 @@ def test_an_unusable_folder_is_refused_by_name(tmp_path: Path) -> None:
         ("broken", "None of the 2 .* can be read"),
     ):
         with pytest.raises(DataError, match=said) as refusal:
-            open_domain(str(tmp_path / name), None, 16)
+            _open(tmp_path / name)
         assert str(tmp_path / name) in str(refusal.value)
 
 
 def test_one_good_picture_makes_a_domain_and_a_bad_one_fails_by_itself(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not a picture")
     _save(tmp_path / "b.png", 9)
-    domain = FolderDomain(tmp_path)
-    assert len(domain) == 2 and domain.picture(1).getpixel((0, 0)) == (9, 0, 0)
+    domain = _open(tmp_path)
+    assert domain.length == 2 and domain.picture(0, 1).getpixel((0, 0)) == (9, 0, 0)
     with pytest.raises(OSError, match=r"a\.png"):
-        domain.picture(0)
+        domain.picture(0, 0)
 
 
 def test_a_damaged_picture_of_any_format_does_not_close_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a.qoi").write_bytes(CUT_QOI)
     _save(tmp_path / "b.png")
-    assert len(FolderDomain(tmp_path)) == 2
+    assert _open(tmp_path).length == 2
 
 
 @pytest.mark.parametrize("label", shapes.LABELS)
 def test_shapes_are_drawn_at_the_size_that_is_asked_for(label: str) -> None:
-    domain = open_domain("shapes", label, 24)
-    assert isinstance(domain, ShapesDomain) and len(domain) >= 1000
-    for index in (0, len(domain) - 1, 0):
+    domain = _open("shapes", label, 24)
+    assert isinstance(domain, ShapesDomain) and domain.length >= 1000
+    for index in (0, domain.length - 1, 0):
         drawn, _ = shapes.draw(label, index, 24, seed=0)
-        assert domain.picture(index).tobytes() == drawn.tobytes()
-    assert label in domain.describe(7) and "7" in domain.describe(7)
+        assert domain.picture(0, index).tobytes() == drawn.tobytes()
+    assert label in domain.describe(0, 7) and "7" in domain.describe(0, 7)
     # Evaluation draws what training has never seen.
     unseen, _ = shapes.draw(label, 0, 24, EVALUATION_SEED)
-    assert np.any(np.asarray(unseen) != np.asarray(domain.picture(0)))
+    assert np.any(np.asarray(unseen) != np.asarray(domain.picture(0, 0)))
 
 
 @pytest.mark.parametrize(("name", "said"), [(None, "none is given"), ("spotted", "'spotted'")])
 def test_shapes_need_one_of_two_names(name: str | None, said: str) -> None:
     with pytest.raises(DataError, match=said) as refusal:
-        open_domain("shapes", name, 16)
+        _open("shapes", name)
     assert "plain" in str(refusal.value) and "striped" in str(refusal.value)
 
 
@@ -123,7 +134,7 @@ def test_an_existing_folder_called_shapes_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert isinstance(open_domain("shapes", "plain", 16), ShapesDomain)
+    assert isinstance(_open("shapes", "plain"), ShapesDomain)
     _save(tmp_path / "shapes" / "a.png", 5)
-    domain = open_domain("shapes", "plain", 16)
-    assert isinstance(domain, FolderDomain) and _reds(domain) == [5]
+    domain = open_domains(DomainConfig("shapes"), DomainConfig("shapes"), 16, 0)[0].domain
+    assert isinstance(domain, FilesDomain) and _reds(domain) == [5]

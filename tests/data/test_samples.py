@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.data.domains import DataError, FolderDomain
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.domains import Domain, open_domains
+from agit_hub.data.errors import DataError
 from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, load
 
 SIZE = 16
@@ -18,20 +20,30 @@ SIZE = 16
 class Numbered:
     """Pictures that know their number (blue) and where each pixel belongs (red x, green y)."""
 
+    blocks = 1
+    window = 1
+
     def __init__(self, length: int, side: int = SIZE) -> None:
-        self._length = length
+        self.length = length
         self._side = side
 
-    def __len__(self) -> int:
-        return self._length
+    def block_length(self, block: int) -> int:
+        return self.length
 
-    def picture(self, index: int) -> Image.Image:
-        assert 0 <= index < self._length
+    def prepare(self, block: int) -> None:
+        pass
+
+    def picture(self, block: int, row: int) -> Image.Image:
+        assert block == 0 and 0 <= row < self.length
         y, x = np.mgrid[: self._side, : self._side].astype(np.uint8)
-        return Image.fromarray(np.stack([x, y, np.full_like(x, index)], axis=-1))
+        return Image.fromarray(np.stack([x, y, np.full_like(x, row)], axis=-1))
 
-    def describe(self, index: int) -> str:
-        return f"number {index}"
+    def describe(self, block: int, row: int) -> str:
+        return f"number {row}"
+
+
+def _folder(path: Path) -> Domain:
+    return open_domains(DomainConfig(str(path)), DomainConfig("shapes", "plain"), 16, 0)[0].domain
 
 
 def _numbers(samples: UnpairedSamples, count: int, start: int = 0) -> list[tuple[int, int]]:
@@ -46,7 +58,7 @@ def _samples(source: int = 7, target: int = 5, **changes: object) -> UnpairedSam
 
 def test_each_domain_is_an_endless_stream_of_permutations_of_its_own_length() -> None:
     samples = _samples()
-    assert len(samples) == 7  # an epoch is as long as the longer domain
+    assert samples.epoch == 7  # an epoch is as long as the longer domain
     sources, targets = zip(*_numbers(samples, 35), strict=True)
     for stream, length in ((sources, 7), (targets, 5)):
         epochs = [stream[k : k + length] for k in range(0, 35, length)]
@@ -131,7 +143,7 @@ def _as_lists(batches: list[Samples]) -> Iterator[object]:
 
 def test_workers_change_nothing_and_leave_the_random_stream_alone(tmp_path: Path) -> None:
     _write(tmp_path, good=3, damaged=[1])
-    folder = FolderDomain(tmp_path)
+    folder = _folder(tmp_path)
     samples = UnpairedSamples(folder, Numbered(5, 24), SIZE, crop_margin=1.25, seed=2)
     state = torch.get_rng_state()
     alone = list(_as_lists(_loaded(samples, 0, 6)))
@@ -148,14 +160,14 @@ def _write(folder: Path, good: int, damaged: list[int]) -> None:
     """Pictures a.png, b.png, ... whose blue is their number; the damaged are cut short."""
     for index in range(good + len(damaged)):
         path = folder / f"{'abcdefgh'[index]}.png"
-        Numbered(8).picture(index).save(path)
+        Numbered(8).picture(0, index).save(path)
         if index in damaged:
             path.write_bytes(path.read_bytes()[:-60])
 
 
 def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path: Path) -> None:
     _write(tmp_path, good=3, damaged=[1, 2, 4])
-    samples = UnpairedSamples(FolderDomain(tmp_path), Numbered(6), SIZE, shuffle=False)
+    samples = UnpairedSamples(_folder(tmp_path), Numbered(6), SIZE, shuffle=False)
     assert [source for source, _ in _numbers(samples, 6)] == [0, 3, 3, 3, 5, 5]
     named = [[Path(n.split(" (")[0]).name for n in samples[k].unreadable] for k in range(6)]
     assert named == [[], ["b.png", "c.png"], ["c.png"], [], ["e.png"], []]
@@ -166,14 +178,14 @@ def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path:
 
 def test_the_last_picture_gives_way_to_the_first(tmp_path: Path) -> None:
     _write(tmp_path, good=2, damaged=[2])
-    samples = UnpairedSamples(FolderDomain(tmp_path), Numbered(3), SIZE, shuffle=False)
+    samples = UnpairedSamples(_folder(tmp_path), Numbered(3), SIZE, shuffle=False)
     assert _numbers(samples, 3)[2][0] == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_when_none_is_left_the_run_ends_with_a_reason(workers: int, tmp_path: Path) -> None:
     _write(tmp_path, good=2, damaged=[])
-    samples = UnpairedSamples(FolderDomain(tmp_path), Numbered(2), SIZE)
+    samples = UnpairedSamples(_folder(tmp_path), Numbered(2), SIZE)
     for file in tmp_path.iterdir():
         file.write_bytes(b"overwritten while training")
     with pytest.raises(DataError, match="None of 2 pictures") as refusal:

@@ -11,17 +11,16 @@ import torch
 from agit_hub.config import AGITConfig, ConfigError
 from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
+from agit_hub.training.files import write_whole
 from tests.training.conftest import Arguments, Process, Train
 
 DISK_FULL = "File too large"  # what the system says where a limit plays the full disk
 
 
 def _write(folder: Path, step: int, **state: Any) -> Path:
-    path = checkpoint.checkpoint_path(folder, step)
-    with checkpoint.draft(path) as draft:
-        checkpoint.write_state(draft / "state.pt", {"step": step, **state})
-    checkpoint.publish(path)
-    return path
+    packed = checkpoint.pack({"step": step, **state})
+    checkpoint.write_checkpoint(folder, step, packed, [checkpoint.pack({"own": 1})])
+    return checkpoint.checkpoint_path(folder, step)
 
 
 def _model(seed: int) -> AGITModel:
@@ -37,31 +36,39 @@ def _content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_draft_is_invisible_until_it_is_published(tmp_path: Path) -> None:
+def test_a_checkpoint_has_its_name_only_when_all_of_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert checkpoint.checkpoints(tmp_path / "nowhere") == []
     path = checkpoint.checkpoint_path(tmp_path, 7)
     assert path == tmp_path / "step-00000007"
-    with checkpoint.draft(path) as draft:
-        checkpoint.write_state(draft / "state.pt", {"step": 7})
-        assert draft.is_dir() and not path.exists()
-        assert checkpoint.checkpoints(tmp_path) == []
-    assert checkpoint.checkpoints(tmp_path) == []
-    checkpoint.publish(path)
+    written = []
+
+    def watch(file: Path, content: bytes) -> None:
+        write_whole(file, content)
+        written.append(file.name)
+        assert not path.exists() and checkpoint.checkpoints(tmp_path) == []
+
+    monkeypatch.setattr(checkpoint, "write_whole", watch)
+    ranks = [checkpoint.pack({"rank": rank}) for rank in range(2)]
+    checkpoint.write_checkpoint(tmp_path, 7, checkpoint.pack({"step": 7}), ranks)
+    assert sorted(written) == ["rank-0.pt", "rank-1.pt", "state.pt"]
     assert checkpoint.checkpoints(tmp_path) == [path] == list(tmp_path.iterdir())
-    assert checkpoint.read_state(path / "state.pt") == {"step": 7}
+    states = [checkpoint.unpack(checkpoint.read_state(path / name)) for name in sorted(written)]
+    assert states == [{"rank": 0}, {"rank": 1}, {"step": 7}]
 
 
-def test_a_draft_that_cannot_be_written_is_removed(tmp_path: Path) -> None:
-    path = checkpoint.checkpoint_path(tmp_path, 7)
+def test_a_checkpoint_that_cannot_be_written_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(file: Path, content: bytes) -> None:
+        if file.name == "state.pt":
+            raise checkpoint.SaveError(f"{file} could not be written: disk full")
+        write_whole(file, content)
 
-    def save() -> None:
-        with checkpoint.draft(path) as draft:
-            checkpoint.write_state(draft / "rank-0.pt", {})
-            (draft / "state.pt").mkdir()
-            checkpoint.write_state(draft / "state.pt", {})
-
+    monkeypatch.setattr(checkpoint, "write_whole", fill)
     with pytest.raises(checkpoint.SaveError, match=r"state\.pt"):
-        save()
+        checkpoint.write_checkpoint(tmp_path, 7, b"", [b""])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,8 +76,8 @@ def test_rotation_keeps_the_newest_and_clears_what_was_left_behind(tmp_path: Pat
     steps = (90, 1000, 10_000, 200)
     for step in steps:
         _write(tmp_path, step)
-    with checkpoint.draft(checkpoint.checkpoint_path(tmp_path, 20_000)) as draft:
-        checkpoint.write_state(draft / "state.pt", {})
+    left = _write(tmp_path, 20_000)
+    left.rename(left.with_name(f"{left.name}.unfinished"))
     found = [path.name for path in checkpoint.checkpoints(tmp_path)]
     assert found == ["step-00000090", "step-00000200", "step-00001000", "step-00010000"]
     checkpoint.rotate(tmp_path, keep=2)

@@ -1,0 +1,308 @@
+"""Ways to read a domain's pictures out of a store, and which of them is meant."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.errors import DataError
+from agit_hub.data.files import picture_endings
+from agit_hub.data.layout import (
+    Group,
+    Item,
+    Kind,
+    below,
+    child_folders,
+    domain_folders,
+    find_groups,
+    find_items,
+)
+from agit_hub.data.parquet import open_parquet
+from agit_hub.data.stores import Store
+from agit_hub.data.webdataset import read_index, read_label
+
+_log = logging.getLogger("agit_hub.data")
+# Of a refusal that lists what there is.
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to take a domain's pictures out of a store."""
+
+    kind: Kind
+    items: tuple[Item, ...]
+    name: str | None = None
+    split: str | None = None
+    column: str | None = None
+    label_column: str | None = None
+    label_value: str | int | None = None
+    data_dir: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The keys of a domain's configuration that say this reading."""
+        keys = ("name", "split", "column", "label_column", "label_value", "data_dir")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key} {value}" for key, value in self.settings().items()) or "all files"
+
+
+def choose(store: Store, config: DomainConfig, side: str) -> Reading:
+    """The reading that is meant of a store that holds one domain.
+
+    Raises:
+        DataError: If there is none, or more than one; then they are listed.
+    """
+    return _the_only(store, readings(store, config), side)
+
+
+def choose_pair(
+    store: Store, source: DomainConfig, target: DomainConfig
+) -> tuple[Reading, Reading]:
+    """The readings that are meant of a store that holds both domains.
+
+    Where nothing that was said tells them apart, the first of two is the source: of two image
+    columns, two configs, two labels, or two folders.
+
+    Raises:
+        DataError: If there are not two, or more; then they are listed.
+    """
+    first, second = _tell_apart(store, readings(store, source), readings(store, target))
+    return _the_only(store, first, "data.source"), _the_only(store, second, "data.target")
+
+
+def readings(store: Store, config: DomainConfig) -> list[Reading]:
+    """Every reading of a store that agrees with what a person said.
+
+    Raises:
+        DataError: If what was said is not there, naming what is.
+    """
+    kind, items = find_items(store)
+    found = below(items, config.data_dir)
+    if not found:
+        folders = sorted({item.path.rpartition("/")[0] for item in items} - {""})
+        raise _absent(store, "data_dir", config.data_dir, folders)
+    groups = find_groups(store, kind, found)
+    names = [group.name for group in groups if group.name is not None]
+    if config.name is not None:
+        groups = [group for group in groups if group.name == config.name]
+        if not groups:
+            raise _absent(store, "name", config.name, names)
+    groups = _in_split(store, groups, config.split)
+    return [reading for group in groups for reading in _read_group(store, kind, group, config)]
+
+
+def _in_split(store: Store, groups: Sequence[Group], split: str | None) -> list[Group]:
+    splits = list(dict.fromkeys(group.split for group in groups))
+    if split is None:
+        split = "train" if "train" in splits else splits[0]
+        if split != "train" and len(splits) > 1:
+            raise DataError(
+                f"{_begin(store)} has no split train: say which with split: {', '.join(splits)}."
+            )
+    if split not in splits:
+        raise _absent(store, "split", split, splits)
+    return [group for group in groups if group.split == split]
+
+
+def _read_group(store: Store, kind: Kind, group: Group, config: DomainConfig) -> list[Reading]:
+    whole = Reading(kind, tuple(group.items), group.name, group.split, data_dir=config.data_dir)
+    if kind == "files":
+        if config.column or config.label_column:
+            raise DataError(
+                f"{_begin(store)} holds picture files, which have no columns: say which folder is "
+                "meant with data_dir."
+            )
+        return _by_folder(whole, domain_folders(group.items)) or [whole]
+    columns = _picture_columns(store, whole)
+    if config.column is not None:
+        if config.column not in columns:
+            raise _absent(store, "column", config.column, columns)
+        columns = [config.column]
+    if not columns:
+        raise DataError(f"{_begin(store)} holds no pictures in {group.items[0].path}.")
+    found = [replace(whole, column=column) for column in columns]
+    if config.label_column is None:
+        return found
+    return [r for reading in found for r in _by_label(store, reading, config)]
+
+
+def _by_folder(reading: Reading, folders: Sequence[str]) -> list[Reading]:
+    return [
+        replace(reading, data_dir=folder, items=tuple(below(reading.items, folder)))
+        for folder in folders
+    ]
+
+
+def _by_label(store: Store, reading: Reading, config: DomainConfig) -> list[Reading]:
+    column = config.label_column
+    assert column is not None
+    values = _labels(store, reading, column)
+    if values is None:
+        raise _absent(store, "label_column", column, _columns(store, reading))
+    if config.label_value is not None:
+        chosen = [value for value in values if str(value) == str(config.label_value)]
+        number = config.label_value
+        if not chosen and str(number).isdigit() and _is_named(store, reading, column):
+            chosen = values[int(number) : int(number) + 1]
+        if not chosen:
+            raise _absent(store, "label_value", config.label_value, values)
+        values = chosen
+    return [replace(reading, label_column=column, label_value=value) for value in values]
+
+
+def _tell_apart(
+    store: Store, source: list[Reading], target: list[Reading]
+) -> tuple[list[Reading], list[Reading]]:
+    if source == target:
+        if len(source) == 1:
+            source = target = _split_further(store, source[0])
+        if len(source) == 2:
+            return source[:1], target[1:]
+    elif len(source) == 1:
+        return source, [reading for reading in target if reading != source[0]]
+    elif len(target) == 1:
+        return [reading for reading in source if reading != target[0]], target
+    return source, target
+
+
+def _split_further(store: Store, reading: Reading) -> list[Reading]:
+    """A single reading's two halves, if it has two."""
+    if reading.kind == "files":
+        halves = _by_folder(reading, child_folders(reading.items))
+    else:
+        columns = ["cls"] if reading.kind == "webdataset" else _class_labels(store, reading)
+        options = []
+        for column in columns:
+            values = _labels(store, reading, column) or []
+            options.append(
+                [replace(reading, label_column=column, label_value=value) for value in values]
+            )
+        pairs = [option for option in options if len(option) == 2]
+        halves = pairs[0] if len(pairs) == 1 else [r for option in options for r in option]
+    if len(halves) >= 2:
+        return halves
+    if store.fetches:
+        raise DataError(
+            f"{_begin(store)} is both source and target, and nothing in it tells two domains apart: "
+            "name the other dataset."
+        )
+    _log.warning("%s is both source and target: they are the same pictures.", store.name)
+    return [reading, reading]
+
+
+def _the_only(store: Store, found: list[Reading], side: str) -> Reading:
+    if len(found) > 1:
+        found = [reading for reading in found if reading.name == "default"] or found
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise DataError(f"{_begin(store)} holds nothing that is left for {side}.")
+    listed = "; ".join(str(reading) for reading in found[:_LISTED])
+    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    raise DataError(
+        f"{_begin(store)} can be read in {len(found)} ways ({listed}{more}): say which is meant, such "
+        f"as --{side}.{_difference(found)}"
+    )
+
+
+def _difference(found: Sequence[Reading]) -> str:
+    first, second = found[0].settings(), found[1].settings()
+    key = next(key for key, value in first.items() if second.get(key) != value)
+    return f"{key} {first[key]}"
+
+
+def _absent(store: Store, key: str, wanted: object, there: Sequence[object]) -> DataError:
+    options = ", ".join(str(option) for option in dict.fromkeys(there)) or "none"
+    return DataError(f"{_begin(store)} has no {key} {wanted!r}; there is: {options}.")
+
+
+def _begin(store: Store) -> str:
+    return store.name[0].upper() + store.name[1:] if store.fetches else store.name
+
+
+# What the shards say of themselves.
+
+
+def raw_label(store: Store, reading: Reading) -> tuple[str, Any] | None:
+    """A reading's label column and value as the shards hold them: of a named label, the number."""
+    if reading.label_column is None:
+        return None
+    names = _class_names(store, reading) if reading.kind == "parquet" else {}
+    value: Any = reading.label_value
+    if reading.label_column in names:
+        value = names[reading.label_column].index(value)
+    return reading.label_column, value
+
+
+@lru_cache(maxsize=8)
+def _schema(store: Store, file: str) -> pa.Schema:
+    with open_parquet(store, file, cache=False) as opened:
+        return opened.schema_arrow
+
+
+@lru_cache(maxsize=8)
+def _first_samples(store: Store, file: str) -> list[Any]:
+    return read_index(store, file)
+
+
+def _columns(store: Store, reading: Reading) -> list[str]:
+    first = reading.items[0].file
+    if reading.kind == "parquet":
+        return list(_schema(store, first).names)
+    return sorted({ending for sample in _first_samples(store, first) for ending in sample})
+
+
+def _picture_columns(store: Store, reading: Reading) -> list[str]:
+    if reading.kind == "parquet":
+        return [field.name for field in _schema(store, reading.items[0].file) if _is_picture(field)]
+    endings = picture_endings()
+    return [c for c in _columns(store, reading) if f".{c.rpartition('.')[2]}" in endings]
+
+
+def _is_picture(field: pa.Field) -> bool:
+    if pa.types.is_struct(field.type):
+        return bool(field.type.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
+
+
+def _class_names(store: Store, reading: Reading) -> dict[str, list[str]]:
+    """The named labels of a parquet schema, as the datasets library writes them into it."""
+    from datasets import ClassLabel, Features
+
+    features = Features.from_arrow_schema(_schema(store, reading.items[0].file))
+    return {k: list(f.names) for k, f in features.items() if isinstance(f, ClassLabel)}
+
+
+def _class_labels(store: Store, reading: Reading) -> list[str]:
+    return list(_class_names(store, reading))
+
+
+def _is_named(store: Store, reading: Reading, column: str) -> bool:
+    return reading.kind == "parquet" and column in _class_names(store, reading)
+
+
+def _labels(store: Store, reading: Reading, column: str) -> list[Any] | None:
+    """The values of a label column, in order; None if there is no such column.
+
+    Named labels are known from the schema; others are those of the first shard.
+    """
+    first = reading.items[0].file
+    if reading.kind == "webdataset":
+        values = {
+            read_label(store, first, sample, column) for sample in _first_samples(store, first)
+        }
+        return sorted(value for value in values if value is not None) or None
+    if column not in _columns(store, reading):
+        return None
+    names = _class_names(store, reading)
+    if column in names:
+        return names[column]
+    with open_parquet(store, first, cache=False) as opened:
+        values = set(opened.read([column], use_threads=False).column(0).to_pylist())
+    return sorted((value for value in values if value is not None), key=str)

@@ -1,0 +1,232 @@
+"""Where files lie: a folder, or a dataset repository on the Hub at one commit."""
+
+import io
+import json
+import logging
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
+
+from huggingface_hub import (
+    HfApi,
+    HfFileSystem,
+    cached_assets_path,
+    hf_hub_download,
+    is_offline_mode,
+    try_to_load_from_cache,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from agit_hub.data.errors import DataError, FetchError
+from agit_hub.data.patience import Patience
+
+_log = logging.getLogger("agit_hub.data")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# How much of a file is read around what is asked for, when it is read where it lies.
+_REMOTE_BLOCK = 2**16
+
+
+class Store(ABC):
+    """Files under one root."""
+
+    name: str
+    """For messages."""
+    revision: str | None
+    """The commit, on the Hub."""
+    card: Mapping[str, Any]
+    """The front matter of its README, such as `configs`."""
+    files: list[str]
+    """Paths below the root, sorted, hidden ones left out."""
+    fetches: bool
+    """Whether `fetch` brings files from elsewhere."""
+
+    @abstractmethod
+    def fetch(self, file: str) -> Path:
+        """The file on this machine's disk, brought there first if need be."""
+
+    @abstractmethod
+    def open(self, file: str) -> BinaryIO:
+        """The file for reading and seeking, without bringing all of it."""
+
+    @abstractmethod
+    def describe(self, file: str) -> str:
+        """The file, for messages."""
+
+
+class FolderStore(Store):
+    """A folder and its subfolders.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+
+    revision = None
+    card: Mapping[str, Any] = {}
+    fetches = False
+
+    def __init__(self, path: str | Path) -> None:
+        self._root = Path(path).expanduser()
+        self.name = str(self._root)
+        if not self._root.exists():
+            raise DataError(f"The folder {self._root} does not exist.")
+        if not self._root.is_dir():
+            raise DataError(f"{self._root} is a file; a folder of pictures is needed.")
+        found = (path for path in self._root.rglob("*") if path.is_file())
+        self.files = _visible(path.relative_to(self._root).as_posix() for path in found)
+
+    def fetch(self, file: str) -> Path:
+        """Where the file lies."""
+        return self._root / file
+
+    def open(self, file: str) -> BinaryIO:
+        """Open the file."""
+        return (self._root / file).open("rb")
+
+    def describe(self, file: str) -> str:
+        """The file's path."""
+        return str(self._root / file)
+
+
+class HubStore(Store):
+    """A dataset repository at one commit. What is fetched stays in the Hub client's own cache.
+
+    The list of files is kept beside that cache, so that what was fetched can be read offline.
+
+    Args:
+        repo: `user/name`.
+        revision: A branch, tag or commit; None for `main`.
+        patience: Seconds that a call may take with all its retries.
+        cache: False reads every file where it lies, by ranges, each time.
+
+    Raises:
+        DataError: If there is no such dataset, or no access to it.
+        FetchError: If the network stays bad.
+    """
+
+    fetches = True
+
+    def __init__(
+        self, repo: str, revision: str | None, patience: float, cache: bool = True
+    ) -> None:
+        self._repo = repo
+        self._cache = cache
+        self.name = f"the dataset {repo}"
+        self._patience = Patience(self.name, patience)
+        disable_progress_bars("huggingface_hub.http_get")  # they would tear the training's own
+        listing = self._listing(revision)
+        self.revision = listing["sha"]
+        self.card = listing["card"]
+        self.files = _visible(listing["files"])
+
+    def fetch(self, file: str) -> Path:
+        """The file in the Hub's cache."""
+        if found := self._cached(file):
+            return found
+        return Path(
+            self._patience(
+                lambda: hf_hub_download(
+                    self._repo, file, repo_type="dataset", revision=self.revision
+                ),
+                f"fetching {file}",
+            )
+        )
+
+    def open(self, file: str) -> BinaryIO:
+        """The file in the cache, or on the Hub."""
+        if found := self._cached(file):
+            return found.open("rb")
+        path = f"datasets/{self._repo}@{self.revision}/{file}"
+        opened = self._patience(
+            lambda: HfFileSystem().open(path, block_size=_REMOTE_BLOCK, cache_type="readahead"),
+            f"opening {file}",
+        )
+        return cast(BinaryIO, _Patient(opened, self._patience, f"reading {file}"))
+
+    def describe(self, file: str) -> str:
+        """The repository and the file."""
+        return f"{self._repo}/{file}"
+
+    def _cached(self, file: str) -> Path | None:
+        found = try_to_load_from_cache(
+            self._repo, file, repo_type="dataset", revision=self.revision
+        )
+        return Path(found) if isinstance(found, str) else None
+
+    def _listing(self, revision: str | None) -> dict[str, Any]:
+        kept = self._kept(revision or "main")
+        if kept.is_file() and (is_offline_mode() or COMMIT.fullmatch(revision or "")):
+            return _read(kept)
+        # With a listing at hand a Hub that cannot be reached is not waited for.
+        patience = Patience(self.name, 0) if kept.is_file() else self._patience
+        try:
+            info = patience(
+                lambda: HfApi().dataset_info(self._repo, revision=revision), "listing its files"
+            )
+        except FetchError as error:
+            if not kept.is_file():
+                raise
+            listing = _read(kept)
+            _log.warning("%s Going on with what was listed before: %s.", error, listing["sha"][:8])
+            return listing
+        listing = {
+            "sha": info.sha,
+            "files": [sibling.rfilename for sibling in info.siblings or []],
+            "card": {"configs": info.card_data.get("configs") if info.card_data else None},
+        }
+        for name in {revision or "main", str(info.sha)}:
+            draft = self._kept(name).with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps(listing), encoding="utf-8")
+            draft.replace(self._kept(name))
+        return listing
+
+    def _kept(self, revision: str) -> Path:
+        folder = cached_assets_path("agit-hub", "listings", self._repo)
+        return folder / f"{quote(revision, safe='')}.json"
+
+
+def _read(listing: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(listing.read_text(encoding="utf-8"))
+    return found
+
+
+def _visible(files: Iterable[str]) -> list[str]:
+    return sorted(
+        file for file in files if not any(part.startswith(".") for part in file.split("/"))
+    )
+
+
+class _Patient(io.BufferedIOBase):
+    """A remote file whose reads outlast a bad network."""
+
+    def __init__(self, file: Any, patience: Patience, doing: str) -> None:
+        self._file = file
+        self._patience = patience
+        self._doing = doing
+
+    def read(self, size: int | None = -1) -> bytes:
+        start = self._file.tell()
+
+        def attempt() -> bytes:
+            self._file.seek(start)
+            data: bytes = self._file.read(-1 if size is None else size)
+            return data
+
+        return self._patience(attempt, self._doing)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position: int = self._file.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        position: int = self._file.tell()
+        return position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True

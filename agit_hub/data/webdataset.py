@@ -1,0 +1,133 @@
+"""Pictures in webdataset shards: tars in which files of one name and several endings are a sample."""
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from PIL import Image
+
+from agit_hub.data.errors import DataError
+from agit_hub.data.fetching import fetch_ahead
+from agit_hub.data.files import decode
+from agit_hub.data.stores import Store
+
+
+class Entry(NamedTuple):
+    """A file in a tar."""
+
+    path: str
+    offset: int
+    size: int
+
+
+Sample = dict[str, Entry]
+"""A sample's files by their endings: `jpg`, `cls`, `json`, ..."""
+
+
+def read_index(store: Store, file: str) -> list[Sample]:
+    """The samples of a shard, which is fetched for it.
+
+    Raises:
+        DataError: If it is no complete tar.
+    """
+    samples: dict[str, Sample] = {}
+    try:
+        with tarfile.open(store.fetch(file)) as tar:
+            for member in tar:
+                folder, _, base = member.name.rpartition("/")
+                stem, _, ending = base.partition(".")
+                if member.isfile() and stem and ending:
+                    entry = Entry(member.name, member.offset_data, member.size)
+                    samples.setdefault(f"{folder}/{stem}", {})[ending.lower()] = entry
+    except tarfile.TarError as error:
+        raise DataError(f"{store.describe(file)} is not a complete tar: {error}.") from error
+    return list(samples.values())
+
+
+def read_entry(store: Store, file: str, entry: Entry) -> bytes:
+    """A file's bytes, out of the shard on disk."""
+    with store.fetch(file).open("rb") as opened:
+        opened.seek(entry.offset)
+        return opened.read(entry.size)
+
+
+def read_label(store: Store, file: str, sample: Sample, column: str) -> str | None:
+    """A sample's label as text: of `cls` the file's, of `json.KEY` a value in it."""
+    ending, _, key = column.partition(".")
+    if ending not in sample:
+        return None
+    text = read_entry(store, file, sample[ending]).decode("utf-8", errors="replace").strip()
+    if not key:
+        return text
+    value = json.loads(text).get(key)
+    return None if value is None else str(value)
+
+
+class WebDataset:
+    """Pictures of webdataset shards. A block is a shard, counted when first fetched.
+
+    Args:
+        store: Where the shards lie.
+        files: The shards.
+        column: The ending of the pictures, such as `jpg`.
+        label: A column and the value that it must have.
+    """
+
+    window = 1
+
+    def __init__(
+        self, store: Store, files: Sequence[str], column: str, label: tuple[str, str] | None
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._column = column
+        self._label = label
+        self.blocks = len(files)
+        self._lengths: dict[int, int] = {}
+
+    @property
+    def length(self) -> int | None:
+        """Pictures in all; None until every shard has been counted."""
+        return sum(self._lengths.values()) if len(self._lengths) == self.blocks else None
+
+    def block_length(self, block: int) -> int:
+        """Pictures in a shard, which is fetched to count them."""
+        if block not in self._lengths:
+            self._lengths[block] = len(self._pictures(block))
+            if self.length == 0:
+                raise DataError(f"{self._store.name} holds no pictures {self._wanted()}.")
+        return self._lengths[block]
+
+    def prepare(self, block: int) -> None:
+        """Fetch a shard in the background."""
+        fetch_ahead(self._store, self._files[block])
+
+    def picture(self, block: int, row: int) -> Image.Image:
+        """The picture as RGB, upright."""
+        entry = self._pictures(block)[row]
+        return decode(read_entry(self._store, self._files[block], entry))
+
+    def describe(self, block: int, row: int) -> str:
+        """The shard and the file in it."""
+        return f"{self._store.describe(self._files[block])}/{self._pictures(block)[row].path}"
+
+    def _wanted(self) -> str:
+        return f"({self._column}{'' if self._label is None else ', {} = {}'.format(*self._label)})"
+
+    def _pictures(self, block: int) -> list[Entry]:
+        return _pictures(self._store, self._files[block], self._column, self._label)
+
+
+@lru_cache(maxsize=8)
+def _pictures(store: Store, file: str, column: str, label: tuple[str, str] | None) -> list[Entry]:
+    return list(_find(store, file, column, label))
+
+
+def _find(store: Store, file: str, column: str, label: tuple[str, str] | None) -> Iterator[Entry]:
+    for sample in read_index(store, file):
+        if column not in sample:
+            continue
+        if label is None or read_label(store, file, sample, label[0]) == label[1]:
+            yield sample[column]
