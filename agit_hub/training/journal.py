@@ -2,6 +2,7 @@
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class Journal:
         train = config.train
         patience = train.collapse_patience or max(200, schedule.total_steps // 10)
         self.watch = CollapseWatch(patience)
+        self.saved: Path | None = None
         self._watched = config.model.attention == "network"
         self._trackers = config.log.tracker_names
         self._config = config
@@ -150,8 +152,11 @@ class Journal:
 
     def what_is_safe(self) -> str:
         """A sentence naming the newest checkpoint, for the end of an error."""
-        newest = self._folder.newest_checkpoint()
-        return f" The checkpoint {newest} is safe." if newest else " No checkpoint was saved yet."
+        return (
+            f" The checkpoint {self.saved} is safe."
+            if self.saved
+            else " No checkpoint was saved yet."
+        )
 
     def _means(self) -> dict[str, float]:
         means = self._since_log.means()

@@ -273,6 +273,7 @@ class Trainer:
             checkpoint.rotate(self.folder.checkpoints, self.config.train.keep_checkpoints)
 
         on_first_rank(self._accelerator, write)
+        self._journal.saved = checkpoint.checkpoint_path(self.folder.checkpoints, self.step)
 
     def _check_weights(self) -> None:
         # A step's losses are those of the weights before it.
@@ -310,6 +311,7 @@ class Trainer:
         packed, ranks = on_first_rank(self._accelerator, lambda: read_checkpoint(path, processes))
         shared = checkpoint.unpack(packed)
         own = checkpoint.unpack(ranks[self._accelerator.process_index])
+        self._journal.saved = path
         self._check_pictures(shared["pictures"])
         self.step = shared["step"]
         self._train_step.load_state_dict(shared["training"])
