@@ -1,6 +1,7 @@
 """A domain is a collection of pictures in blocks: files, shards, or the built-in shapes."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,7 +11,6 @@ from PIL import Image
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.errors import UNREADABLE, DataError
-from agit_hub.data.fetching import fetch_all
 from agit_hub.data.files import FilesDomain
 from agit_hub.data.order import Blocks
 from agit_hub.data.parquet import ParquetDomain, row_groups
@@ -66,6 +66,7 @@ class ShapesDomain:
 
     blocks = 1
     window = 1
+    shards: Sequence[int] = (0,)
     length = SHAPES_LENGTH
 
     def __init__(self, label: str | None, size: int) -> None:
@@ -114,11 +115,7 @@ def open_domains(
         FetchError: If the network stays bad.
     """
     store_s = _open_store(source, patience)
-    same = (source.path, source.revision, source.cache) == (
-        target.path,
-        target.revision,
-        target.cache,
-    )
+    same = (source.path, source.revision) == (target.path, target.revision)
     store_t = store_s if same else _open_store(target, patience)
     if store_s is not None and store_s is store_t:
         reading_s, reading_t = choose_pair(store_s, source, target)
@@ -140,7 +137,7 @@ def _open_store(config: DomainConfig, patience: float) -> Store | None:
     if config.path == "shapes":
         return None
     try:
-        return HubStore(config.path, config.revision, patience, config.cache)
+        return HubStore(config.path, config.revision, patience)
     except DataError as error:
         raise DataError(f"The folder {path} does not exist here, and of {error}") from error
 
@@ -153,7 +150,7 @@ def _open_shapes(config: DomainConfig, size: int) -> Opened:
 def _open(store: Store, reading: Reading, config: DomainConfig) -> Opened:
     files = list(dict.fromkeys(item.file for item in reading.items))
     if not config.streaming:
-        fetch_all(store, files)
+        store.fetch_all(files)
     domain = _domain(store, reading, files, config.cache)
     settled = replace(config, revision=store.revision, **reading.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""

@@ -11,7 +11,6 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from agit_hub.data.errors import DataError
-from agit_hub.data.fetching import fetch_ahead
 from agit_hub.data.pictures import to_rgb
 from agit_hub.data.stores import Store
 
@@ -76,6 +75,7 @@ class FilesDomain:
         self._cache = cache
         self._blocks = [list(block) for _, block in groupby(pictures, lambda m: m.archive)]
         self.blocks = len(self._blocks)
+        self.shards: Sequence[int] = range(self.blocks)
         self.length = len(pictures)
 
     def block_length(self, block: int) -> int:
@@ -86,7 +86,7 @@ class FilesDomain:
         """Fetch a zip in the background."""
         archive = self._blocks[block][0].archive
         if archive is not None and self._cache:
-            fetch_ahead(self._store, archive)
+            self._store.fetch_ahead(archive)
 
     def picture(self, block: int, row: int) -> Image.Image:
         """The picture as RGB, upright."""

@@ -1,12 +1,14 @@
 """Where the picture at each position of an endless stream lies: a pure function, with no state.
 
-A domain's pictures lie in blocks: what is fetched or decompressed at once, such as a shard or a row
-group. Each epoch shuffles the blocks, cuts their sequence into windows of a few blocks, and shuffles
-the pictures within each window. So a stream begins with its first shard alone, never goes back and
-forth between shards, and still any position's picture can be found without those before it.
+A domain's pictures lie in blocks, decompressed at once, and blocks lie in shards, fetched at once. Each
+epoch shuffles the blocks, cuts their sequence into windows of a few blocks, and shuffles the pictures
+within each window, so that a process never goes back and forth between many blocks. The first epoch
+takes shard after shard, in an order of its own, and so begins as soon as one has arrived. Any
+position's picture can be found without those before it.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple, Protocol
@@ -29,6 +31,8 @@ class Blocks(Protocol):
     """How many there are."""
     window: int
     """How many are shuffled together."""
+    shards: Sequence[int]
+    """The shard in which each lies, numbered from 0."""
 
     @property
     def length(self) -> int | None:
@@ -108,8 +112,16 @@ class Order:
         numbers = range(window * size, min((window + 1) * size, blocks))
         if not self._shuffle or blocks == 1:
             return list(numbers)
-        order = _permutation(blocks, (*self._key, 2, epoch))
+        order = self._block_order(epoch)
         return [int(order[number]) for number in numbers]
+
+    def _block_order(self, epoch: int) -> npt.NDArray[np.int64]:
+        order = _permutation(self._domain.blocks, (*self._key, 2, epoch))
+        if epoch > 0:
+            return order
+        shards = np.asarray(self._domain.shards)
+        rank = _permutation(int(shards.max()) + 1, (*self._key, 3))
+        return order[np.argsort(rank[shards[order]], kind="stable")]
 
     def _window_key(self, epoch: int, window: int) -> tuple[int, ...]:
         return (*self._key, 0, epoch, window) if window else (*self._key, 0, epoch)

@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from agit_hub.data.errors import DataError
-from agit_hub.data.fetching import fetch_ahead
 from agit_hub.data.files import decode, open_file
 from agit_hub.data.stores import Store
 
 # What is shuffled together, and so what a process holds decompressed.
-_WINDOW_ROWS = 2000
-_WINDOW_BYTES = 64 * 2**20
-_CONNECTIONS = 8
+_WINDOW_ROWS = 512
+_WINDOW_BYTES = 32 * 2**20
+_CONNECTIONS = 2
 
 
 class RowGroup(NamedTuple):
@@ -112,6 +111,8 @@ class ParquetDomain:
         self._column = column
         self._cache = cache
         self.blocks = len(groups)
+        files = list(dict.fromkeys(group.file for group in groups))
+        self.shards: Sequence[int] = [files.index(group.file) for group in groups]
         self.length = sum(group.length for group in groups)
         rows = max(self.length // self.blocks, 1)
         size = max(sum(group.size for group in groups) // self.blocks, 1)
@@ -125,7 +126,7 @@ class ParquetDomain:
     def prepare(self, block: int) -> None:
         """Fetch its shard in the background."""
         if self._cache:
-            fetch_ahead(self._store, self._groups[block].file)
+            self._store.fetch_ahead(self._groups[block].file)
 
     def picture(self, block: int, row: int) -> Image.Image:
         """The picture as RGB, upright."""

@@ -5,8 +5,12 @@ import json
 import logging
 import os
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -21,13 +25,15 @@ from huggingface_hub import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from agit_hub.data.errors import DataError, FetchError
+from agit_hub.data.errors import DataError, FetchError, PicturesError
 from agit_hub.data.patience import Patience
 
 _log = logging.getLogger("agit_hub.data")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # How much of a file is read around what is asked for, when it is read where it lies.
 _REMOTE_BLOCK = 2**16
+# Files fetched at the same time, where all are wanted.
+_CONNECTIONS = 8
 
 
 class Store(ABC):
@@ -47,6 +53,19 @@ class Store(ABC):
     @abstractmethod
     def fetch(self, file: str) -> Path:
         """The file on this machine's disk, brought there first if need be."""
+
+    def fetch_all(self, files: Sequence[str]) -> None:
+        """Fetch files now, several at a time.
+
+        Raises:
+            PicturesError: The first trouble.
+        """
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            list(pool.map(self.fetch, files))
+
+    def fetch_ahead(self, file: str) -> None:
+        """Fetch a file in the background. Whoever needs it then hears of any trouble."""
+        return
 
     @abstractmethod
     def open(self, file: str) -> BinaryIO:
@@ -100,7 +119,6 @@ class HubStore(Store):
         repo: `user/name`.
         revision: A branch, tag or commit; None for `main`.
         patience: Seconds that a call may take with all its retries.
-        cache: False reads every file where it lies, by ranges, each time.
 
     Raises:
         DataError: If there is no such dataset, or no access to it.
@@ -109,11 +127,9 @@ class HubStore(Store):
 
     fetches = True
 
-    def __init__(
-        self, repo: str, revision: str | None, patience: float, cache: bool = True
-    ) -> None:
+    def __init__(self, repo: str, revision: str | None, patience: float) -> None:
         self._repo = repo
-        self._cache = cache
+        self._ahead: set[str] = set()
         self.name = f"the dataset {repo}"
         self._patience = Patience(self.name, patience)
         disable_progress_bars("huggingface_hub.http_get")  # they would tear the training's own
@@ -134,6 +150,17 @@ class HubStore(Store):
                 f"fetching {file}",
             )
         )
+
+    def fetch_ahead(self, file: str) -> None:
+        """Begin to bring the file into the Hub's cache."""
+        if file not in self._ahead:
+            self._ahead.add(file)
+            threading.Thread(target=self._try_to_fetch, args=(file,), daemon=True).start()
+
+    def _try_to_fetch(self, file: str) -> None:
+        # One at a time: what is ahead must not take the line, or memory, from what is needed now.
+        with _turn(os.getpid()), suppress(PicturesError):
+            self.fetch(file)
 
     def open(self, file: str) -> BinaryIO:
         """The file in the cache, or on the Hub."""
@@ -186,6 +213,11 @@ class HubStore(Store):
     def _kept(self, revision: str) -> Path:
         folder = cached_assets_path("agit-hub", "listings", self._repo)
         return folder / f"{quote(revision, safe='')}.json"
+
+
+@lru_cache(maxsize=1)
+def _turn(process: int) -> threading.Lock:
+    return threading.Lock()
 
 
 def _read(listing: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from PIL import Image
 
 from agit_hub.data.errors import DataError
-from agit_hub.data.fetching import fetch_ahead
 from agit_hub.data.files import decode
 from agit_hub.data.stores import Store
 
@@ -85,6 +84,7 @@ class WebDataset:
         self._column = column
         self._label = label
         self.blocks = len(files)
+        self.shards: Sequence[int] = range(self.blocks)
         self._lengths: dict[int, int] = {}
 
     @property
@@ -102,7 +102,7 @@ class WebDataset:
 
     def prepare(self, block: int) -> None:
         """Fetch a shard in the background."""
-        fetch_ahead(self._store, self._files[block])
+        self._store.fetch_ahead(self._files[block])
 
     def picture(self, block: int, row: int) -> Image.Image:
         """The picture as RGB, upright."""

@@ -22,6 +22,7 @@ class Numbered:
 
     blocks = 1
     window = 1
+    shards = (0,)
 
     def __init__(self, length: int, side: int = SIZE) -> None:
         self.length = length
