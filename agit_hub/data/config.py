@@ -20,7 +20,7 @@ class DomainConfig:
     """The image column, such as `imageA`; in webdataset shards the picture's ending, such as `jpg`."""
     label_column: str | None = None
     """A column that tells the domains apart; in webdataset shards `cls`, or `json.KEY`."""
-    label_value: str | int | None = None
+    label_value: str | int | bool | None = None
     """Pictures whose label is this one, by name or number, are taken."""
     data_dir: str | None = None
     """A folder inside the path, such as `trainA`."""

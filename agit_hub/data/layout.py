@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
+
+from fsspec.utils import glob_translate
 
 from agit_hub.data.errors import DataError
 from agit_hub.data.files import Member, members
@@ -69,7 +71,7 @@ def below(items: Sequence[Item], folder: str | None) -> list[Item]:
     """The items in a folder; of a zip, the folder inside it."""
     if folder is None:
         return list(items)
-    wanted = folder.strip("/")
+    wanted = str(PurePosixPath(folder.lstrip("/")))
     found = []
     for item in items:
         inside = item.member.path if item.member and item.member.archive else item.path
@@ -86,13 +88,11 @@ def find_groups(store: Store, kind: Kind, items: Sequence[Item]) -> list[Group]:
         return groups
     if kind == "files":
         return _by_split(None, items)
-    folders = {item.path.split("/")[0] for item in items if "/" in item.path}
-    if len(folders) < 2 or any(_split_of(folder) for folder in folders):
+    folders = {PurePosixPath(folder).name: folder for folder in child_folders(items)}
+    if len(folders) < 2 or any(_split_of(name) for name in folders):
         return _by_split(None, items)
     return [
-        group
-        for folder in sorted(folders)
-        for group in _by_split(folder, [i for i in items if i.path.startswith(f"{folder}/")])
+        group for name, folder in folders.items() for group in _by_split(name, below(items, folder))
     ]
 
 
@@ -104,10 +104,10 @@ def _of_config(config: Mapping[str, Any], items: Sequence[Item]) -> list[Group]:
     patterns = config.get("data_files")
     if patterns is None:
         return _by_split(name, items)
-    if isinstance(patterns, str) or all(isinstance(entry, str) for entry in patterns):
-        patterns = [{"split": "train", "path": patterns}]
     if isinstance(patterns, Mapping):
         patterns = [{"split": split, "path": path} for split, path in patterns.items()]
+    elif isinstance(patterns, str) or all(isinstance(entry, str) for entry in patterns):
+        patterns = [{"split": "train", "path": patterns}]
     groups = []
     for entry in patterns:
         paths = [entry["path"]] if isinstance(entry["path"], str) else entry["path"]
@@ -119,8 +119,7 @@ def _of_config(config: Mapping[str, Any], items: Sequence[Item]) -> list[Group]:
 
 def _matches(item: Item, folder: str | None, pattern: str) -> bool:
     whole = f"{folder.strip('/')}/{pattern}" if folder else pattern
-    flat = whole.replace("**/", "*").replace("**", "*")  # here a star takes slashes too
-    return fnmatchcase(item.path, flat) or fnmatchcase(item.file, flat)
+    return any(re.fullmatch(glob_translate(whole), path) for path in (item.path, item.file))
 
 
 def _by_split(name: str | None, items: Sequence[Item]) -> list[Group]:
@@ -152,13 +151,15 @@ def _split_of(part: str) -> str | None:
 
 def domain_folders(items: Sequence[Item]) -> list[str]:
     """The two folders that a pair of domains is told apart by: `trainA`, `trainB`; or `A`, `B`."""
-    found: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
     for item in items:
         parts = item.path.split("/")[:-1]
         for depth, part in enumerate(parts):
             if match := _DOMAIN.fullmatch(part):
-                found.setdefault(match[1].upper(), "/".join(parts[: depth + 1]))
-    return [found[letter] for letter in sorted(found)] if len(found) == 2 else []
+                found.setdefault(match[1], set()).add("/".join(parts[: depth + 1]))
+                break
+    folders = [folder for letter in sorted(found) for folder in sorted(found[letter])]
+    return folders if len(found) == 2 else []
 
 
 def child_folders(items: Sequence[Item]) -> list[str]:

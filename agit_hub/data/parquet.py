@@ -43,7 +43,9 @@ def open_parquet(store: Store, file: str, cache: bool) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(open_file(store, file, cache), pre_buffer=False)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the file's
+            raise
         raise DataError(
             f"{store.describe(file)} is not a complete parquet file: {error}"
         ) from error

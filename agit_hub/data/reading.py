@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -40,7 +41,7 @@ class Reading:
     split: str | None = None
     column: str | None = None
     label_column: str | None = None
-    label_value: str | int | None = None
+    label_value: str | int | bool | None = None
     data_dir: str | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def choose(store: Store, config: DomainConfig, side: str) -> Reading:
     Raises:
         DataError: If there is none, or more than one; then they are listed.
     """
-    return _the_only(store, readings(store, config), side)
+    return _the_only(store, _prefer_default(readings(store, config), at_least=1), side)
 
 
 def choose_pair(
@@ -72,7 +73,9 @@ def choose_pair(
     Raises:
         DataError: If there are not two, or more; then they are listed.
     """
-    first, second = _tell_apart(store, readings(store, source), readings(store, target))
+    first = _prefer_default(readings(store, source), at_least=2)
+    second = _prefer_default(readings(store, target), at_least=2)
+    first, second = _tell_apart(store, first, second)
     return _the_only(store, first, "data.source"), _the_only(store, second, "data.target")
 
 
@@ -111,7 +114,8 @@ def _in_split(store: Store, groups: Sequence[Group], split: str | None) -> list[
 
 
 def _read_group(store: Store, kind: Kind, group: Group, config: DomainConfig) -> list[Reading]:
-    whole = Reading(kind, tuple(group.items), group.name, group.split, data_dir=config.data_dir)
+    folder = config.data_dir and str(PurePosixPath(config.data_dir.lstrip("/")))
+    whole = Reading(kind, tuple(group.items), group.name, group.split, data_dir=folder)
     if kind == "files":
         if config.column or config.label_column:
             raise DataError(
@@ -150,6 +154,9 @@ def _by_label(store: Store, reading: Reading, config: DomainConfig) -> list[Read
         number = config.label_value
         if not chosen and str(number).isdigit() and _is_named(store, reading, column):
             chosen = values[int(number) : int(number) + 1]
+        if not chosen and len({item.file for item in reading.items}) > 1:
+            # Labels without names are those of the first shard, and others may follow.
+            chosen = [] if _is_named(store, reading, column) else [type(values[0])(number)]
         if not chosen:
             raise _absent(store, "label_value", config.label_value, values)
         values = chosen
@@ -162,13 +169,37 @@ def _tell_apart(
     if source == target:
         if len(source) == 1:
             source = target = _split_further(store, source[0])
-        if len(source) == 2:
-            return source[:1], target[1:]
-    elif len(source) == 1:
-        return source, [reading for reading in target if reading != source[0]]
-    elif len(target) == 1:
-        return [reading for reading in source if reading != target[0]], target
+        return (source[:1], target[1:]) if len(source) == 2 else (source, target)
+    # Where one side says which half it is, the other half is what is left.
+    if len(source) == 1 and (len(target) > 1 or _says_more(source[0], target[0])):
+        return source, _without(store, target, source[0])
+    if len(target) == 1:
+        return _without(store, source, target[0]), target
     return source, target
+
+
+def _says_more(one: Reading, other: Reading) -> bool:
+    return len(one.settings()) > len(other.settings())
+
+
+def _without(store: Store, found: list[Reading], taken: Reading) -> list[Reading]:
+    """The readings that share no picture with one that is taken."""
+    if len(found) == 1 and _overlap(found[0], taken):
+        found = _split_further(store, found[0])
+    return [reading for reading in found if not _overlap(reading, taken)]
+
+
+def _overlap(one: Reading, other: Reading) -> bool:
+    if one.column != other.column or not set(one.items) & set(other.items):
+        return False
+    same_label = one.label_column == other.label_column and one.label_value == other.label_value
+    return same_label or None in (one.label_column, other.label_column)
+
+
+def _prefer_default(found: list[Reading], at_least: int) -> list[Reading]:
+    """The readings of the config `default`, as the Hub's datasets have it, if it has enough."""
+    default = [reading for reading in found if reading.name == "default"]
+    return default if len(default) >= at_least else found
 
 
 def _split_further(store: Store, reading: Reading) -> list[Reading]:
@@ -197,8 +228,6 @@ def _split_further(store: Store, reading: Reading) -> list[Reading]:
 
 
 def _the_only(store: Store, found: list[Reading], side: str) -> Reading:
-    if len(found) > 1:
-        found = [reading for reading in found if reading.name == "default"] or found
     if len(found) == 1:
         return found[0]
     if not found:

@@ -33,16 +33,25 @@ def read_index(store: Store, file: str) -> list[Sample]:
     """
     samples: dict[str, Sample] = {}
     try:
-        with tarfile.open(store.fetch(file)) as tar:
+        with tarfile.open(store.fetch(file), mode="r:") as tar:
             for member in tar:
                 folder, _, base = member.name.rpartition("/")
                 stem, _, ending = base.partition(".")
                 if member.isfile() and stem and ending:
                     entry = Entry(member.name, member.offset_data, member.size)
                     samples.setdefault(f"{folder}/{stem}", {})[ending.lower()] = entry
+            _check_end(tar)
     except tarfile.TarError as error:
         raise DataError(f"{store.describe(file)} is not a complete tar: {error}.") from error
     return list(samples.values())
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    # Any header but the first that is cut or damaged passes for the end, which is blocks of zeros.
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError("a header in the middle is damaged")
 
 
 def read_entry(store: Store, file: str, entry: Entry) -> bytes:
@@ -53,14 +62,25 @@ def read_entry(store: Store, file: str, entry: Entry) -> bytes:
 
 
 def read_label(store: Store, file: str, sample: Sample, column: str) -> str | None:
-    """A sample's label as text: of `cls` the file's, of `json.KEY` a value in it."""
+    """A sample's label as text: of `cls` the file's, of `json.KEY` a value in it.
+
+    Raises:
+        DataError: If the file is no JSON object.
+    """
     ending, _, key = column.partition(".")
     if ending not in sample:
         return None
     text = read_entry(store, file, sample[ending]).decode("utf-8", errors="replace").strip()
     if not key:
         return text
-    value = json.loads(text).get(key)
+    try:
+        value = json.loads(text)[key]
+    except KeyError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{store.describe(file)}/{sample[ending].path} is no JSON object: {error}."
+        ) from error
     return None if value is None else str(value)
 
 
