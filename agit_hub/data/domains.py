@@ -107,7 +107,7 @@ def open_domains(
     Args:
         source: Where to look. Both may name one place that holds two domains.
         target: Likewise.
-        size: Side in pixels at which built-in pictures are drawn.
+        size: Shorter side in pixels that is needed; built-in pictures are drawn at it.
         patience: Seconds that a call to the Hub may take with all its retries.
 
     Raises:
@@ -119,11 +119,11 @@ def open_domains(
     store_t = store_s if same else _open_store(target, patience)
     if store_s is not None and store_s is store_t:
         reading_s, reading_t = choose_pair(store_s, source, target)
-        return _open(store_s, reading_s, source), _open(store_s, reading_t, target)
+        return _open(store_s, reading_s, source, size), _open(store_s, reading_t, target, size)
     opened_s, opened_t = (
         _open_shapes(config, size)
         if store is None
-        else _open(store, choose(store, config, f"data.{side}"), config)
+        else _open(store, choose(store, config, f"data.{side}"), config, size)
         for store, config, side in ((store_s, source, "source"), (store_t, target, "target"))
     )
     return opened_s, opened_t
@@ -147,20 +147,20 @@ def _open_shapes(config: DomainConfig, size: int) -> Opened:
     return Opened(domain, config, f"the built-in shapes, {config.name}")
 
 
-def _open(store: Store, reading: Reading, config: DomainConfig) -> Opened:
+def _open(store: Store, reading: Reading, config: DomainConfig, size: int) -> Opened:
     files = list(dict.fromkeys(item.file for item in reading.items))
     if not config.streaming:
         store.fetch_all(files)
-    domain = _domain(store, reading, files, config.cache)
+    domain = _domain(store, reading, files, config.cache, size)
     settled = replace(config, revision=store.revision, **reading.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""
     return Opened(domain, settled, f"{store.name}{at} ({reading})")
 
 
-def _domain(store: Store, reading: Reading, files: list[str], cache: bool) -> Domain:
+def _domain(store: Store, reading: Reading, files: list[str], cache: bool, size: int) -> Domain:
     if reading.kind == "files":
         pictures = [item.member for item in reading.items if item.member is not None]
-        domain = FilesDomain(store, pictures, cache)
+        domain = FilesDomain(store, pictures, cache, size)
         if not store.fetches:
             _check_readable(store, domain)
         return domain
@@ -170,12 +170,12 @@ def _domain(store: Store, reading: Reading, files: list[str], cache: bool) -> Do
         groups = row_groups(store, files, reading.column, label)
         if not groups:
             raise DataError(f"{store.name} holds no pictures ({reading}).")
-        return ParquetDomain(store, groups, reading.column, cache)
+        return ParquetDomain(store, groups, reading.column, cache, size)
     if not cache:
         raise DataError(
             f"{store.name} is made of tars, which must be fetched to be read: leave cache true."
         )
-    return WebDataset(store, files, reading.column, label)
+    return WebDataset(store, files, reading.column, label, size)
 
 
 def _check_readable(store: Store, domain: FilesDomain) -> None:

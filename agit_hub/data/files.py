@@ -66,13 +66,21 @@ class FilesDomain:
         store: Where they lie.
         pictures: They, those of a zip together.
         cache: False reads them where they lie.
+        shorter_side: Pixels that are needed in the end.
     """
 
     window = 1
 
-    def __init__(self, store: Store, pictures: Sequence[Member], cache: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pictures: Sequence[Member],
+        cache: bool = True,
+        shorter_side: int | None = None,
+    ) -> None:
         self._store = store
         self._cache = cache
+        self._shorter_side = shorter_side
         self._blocks = [list(block) for _, block in groupby(pictures, lambda m: m.archive)]
         self.blocks = len(self._blocks)
         self.shards: Sequence[int] = range(self.blocks)
@@ -93,12 +101,12 @@ class FilesDomain:
         archive, path = self._blocks[block][row]
         if archive is not None:
             opened = _open_zip(self._store, archive, self._cache, os.getpid())
-            return decode(opened.read(path))
+            return decode(opened.read(path), self._shorter_side)
         if self._cache:
             with Image.open(self._store.fetch(path)) as picture:
-                return to_rgb(picture)
+                return to_rgb(picture, self._shorter_side)
         with self._store.open(path) as file:
-            return decode(file.read())
+            return decode(file.read(), self._shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """The file's path."""
@@ -106,14 +114,14 @@ class FilesDomain:
         return self._store.describe(path if archive is None else f"{archive}/{path}")
 
 
-def decode(data: bytes) -> Image.Image:
-    """A picture file's bytes as RGB, upright.
+def decode(data: bytes, shorter_side: int | None = None) -> Image.Image:
+    """A picture file's bytes as RGB, upright; see `to_rgb`.
 
     Raises:
         Exception: Of almost any kind, if they are damaged.
     """
     with Image.open(io.BytesIO(data)) as picture:
-        return to_rgb(picture)
+        return to_rgb(picture, shorter_side)
 
 
 def open_file(store: Store, file: str, cache: bool) -> BinaryIO:

@@ -103,11 +103,18 @@ class ParquetDomain:
         groups: Their row groups.
         column: The pictures'.
         cache: False reads row groups where they lie, each time.
+        shorter_side: Pixels that are needed in the end.
     """
 
     def __init__(
-        self, store: Store, groups: Sequence[RowGroup], column: str, cache: bool = True
+        self,
+        store: Store,
+        groups: Sequence[RowGroup],
+        column: str,
+        cache: bool = True,
+        shorter_side: int | None = None,
     ) -> None:
+        self._shorter_side = shorter_side
         self._store = store
         self._groups = groups
         self._column = column
@@ -138,7 +145,7 @@ class ParquetDomain:
         data = value["bytes"] if isinstance(value, dict) else value
         if not data:
             raise ValueError("the row holds no picture")
-        return decode(data)
+        return decode(data, self._shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """The shard, the row group and the row."""

@@ -92,13 +92,20 @@ class WebDataset:
         files: The shards.
         column: The ending of the pictures, such as `jpg`.
         label: A column and the value that it must have.
+        shorter_side: Pixels that are needed in the end.
     """
 
     window = 1
 
     def __init__(
-        self, store: Store, files: Sequence[str], column: str, label: tuple[str, str] | None
+        self,
+        store: Store,
+        files: Sequence[str],
+        column: str,
+        label: tuple[str, str] | None,
+        shorter_side: int | None = None,
     ) -> None:
+        self._shorter_side = shorter_side
         self._store = store
         self._files = files
         self._column = column
@@ -127,7 +134,8 @@ class WebDataset:
     def picture(self, block: int, row: int) -> Image.Image:
         """The picture as RGB, upright."""
         entry = self._pictures(block)[row]
-        return decode(read_entry(self._store, self._files[block], entry))
+        data = read_entry(self._store, self._files[block], entry)
+        return decode(data, self._shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """The shard and the file in it."""

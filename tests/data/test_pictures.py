@@ -1,6 +1,7 @@
 """From every kind of picture to plain RGB, against known pixels."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,3 +179,38 @@ def test_without_flip_no_crop_is_mirrored() -> None:
     random = np.random.default_rng(0)
     crops = [random_crop(_placed(16, 16), 16, flip=False, random=random) for _ in range(40)]
     assert {crop.tobytes() for crop in crops} == {_placed(16, 16).tobytes()}
+
+
+def _blobs(width: int, height: int) -> Image.Image:
+    """A picture of soft colours, as photographs have them."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
+    _blobs(1200, 900).save(tmp_path / "a.jpg", quality=95)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        whole = to_rgb(opened)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        reduced = to_rgb(opened, shorter_side=100)
+    # 900 / 4 = 225 leaves at least twice 100, and 900 / 8 would not.
+    assert whole.size == (1200, 900) and reduced.size == (300, 225)
+    pictures = [np.asarray(fit_shorter_side(p, 100), dtype=float) for p in (whole, reduced)]
+    assert pictures[0].shape == pictures[1].shape == (100, 133, 3)
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+def test_a_jpeg_that_is_not_much_larger_is_decoded_as_it_is(tmp_path: Path) -> None:
+    _blobs(256, 256).save(tmp_path / "a.jpg")
+    for needed in (286, 129, 71):  # 71 is what 64 pixels take, and a half of 256 is not twice that
+        with Image.open(tmp_path / "a.jpg") as opened:
+            assert to_rgb(opened, shorter_side=needed).size == (256, 256)
+
+
+def test_a_large_jpeg_that_lies_on_its_side_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _blobs(1200, 900).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert to_rgb(opened, shorter_side=100).size == (225, 300)
