@@ -6,7 +6,7 @@ RUN := runs/shapes
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style soak clean
+.PHONY: demo test quality style soak bench clean
 
 $(BIN)/agit-ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(BIN)/agit-ready ## the tests
 
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak
+
+bench: $(BIN)/agit-ready ## what is measured against a plain baseline
+	$(BIN)/python -m benchmarks.streaming $(if $(AGIT_PHOTOS),--photos $(AGIT_PHOTOS))
 
 quality: $(BIN)/agit-ready ## what CI checks
 	$(BIN)/ruff check .

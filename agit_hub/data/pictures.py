@@ -38,22 +38,40 @@ def to_rgb(picture: Image.Image, shorter_side: int | None = None) -> Image.Image
     return upright.convert("RGB")
 
 
-def fit_shorter_side(picture: Image.Image, size: int) -> Image.Image:
-    """Resize so that the shorter side is `size`, keeping the aspect; antialiased, up or down."""
-    width, height = picture.size
-    scale = size / min(width, height)
-    fitted = (max(size, round(width * scale)), max(size, round(height * scale)))
-    if fitted == picture.size:
-        return picture
-    return picture.resize(fitted, Image.Resampling.BICUBIC, reducing_gap=3.0)
+def fitted_size(picture: Image.Image, shorter_side: int) -> tuple[int, int]:
+    """Width and height of a picture resized to a shorter side, its aspect kept."""
+    scale = shorter_side / min(picture.size)
+    width, height = (max(shorter_side, round(side * scale)) for side in picture.size)
+    return width, height
 
 
 def random_crop(
-    picture: Image.Image, size: int, flip: bool, random: np.random.Generator
+    picture: Image.Image,
+    size: int,
+    flip: bool,
+    random: np.random.Generator,
+    shorter_side: int | None = None,
 ) -> Image.Image:
-    """Cut a square of `size` at a random place and, if `flip`, mirror it with even odds."""
-    left = int(random.integers(picture.width - size + 1))
-    top = int(random.integers(picture.height - size + 1))
-    crop = picture.crop((left, top, left + size, top + size))
+    """Cut a square at a random place of a resized picture and, if `flip`, mirror it with even odds.
+
+    Only the pixels of the square are computed; resizing is antialiased, up or down.
+
+    Args:
+        picture: RGB.
+        size: Side of the square in pixels.
+        flip: Whether half of the squares are mirrored.
+        random: Where the chances come from.
+        shorter_side: To which the picture is resized; None leaves it as it is.
+    """
+    width, height = fitted_size(picture, shorter_side or min(picture.size))
+    left = int(random.integers(width - size + 1))
+    top = int(random.integers(height - size + 1))
     mirrored = random.random() < 0.5
+    if (width, height) == picture.size:
+        crop = picture.crop((left, top, left + size, top + size))
+    else:
+        x, y = picture.width / width, picture.height / height
+        right, bottom = min((left + size) * x, picture.width), min((top + size) * y, picture.height)
+        box = (left * x, top * y, right, bottom)
+        crop = picture.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3.0)
     return ImageOps.mirror(crop) if flip and mirrored else crop

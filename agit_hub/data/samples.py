@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from agit_hub.data.domains import Domain
 from agit_hub.data.errors import UNREADABLE, DataError, PicturesError
 from agit_hub.data.order import Order, Place
-from agit_hub.data.pictures import fit_shorter_side, random_crop
+from agit_hub.data.pictures import random_crop
 
 
 class Samples(NamedTuple):
@@ -77,9 +77,8 @@ class UnpairedSamples(Dataset[Samples]):
     def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
         place = self._orders[side].place(position)
         picture = _readable(self._domains[side], place, unreadable)
-        picture = fit_shorter_side(picture, self._resized)
         random = np.random.default_rng((self._seed, side, 1, position))
-        crop = random_crop(picture, self._size, self._flip, random)
+        crop = random_crop(picture, self._size, self._flip, random, self._resized)
         return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
 
 

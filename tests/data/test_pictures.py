@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agit_hub.data.pictures import fit_shorter_side, random_crop, to_rgb
+from agit_hub.data.pictures import fitted_size, random_crop, to_rgb
 
 ORIENTATION = 0x0112
 Pixels = list[list[tuple[int, ...]]]
@@ -135,20 +135,29 @@ def test_a_truncated_picture_is_an_error() -> None:
     ],
 )
 def test_the_shorter_side_is_fitted(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    left_to_right = np.linspace(0, 255, size[0]).round().astype(np.uint8)
-    picture = Image.fromarray(np.broadcast_to(left_to_right, size[::-1]).copy()).convert("RGB")
-    fitted = fit_shorter_side(picture, 16)
-    assert fitted.size == expected
-    row = np.asarray(fitted, dtype=float)[8, :, 0]
-    # The whole of it, not a crop: a pixel shows what lay at its middle.
-    middles = (np.arange(expected[0]) + 0.5) / expected[0] * size[0] - 0.5
-    assert np.abs(row - np.interp(middles, np.arange(size[0]), left_to_right)).max() < 8
+    assert fitted_size(Image.new("RGB", size), 16) == expected
 
 
 def test_shrinking_is_antialiased() -> None:
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32))).convert("RGB")
-    fitted = np.asarray(fit_shorter_side(stripes, 16), dtype=float)
+    random = np.random.default_rng(0)
+    fitted = np.asarray(random_crop(stripes, 16, False, random, shorter_side=16), dtype=float)
+    assert fitted.shape == (16, 16, 3)
     assert np.abs(fitted[:, 2:-2] - 127.5).max() < 12
+
+
+@pytest.mark.parametrize("size", [(256, 256), (61, 37), (40, 300), (20, 24)])
+def test_a_crop_of_a_resized_picture_is_cut_out_of_the_whole_of_it(size: tuple[int, int]) -> None:
+    picture = _blobs(*size)
+    whole = picture.resize(fitted_size(picture, 36), Image.Resampling.BICUBIC)
+    for seed in range(20):
+        crop = random_crop(picture, 32, False, np.random.default_rng(seed), shorter_side=36)
+        chances = np.random.default_rng(seed)
+        left = int(chances.integers(whole.width - 32 + 1))
+        top = int(chances.integers(whole.height - 32 + 1))
+        expected = whole.crop((left, top, left + 32, top + 32))
+        difference = np.asarray(crop, dtype=int) - np.asarray(expected, dtype=int)
+        assert np.abs(difference).max() <= 2  # each of the two passes rounds
 
 
 def _placed(width: int, height: int) -> Image.Image:
@@ -196,7 +205,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> N
         reduced = to_rgb(opened, shorter_side=100)
     # 900 / 4 = 225 leaves at least twice 100, and 900 / 8 would not.
     assert whole.size == (1200, 900) and reduced.size == (300, 225)
-    pictures = [np.asarray(fit_shorter_side(p, 100), dtype=float) for p in (whole, reduced)]
+    pictures = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
     assert pictures[0].shape == pictures[1].shape == (100, 133, 3)
     assert np.abs(pictures[0] - pictures[1]).mean() < 1
 
