@@ -1,5 +1,6 @@
 """Bad networks: tried again with growing pauses, up to a total wait, with one line in the log."""
 
+import json
 import logging
 import threading
 import time
@@ -17,13 +18,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from agit_hub.data.errors import DataError, FetchError
 
 Answer = TypeVar("Answer")
 
 _log = logging.getLogger("agit_hub.data")
+# Seconds before the next attempt: longer each time, and not in step with other processes.
+_PAUSE = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 
 
@@ -109,7 +112,7 @@ class _Episode:
         """Longer each time, as long as the server asks, and never beyond the end."""
         error = state.outcome.exception() if state.outcome else None
         asked = _retry_after(error) if error is not None else 0.0
-        wanted = max(wait_exponential_jitter(initial=0.5, max=30)(state), asked)
+        wanted = max(_PAUSE(state), asked)
         return max(min(wanted, self._patience.seconds - self.elapsed()), 0.0)
 
     def note_attempt(self, state: RetryCallState) -> None:
@@ -176,12 +179,17 @@ def is_transient(error: BaseException) -> bool:
         return False
     # A disk that refuses has a number; a download of the wrong size is an OSError without one.
     is_disk = isinstance(error, OSError) and error.errno is not None
-    network = isinstance(error, httpx2.TransportError | TimeoutError | ConnectionError)
+    # An answer that breaks off in the middle is no JSON.
+    network = isinstance(
+        error, httpx2.TransportError | TimeoutError | ConnectionError | json.JSONDecodeError
+    )
     return network or (isinstance(error, OSError) and not is_disk)
 
 
 def reason(error: BaseException) -> str:
     """An error's first line, without what only its author can read."""
+    if isinstance(error, json.JSONDecodeError):
+        return "the answer breaks off"
     if isinstance(error, HfHubHTTPError):
         return f"the Hub answers {error.response.status_code}"
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from huggingface_hub import (
     HfApi,
     HfFileSystem,
     cached_assets_path,
+    constants,
     hf_hub_download,
     is_offline_mode,
     try_to_load_from_cache,
@@ -30,8 +31,10 @@ from agit_hub.data.patience import Patience
 
 _log = logging.getLogger("agit_hub.data")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# How much of a file is read around what is asked for, when it is read where it lies.
+# How much of a file is read at least, when it is read where it lies.
 _REMOTE_BLOCK = 2**16
+# Seconds for a Hub that may be out of reach, with an earlier listing at hand.
+_BRIEFLY = 10
 # Files fetched at the same time, where all are wanted.
 _CONNECTIONS = 8
 
@@ -168,10 +171,10 @@ class HubStore(Store):
             return found.open("rb")
         path = f"datasets/{self._repo}@{self.revision}/{file}"
         opened = self._patience(
-            lambda: HfFileSystem().open(path, block_size=_REMOTE_BLOCK, cache_type="readahead"),
-            f"opening {file}",
+            lambda: HfFileSystem().open(path, cache_type="none"), f"opening {file}"
         )
-        return cast(BinaryIO, _Patient(opened, self._patience, f"reading {file}"))
+        remote = _RemoteFile(opened, self._patience, f"reading {file}")
+        return io.BufferedReader(remote, _REMOTE_BLOCK)
 
     def describe(self, file: str) -> str:
         """The repository and the file."""
@@ -188,10 +191,14 @@ class HubStore(Store):
         if kept.is_file() and (is_offline_mode() or COMMIT.fullmatch(revision or "")):
             return _read(kept)
         # With a listing at hand a Hub that cannot be reached is not waited for.
-        patience = Patience(self.name, 0) if kept.is_file() else self._patience
+        seconds = self._patience.seconds
+        seconds = min(_BRIEFLY, seconds) if kept.is_file() else seconds
         try:
-            info = patience(
-                lambda: HfApi().dataset_info(self._repo, revision=revision), "listing its files"
+            info = Patience(self.name, seconds)(
+                lambda: HfApi().dataset_info(
+                    self._repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+                ),
+                "listing its files",
             )
         except FetchError as error:
             if not kept.is_file():
@@ -231,31 +238,41 @@ def _visible(files: Iterable[str]) -> list[str]:
     )
 
 
-class _Patient(io.BufferedIOBase):
-    """A remote file whose reads outlast a bad network."""
+class _RemoteFile(io.RawIOBase):
+    """A file on the Hub, whose reads outlast a bad network."""
 
     def __init__(self, file: Any, patience: Patience, doing: str) -> None:
         self._file = file
         self._patience = patience
         self._doing = doing
+        self._position = 0
 
-    def read(self, size: int | None = -1) -> bytes:
-        start = self._file.tell()
+    def readinto(self, buffer: Any) -> int:
+        start, size = self._position, int(self._file.size)
+        wanted = max(min(len(buffer), size - start), 0)
 
         def attempt() -> bytes:
             self._file.seek(start)
-            data: bytes = self._file.read(-1 if size is None else size)
+            data: bytes = self._file.read(wanted)
+            if len(data) < wanted:
+                raise TimeoutError(f"the answer breaks off after {len(data)} of {wanted} bytes")
             return data
 
-        return self._patience(attempt, self._doing)
+        buffer[:wanted] = self._patience(attempt, self._doing) if wanted else b""
+        self._position += wanted
+        return wanted
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        position: int = self._file.seek(offset, whence)
-        return position
+        origin: dict[int, int] = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._position,
+            io.SEEK_END: self._file.size,
+        }
+        self._position = origin[whence] + int(offset)
+        return self._position
 
     def tell(self) -> int:
-        position: int = self._file.tell()
-        return position
+        return self._position
 
     def readable(self) -> bool:
         return True
