@@ -20,7 +20,7 @@ demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where eve
 	$(BIN)/python -m agit_hub.evaluation.shapes_report $(RUN)/model --out $(RUN)
 
 test: $(BIN)/agit-ready ## the tests
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -n 2 -m "not soak"
 
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak

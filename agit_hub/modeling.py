@@ -8,11 +8,13 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    GatedRepoError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +24,8 @@ from agit_hub.networks import AttentionNetwork, FullAttention, ResnetGenerator
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+# As a safetensors header spells them.
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class ModelLoadError(ValueError):
@@ -148,19 +152,27 @@ class AGITModel(
                 ) from error
             except EntryNotFoundError as error:
                 raise ModelLoadError(f"{place} has no {filename}: not an AGIT model.") from error
+            except GatedRepoError as error:
+                raise ModelLoadError(
+                    f"The model {place} has terms: accept them on its page, and then: hf auth login."
+                ) from error
             except RepositoryNotFoundError as error:
                 raise ModelLoadError(
                     f"There is no model {place}, neither as a folder nor on the Hub; if it is private, "
                     "log in with: hf auth login."
                 ) from error
+            except RevisionNotFoundError as error:
+                raise ModelLoadError(f"{place} has no revision {revision!r}.") from error
             except HFValidationError as error:
                 raise ModelLoadError(
                     f"There is no folder {place}, and it is no repo id such as user/model."
                 ) from error
 
         model = cls._unfilled(_read_config(place, resolve(CONFIG_FILE)))
-        weights = _read_weights(place, resolve(WEIGHTS_FILE), device)
-        _check_weights(place, model, weights)
+        path = resolve(WEIGHTS_FILE)
+        # Names and shapes stand in the file's header: a file that does not fit is never read.
+        _check_weights(place, model, _read_shapes(place, path))
+        weights = load_file(path, device=str(device))
         model.load_state_dict(weights, strict=True, assign=True)
         return model.eval()
 
@@ -198,16 +210,19 @@ def _read_config(place: str, path: Path) -> AGITConfig:
         raise ModelLoadError(f"{place}: {error}") from error
 
 
-def _read_weights(place: str, path: Path, device: str | torch.device) -> dict[str, Tensor]:
+def _read_shapes(place: str, path: Path) -> dict[str, tuple[list[int], str]]:
+    """Shape and type of each weight in a file."""
     try:
-        return load_file(path, device=str(device))
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            return {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
     except FileNotFoundError as error:
         raise ModelLoadError(f"{place} has no {WEIGHTS_FILE}: not an AGIT model.") from error
     except SafetensorError as error:
         raise ModelLoadError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _check_weights(place: str, model: nn.Module, weights: dict[str, Tensor]) -> None:
+def _check_weights(place: str, model: nn.Module, weights: dict[str, tuple[list[int], str]]) -> None:
     expected = model.state_dict()
     missing = sorted(expected.keys() - weights.keys())
     extra = sorted(weights.keys() - expected.keys())
@@ -217,11 +232,12 @@ def _check_weights(place: str, model: nn.Module, weights: dict[str, Tensor]) -> 
             f"The weights of {place} do not fit its config: the file {' and '.join(parts)}"
             f"{', which no network here owns' if extra else ''}."
         )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+    for name, (shape, dtype) in weights.items():
+        wanted = tuple(expected[name].shape)
+        if tuple(shape) != wanted or dtype != "F32":
             raise ModelLoadError(
-                f"The weight {name} of {place} is {tuple(tensor.shape)} {tensor.dtype}, and its "
-                f"config says {tuple(expected[name].shape)} {expected[name].dtype}."
+                f"The weight {name} of {place} is {tuple(shape)} {_TYPES.get(dtype, dtype)}, and its "
+                f"config says {wanted} float32."
             )
 
 

@@ -63,7 +63,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         write_dataset(large, options.photos, times=10)
         size = sum(file.stat().st_size for file in small.rglob("*.parquet"))
         fetched = probe_hub(small, "epochs", 3)
-        memory = [probe_hub(folder, "memory")["megabytes"] for folder in (small, large)]
+        memory = [
+            median(probe_hub(folder, "memory")["megabytes"] for _ in range(3))
+            for folder in (small, large)
+        ]
         return {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "pictures": "photographs" if options.photos else "shapes",

@@ -159,6 +159,7 @@ class ParquetDomain:
             return self._held[block]
         while len(self._held) >= self.window:
             self._held.popitem(last=False)
+            pa.default_memory_pool().release_unused()  # or memory grows with the dataset
         group = self._groups[block]
         opened = _opened(self._store, group.file, self._cache, os.getpid())
         table = opened.read_row_group(group.group, [self._column], use_threads=False)
@@ -169,7 +170,7 @@ class ParquetDomain:
         return self.__dict__ | {"_held": OrderedDict()}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _opened(store: Store, file: str, cache: bool, process: int) -> pq.ParquetFile:
     # Each process opens its own: a forked child shares its parent's place in a file.
     return open_parquet(store, file, cache)

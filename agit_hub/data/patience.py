@@ -34,13 +34,31 @@ class Patience:
     """Calls to the Hub that outlast its bad moments.
 
     Args:
-        what: What is being read, for messages.
+        what: What is being read or written, for messages.
         seconds: How long a call may take in all, with every retry of ours and of the client's.
+        gave_up: What to raise if the network stays bad.
+        refused: What to raise if trying again cannot help.
+        remedy: What a person can do when the network stayed bad.
+        also: Further answers of the Hub after which another attempt may help.
     """
 
-    def __init__(self, what: str, seconds: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        seconds: float,
+        *,
+        gave_up: type[Exception] = FetchError,
+        refused: type[Exception] = DataError,
+        remedy: str = "Go on with --resume when the network is back; data.network_patience says how "
+        "long to wait.",
+        also: frozenset[int] = frozenset(),
+    ) -> None:
         self.what = what
         self.seconds = seconds
+        self._gave_up = gave_up
+        self._refused = refused
+        self._remedy = remedy
+        self._also = also
 
     def __call__(self, action: Callable[[], Answer], doing: str) -> Answer:
         """Do something over the network until it succeeds.
@@ -50,12 +68,12 @@ class Patience:
             doing: What it is, for messages: "fetching train.parquet".
 
         Raises:
-            DataError: If trying again cannot help: a wrong name, no access, offline.
-            FetchError: If the network stays bad for `seconds`.
+            DataError: (or `refused`) If trying again cannot help: a wrong name, no access, offline.
+            FetchError: (or `gave_up`) If the network stays bad for `seconds`.
         """
         episode = _Episode(self, doing)
         retrying = Retrying(
-            retry=retry_if_exception(is_transient),
+            retry=retry_if_exception(self._may_pass),
             stop=stop_after_delay(self.seconds),
             wait=episode.pause,
             before_sleep=episode.note_attempt,
@@ -64,14 +82,17 @@ class Patience:
         try:
             answer: Answer = retrying(episode.attempt, action)
         except Exception as error:
-            if is_transient(error):
-                raise FetchError(
+            if self._may_pass(error):
+                raise self._gave_up(
                     f"{self.what}: {doing} failed for {episode.elapsed():.0f} s, at last with: "
-                    f"{reason(error)}. Go on with --resume when the network is back; "
-                    "data.network_patience says how long to wait."
+                    f"{reason(error)}. {self._remedy}".rstrip()
                 ) from error
-            raise DataError(f"{self.what}: {doing} failed: {_remedy(error)}") from error
+            raise self._refused(f"{self.what}: {doing} failed: {_remedy(error)}") from error
         return answer
+
+    def _may_pass(self, error: BaseException) -> bool:
+        overtaken = isinstance(error, HfHubHTTPError) and error.response.status_code in self._also
+        return overtaken or is_transient(error)
 
 
 class _Episode:
@@ -103,7 +124,7 @@ class _Episode:
         thread.start()
         thread.join(left)
         if errors:
-            raise errors[0]
+            raise _bare(errors[0])
         if not answers:
             raise TimeoutError("no answer" if not self._said else "still no better")
         return answers[0]
@@ -168,6 +189,12 @@ for _handler in _client.handlers:
 _client.addHandler(_listener)
 
 
+def _bare(error: Exception) -> Exception:
+    """What went wrong, without what the client wraps around it: "Error while uploading"."""
+    cause = error.__cause__
+    return _bare(cause) if type(error) is RuntimeError and isinstance(cause, Exception) else error
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help."""
     if isinstance(error, LocalEntryNotFoundError):
@@ -224,14 +251,14 @@ def _remedy(error: BaseException) -> str:
         return "there is no such revision: check data.*.revision."
     if isinstance(error, RepositoryNotFoundError):
         return (
-            "there is no such dataset, or it is private: check the name; for a private one, hf auth "
-            "login (or set HF_TOKEN)."
+            "it does not exist, or it is private: check the name; for a private one, hf auth login "
+            "(or set HF_TOKEN)."
         )
     if isinstance(error, EntryNotFoundError):
         return "the Hub has no such file any more: pin a revision that has it."
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         return (
-            f"the Hub refuses ({error.response.status_code}): hf auth login with a token that may "
-            "read it, or set HF_TOKEN."
+            f"the Hub refuses ({error.response.status_code}): hf auth login with a token that has "
+            "the right, or set HF_TOKEN."
         )
     return f"{reason(error)}."

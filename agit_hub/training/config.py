@@ -163,6 +163,37 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class HubConfig:
+    """Where the model is published, if it is."""
+
+    push_to_hub: bool = False
+    """Publish at the end of the run (and on the way, see `every`)."""
+    hub_model_id: str | None = None
+    """The repository: `user/agit-horse2zebra`, or a name for your own."""
+    license: str | None = None
+    """Of the model, as the Hub spells it: `mit`, `cc-by-4.0`, ... That of the pictures decides."""
+    private: bool = False
+    """Make the repository private, if it is new."""
+    samples: bool = True
+    """Show the sample grid on the card: pictures of the training set are published with it."""
+    every: int | None = None
+    """Optimiser steps between pushes on the way, in the background; null pushes at the end alone."""
+    branch: str | None = None
+    """Where pushes on the way go; null for the main branch."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "every", 1)
+        if self.push_to_hub and not self.hub_model_id:
+            raise ConfigError("hub_model_id is missing: the repository to push to, user/name.")
+        if self.push_to_hub and not self.license:
+            raise ConfigError(
+                "license is missing: the licence of the training pictures decides under which the "
+                "model may be published (mit, cc-by-4.0, other, ...)."
+            )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole run."""
 
@@ -176,6 +207,8 @@ class TrainConfig:
     """The optimisation."""
     log: LogConfig = field(default_factory=LogConfig)
     """What the run says."""
+    hub: HubConfig = field(default_factory=HubConfig)
+    """Where the model is published."""
     output_dir: str = ""
     """The run folder; it must be new, or hold this very run when resuming."""
 

@@ -1,7 +1,9 @@
 """Accelerate, set up for this trainer: device, precision, trackers, and words between processes."""
 
 import os
+import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import torch
@@ -71,6 +73,21 @@ def _precision(config: TrainConfig) -> str:
             "train.mixed_precision is fp16, which needs a GPU: take bf16, or no for fp32."
         )
     return precision
+
+
+def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
+    """What a run is trained on, for the model's card."""
+    if accelerator.device.type == "cuda":
+        device = torch.cuda.get_device_name(accelerator.device)
+    else:
+        cores = os.cpu_count()
+        device = f"{platform.machine()} CPU, {torch.get_num_threads()} of {cores} cores"
+    return {
+        "device": device,
+        "processes": accelerator.num_processes,
+        "software": f"agit-hub {version('agit-hub')}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}",
+    }
 
 
 def on_first_rank(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:

@@ -17,11 +17,11 @@ from agit_hub.training.config import TrainConfig
 from agit_hub.training.files import append_line, write_whole
 
 # What may differ between a run and its continuation. The folder may have been moved.
-_FREE = ("train.max_steps", "log.", "data.network_patience", "output_dir")
+_FREE = ("train.max_steps", "log.", "hub.", "data.network_patience", "output_dir")
 
 
 class RunFolder:
-    """`config.yaml`, `metrics.jsonl`, `samples/`, `checkpoints/` and `model/` of one run.
+    """`config.yaml`, `run.json`, `metrics.jsonl`, `samples/`, `checkpoints/` and `model/` of one run.
 
     Args:
         path: The folder; made when first written to.
@@ -33,6 +33,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.model = self.path / "model"
         self._config = self.path / "config.yaml"
+        self._facts = self.path / "run.json"
         self._metrics = self.path / "metrics.jsonl"
 
     def newest_checkpoint(self) -> Path | None:
@@ -65,8 +66,8 @@ class RunFolder:
         if changed:
             raise ConfigError(
                 f"Cannot resume {self.path} with other settings: {'; '.join(changed)}. Only "
-                "train.max_steps, log and data.network_patience may change: drop the change, or give "
-                "another --output_dir."
+                "train.max_steps, log, hub and data.network_patience may change: drop the change, or "
+                "give another --output_dir."
             )
 
     def with_what_was_found(self, config: TrainConfig) -> TrainConfig:
@@ -86,6 +87,10 @@ class RunFolder:
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
         write_whole(self._config, to_yaml(config).encode())
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write what the model's card says of machine and pictures."""
+        write_whole(self._facts, (json.dumps(facts, indent=2) + "\n").encode())
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`."""
@@ -123,10 +128,11 @@ def tracker_values(config: TrainConfig) -> dict[str, Any]:
 
 
 def _as_found(domain: DomainConfig, before: Mapping[str, Any], prefix: str) -> DomainConfig:
+    # A label that is a number in the data is a word on the command line.
     found = {
         key: before[prefix + key]
         for key, value in asdict(domain).items()
-        if value is None and prefix + key in before
+        if prefix + key in before and (value is None or str(value) == str(before[prefix + key]))
     }
     commit = before.get(f"{prefix}revision")
     if commit and not COMMIT.fullmatch(domain.revision or ""):

@@ -7,6 +7,7 @@ from agit_hub.config import ConfigError
 from agit_hub.data.domains import Opened, open_domains
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.publisher import check_repo
 from agit_hub.training.run_folder import RunFolder
 
 
@@ -34,6 +35,8 @@ def prepare(config: TrainConfig, resume: bool) -> Start:
         config = folder.with_what_was_found(config)
     folder.check(config, resume)
     newest = folder.newest_checkpoint() if resume else None
+    if config.hub.push_to_hub:
+        check_repo(config.hub)
     data = config.data
     resized = round(config.model.image_size * data.crop_margin)
     source, target = open_domains(data.source, data.target, resized, data.network_patience)

@@ -23,10 +23,12 @@ from agit_hub.training.config import TrainConfig
 from agit_hub.training.interrupt import Interrupt, leave_to_parent
 from agit_hub.training.journal import Journal, RankError, RunError
 from agit_hub.training.launch import (
+    describe_machine,
     gather_to_first,
     make_accelerator,
     on_first_rank,
 )
+from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
@@ -67,6 +69,7 @@ class Trainer:
         self.folder = RunFolder(config.output_dir)
         self._start = start
         self._domains = (start.source.domain, start.target.domain)
+        self._pictures = [domain.length for domain in self._domains]  # None: not counted yet
         self._samples = UnpairedSamples(
             *self._domains,
             config.model.image_size,
@@ -85,6 +88,11 @@ class Trainer:
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
         self._ema = _average(self._networks.model, config.train.ema)
+        self._publisher = (
+            Publisher(config.hub, self.folder.path, self._journal.say)
+            if config.hub.push_to_hub
+            else None
+        )
         self._postponed = False
         self.step = 0
         if start.checkpoint is not None:
@@ -151,14 +159,20 @@ class Trainer:
             if self.step % log.samples_every == 0 or last:
                 self._draw_samples()
             stop = not last and self._any_rank(interrupt.requested)
-            if self.step % train.checkpoint_every == 0 or last or stop:
+            publisher = self._publisher
+            push = publisher is not None and publisher.is_due(self.step)
+            if self.step % train.checkpoint_every == 0 or last or stop or push:
                 self._save()
+            if publisher is not None and push and not last and self._accelerator.is_main_process:
+                publisher.push(self.step)
             if stop:
                 self._journal.say(
                     f"Stopped at step {self.step} of {total} and saved it in {self.folder.path}. "
                     "Go on with the same command and --resume."
                 )
                 return Outcome(self.step, finished=False)
+        if self._publisher is not None and self._accelerator.is_main_process:
+            self._publisher.finish(self.step)
         return Outcome(self.step, finished=True)
 
     def _without_pictures(self, error: PicturesError) -> RankError:
@@ -202,7 +216,13 @@ class Trainer:
         )
         return Batch(source, target)
 
+    def _write_facts(self) -> None:
+        if self._accelerator.is_main_process:
+            pictures = dict(zip(("source", "target"), self._pictures, strict=True))
+            self.folder.write_facts(describe_machine(self._accelerator) | {"pictures": pictures})
+
     def _greet(self) -> None:
+        self._write_facts()
         model, train, total = self.config.model, self.config.train, self._schedule.total_steps
         source, target = (domain.length or "uncounted" for domain in self._domains)
         verb = f"Resuming at step {self.step} of" if self.step else "Training for"
@@ -248,7 +268,7 @@ class Trainer:
         size = self.config.model.image_size
         shown = UnpairedSamples(*self._domains, size, flip=False, shuffle=False)
         lengths = (domain.length for domain in self._domains)
-        count = min(self.config.log.samples, *(n for n in lengths if n is not None))
+        count = min([self.config.log.samples, *(n for n in lengths if n is not None)])
         batch = self._to_device(collate([shown[n] for n in range(count)]))
         grid = sample_grid(self.published, batch.source, batch.target)
         checkpoint.save_picture(grid, self.folder.samples / f"step-{self.step:08d}.png")
@@ -289,7 +309,7 @@ class Trainer:
         return {
             "step": self.step,
             "processes": self._accelerator.num_processes,
-            "pictures": [domain.length for domain in self._domains],
+            "pictures": self._pictures,
             "training": self._train_step.state_dict(),
             "ema": self._ema.state_dict() if self._ema is not None else None,
             "schedule": self._schedule.state_dict(),
@@ -329,8 +349,7 @@ class Trainer:
             torch.cuda.set_rng_state_all(own["random_cuda"])
 
     def _check_pictures(self, before: list[int | None]) -> None:
-        now = [domain.length for domain in self._domains]
-        for side, then, count in zip(("source", "target"), before, now, strict=True):
+        for side, then, count in zip(("source", "target"), before, self._pictures, strict=True):
             if None not in (then, count) and then != count:
                 raise ConfigError(
                     f"data.{side} had {then} pictures when this run was saved and has {count}: put "

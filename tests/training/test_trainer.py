@@ -45,6 +45,7 @@ def test_a_run_leaves_what_the_design_says(
     assert files == {
         "config.yaml",
         "metrics.jsonl",
+        "run.json",
         "samples/step-00000003.png",
         "samples/step-00000005.png",
         "checkpoints/step-00000005/state.pt",

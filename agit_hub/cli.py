@@ -1,0 +1,110 @@
+"""The command line `agit`: publish what was trained, and the pictures it was trained on."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+Parameters = ParamSpec("Parameters")
+
+USER_ERROR = 2
+FAILURE = 1
+
+app = typer.Typer(
+    name="agit",
+    help="Attention-guided image-to-image translation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Repo = Annotated[str, typer.Option(help="Where to: user/name, or name for your own.")]
+License = Annotated[
+    str, typer.Option(help="As the Hub spells it: mit, cc-by-4.0, ... The pictures' decides.")
+]
+Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Attention-guided image-to-image translation."""
+
+
+def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Errors of a person's making end with code 2, others that are expected with 1; no tracebacks."""
+
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        from agit_hub.data.errors import PicturesError
+        from agit_hub.hub.facts import RunFolderError
+        from agit_hub.hub.push import PushError
+
+        try:
+            command(*args, **kwargs)
+        except (RunFolderError, PicturesError) as error:
+            _end(error, USER_ERROR)
+        except PushError as error:
+            _end(error, FAILURE)
+
+    return run
+
+
+def _end(error: Exception, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+@_in_a_sentence
+def push(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    repo: Repo,
+    license: License,
+    private: Private = False,
+    samples: Annotated[
+        bool, typer.Option(help="Show the sample grid: pictures of the training set are published.")
+    ] = True,
+    branch: Annotated[str | None, typer.Option(help="Another branch than main.")] = None,
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload model",
+) -> None:
+    """Publish a run's model, with a card that says how it was made and what was measured."""
+    from agit_hub.hub.push import Target, push_run
+
+    target = Target(repo, license, private, samples, branch)
+    print(f"Published: {push_run(run, target, message)}")
+
+
+@app.command()
+@_in_a_sentence
+def push_data(
+    source: Annotated[Path, typer.Argument(help="A folder of pictures, and its subfolders.")],
+    target: Annotated[Path, typer.Argument(help="The other.")],
+    repo: Repo,
+    license: License,
+    source_label: Annotated[
+        str | None, typer.Option(help="What the first shows; the folder's name if left out.")
+    ] = None,
+    target_label: Annotated[str | None, typer.Option(help="Likewise of the second.")] = None,
+    private: Private = False,
+    shard_megabytes: Annotated[int, typer.Option(min=1, help="How large a shard becomes.")] = 128,
+) -> None:
+    """Make two folders of pictures a dataset on the Hub, in shards that stream well."""
+    from agit_hub.hub.push_data import push_pair
+
+    folders = {source_label or source.resolve().name: source}
+    folders[target_label or target.resolve().name] = target
+    url = push_pair(folders, repo, license, private, shard_megabytes * 10**6)
+    print(f"Published: {url}")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

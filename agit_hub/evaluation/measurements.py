@@ -1,0 +1,53 @@
+"""A figure with everything that makes it mean something, and the file that holds a model's figures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "measurements.json"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of one model."""
+
+    metric: str
+    """Its short name, such as `attention_iou`."""
+    title: str
+    """What it is, in words, with its unit and which way is better."""
+    value: float
+    dataset: str
+    """What it was measured on."""
+    split: str
+    protocol: str
+    """How, in a sentence that lets another repeat it."""
+    direction: str
+    """`horse to zebra`."""
+    floor: float | None = None
+    """What the best or no model would get: real pictures against real ones."""
+    ceiling: float | None = None
+    """What doing nothing gets: the input as output, or attention everywhere."""
+
+
+def write_measurements(folder: Path, measurements: Sequence[Measurement]) -> Path:
+    """Write a model's figures into a run's folder."""
+    path = folder / FILE
+    text = json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read_measurements(folder: Path) -> list[Measurement]:
+    """The figures in a run's folder; none if it was not evaluated.
+
+    Raises:
+        ValueError: If the file is not what `write_measurements` writes.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        return [Measurement(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no measurements: {error}") from error

@@ -1,0 +1,1 @@
+"""Publishing: the model card, and pushes of models and datasets to the Hub."""

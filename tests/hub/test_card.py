@@ -1,0 +1,127 @@
+"""The card says what the run can show, names what was not measured, and keeps private what is private."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from agit_hub.evaluation.measurements import Measurement, write_measurements
+from agit_hub.hub.card import build_card, shareable
+from agit_hub.hub.facts import RunFolderError, read_run
+from tests.hub.conftest import MakeRun, line
+from tests.hub_server import Hub
+
+IOU = Measurement(
+    "attention_iou", "Attention IoU", 0.8125, "horses", "test", "map > 0.5, 64 pictures",
+    "horse to zebra", ceiling=0.25,
+)  # fmt: skip
+
+
+def _card(run: Path, samples: bool = True, license_name: str = "cc-by-4.0") -> ModelCard:
+    return build_card(read_run(run), "user/agit-horse2zebra", license_name, samples)
+
+
+def test_the_metadata_are_those_the_hub_reads(make_run: MakeRun) -> None:
+    data = _card(make_run()).data.to_dict()
+    assert data["library_name"] == "agit-hub" and data["pipeline_tag"] == "image-to-image"
+    assert data["license"] == "cc-by-4.0" and "agit-hub" in data["tags"]
+    assert "datasets" not in data and "model-index" not in data  # neither from the Hub nor measured
+
+
+def test_datasets_of_the_hub_are_named_and_linked_at_their_commit(make_run: MakeRun) -> None:
+    commit = "0123456789" * 4
+    path = {"data.source.path": "user/horses", "data.source.revision": commit}
+    card = _card(make_run(**path, **{"data.source.column": "image"}))
+    assert card.data.to_dict()["datasets"] == ["user/horses"]
+    assert "[user/horses](https://huggingface.co/datasets/user/horses) at `01234567`" in card.text
+    assert "column `image`" in card.text
+
+
+def test_figures_come_with_protocol_and_what_doing_nothing_gets(make_run: MakeRun) -> None:
+    run = make_run()
+    write_measurements(run, [IOU])
+    card = _card(run)
+    (result,) = card.data.to_dict()["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == 0.8125
+    assert "map > 0.5, 64 pictures" in result["metrics"][0]["name"]
+    assert result["dataset"]["split"] == "test" and result["dataset"]["name"] == "horses"
+    row = "| Attention IoU | horse to zebra | 0.8125 |  | 0.25 | horses, test | map > 0.5, 64 pictures |"
+    assert row in card.text
+    assert "Not measured: KID, FID, change outside the object." in card.text
+
+
+def test_what_was_not_measured_is_said_to_be_not_measured(make_run: MakeRun) -> None:
+    text = _card(make_run()).text
+    assert "Not measured: KID, FID, attention IoU against true masks" in text
+    assert "| figure |" not in text
+
+
+def test_no_path_of_the_authors_machine_is_published(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(**{"train.init_from": str(tmp_path / "secret" / "before")})
+    card = str(_card(run))
+    assert str(tmp_path) not in card and "/home/joe" not in card and "output_dir" not in card
+    assert "a folder of the author's, `horses`" in card and "init_from: before" in card
+    settings = shareable(read_run(run).config)
+    assert settings["data"]["source"]["path"] == "horses"
+    assert settings["data"]["target"]["path"] == "shapes"
+
+
+def test_pictures_of_the_training_set_are_shown_only_if_allowed(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "](samples.png)" in _card(run).text
+    hidden = _card(run, samples=False).text
+    assert "samples.png" not in hidden and "would publish the training set" in hidden
+
+
+def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
+    text = _card(make_run(**{"train.learning_rate": 3e-4, "train.ema": 0.5, "train.seed": 3})).text
+    for row in (
+        "| steps | 40 of batch 2, seed 3 |",
+        "learning rate 0.0003",
+        "| discriminators see the attended region from | step 40 |",
+        "| weights | moving average, decay 0.5 |",
+        "| hardware | 1 x a fast GPU |",
+        # Twice 20 steps of 4 pictures, 20 a second.
+        "| time | 8 seconds of training steps |",
+        "| horse | a folder of the author's, `horses` | 7 |",
+    ):
+        assert row in text
+    assert 'AGITPipeline.from_pretrained("user/agit-horse2zebra")' in text
+
+
+@pytest.mark.parametrize(("mean", "fallen"), [(0.001, True), (0.999, True), (0.2, False)])
+def test_a_collapsed_attention_is_confessed(mean: float, fallen: bool, make_run: MakeRun) -> None:
+    text = _card(make_run(curve=[line(20, 0.4), line(40, mean)])).text
+    assert ("has collapsed" in text) is fallen
+    assert f"{mean:.3f} on horse pictures" in text
+
+
+def test_a_run_without_a_log_claims_nothing(make_run: MakeRun) -> None:
+    text = _card(make_run(curve=[])).text
+    assert "Not measured: the run has no log." in text and "attention.png" not in text
+
+
+@pytest.mark.parametrize("changes", [{}, {"preset": "cyclegan"}, {"train.switch.epoch": "null"}])
+def test_the_hub_accepts_the_card(changes: dict[str, Any], make_run: MakeRun, hub: Hub) -> None:
+    run = make_run(**changes)
+    write_measurements(run, [IOU, replace(IOU, metric="kid", floor=0.1, ceiling=None)])
+    card = _card(run)
+    card.validate()
+    assert [r.path for r in hub.requests if r.status == 200] == ["/api/validate-yaml"]
+    again = ModelCard(str(card))
+    assert again.data.to_dict() == card.data.to_dict()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, make_run: MakeRun) -> None:
+    with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.yaml"):
+        read_run(tmp_path)
+    run = make_run()
+    (run / "model" / "model.safetensors").unlink()
+    with pytest.raises(RunFolderError, match="no model yet"):
+        read_run(run)
+    (run / "measurements.json").write_text('{"a": 1}')
+    (run / "model" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RunFolderError, match=r"measurements\.json holds no measurements"):
+        read_run(run)

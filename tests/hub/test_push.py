@@ -1,0 +1,170 @@
+"""Pushes of a model: whole or not at all, and read again as they were."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from agit_hub import AGITModel, AGITPipeline
+from agit_hub.hub.push import PushError, PushRefusedError, Target, push_run, staged
+from agit_hub.modeling import ModelLoadError
+from tests.conftest import MakeModel
+from tests.hub.conftest import MakeRun
+from tests.hub_server import Hub
+
+REPO = "user/agit-horse2zebra"
+TARGET = Target(REPO, "mit", patience=20)
+FILES = ["README.md", "attention.png", "config.json", "model.safetensors", "samples.png"]
+
+
+def test_a_push_is_one_commit_of_everything(make_run: MakeRun, hub: Hub) -> None:
+    run = make_run()
+    page = push_run(run, TARGET)
+    assert page == f"{hub.url}/{REPO}"
+    files = hub.files(REPO)
+    assert sorted(files) == FILES
+    for name in ("config.json", "model.safetensors"):
+        assert files[name] == (run / "model" / name).read_bytes()
+    assert files["samples.png"] == (run / "samples" / "step-00000040.png").read_bytes()
+    commits = [r for r in hub.requests if "/commit/" in r.path]
+    assert len(commits) == 1
+
+
+def test_samples_stay_at_home_if_they_shall(make_run: MakeRun, hub: Hub) -> None:
+    push_run(make_run(), Target(REPO, "mit", samples=False))
+    assert sorted(hub.files(REPO)) == [name for name in FILES if name != "samples.png"]
+
+
+def test_a_private_repo_and_a_branch(make_run: MakeRun, hub: Hub) -> None:
+    run = make_run()
+    push_run(run, Target(REPO, "mit", private=True, branch="on-the-way"))
+    assert "model.safetensors" in hub.files(REPO, revision="on-the-way")
+    assert "model.safetensors" not in hub.files(REPO)
+    loaded = AGITModel.from_pretrained(REPO, revision="on-the-way")
+    assert loaded.config.source_label == "horse"
+
+
+@pytest.mark.parametrize("attention", ["network", "ones"])
+@pytest.mark.parametrize("decoder", ["paper", "official"])
+def test_weights_come_back_to_the_last_bit_in_both_directions(
+    attention: str, decoder: str, make_run: MakeRun, make_model: MakeModel, hub: Hub
+) -> None:
+    run = make_run()
+    model = make_model(attention=attention, attention_decoder=decoder)
+    model.save_pretrained(run / "model")
+    push_run(run, TARGET)
+    again = AGITModel.from_pretrained(REPO)
+    assert again.config == model.config
+    expected, found = model.state_dict(), again.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    pictures = torch.rand(1, 3, 16, 16) * 2 - 1
+    for label in model.config.labels:
+        assert torch.equal(model.eval()(pictures, label).image, again(pictures, label).image)
+
+
+def test_what_was_loaded_once_is_loaded_offline(
+    make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_run(make_run(), TARGET)
+    AGITPipeline.from_pretrained(REPO)
+    before = len(hub.requests)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert AGITPipeline.from_pretrained(REPO).model.config.labels == ("horse", "zebra")
+    assert len(hub.requests) == before
+    with pytest.raises(ModelLoadError, match="user/other"):
+        AGITModel.from_pretrained("user/other")
+
+
+# A fault, and whether pushing again helps.
+FAULTS = {
+    "a lost connection": {"kind": "refuse"},
+    "a lost answer": {"kind": "drop"},
+    "an error": {"kind": "status", "status": 500},
+    "too many": {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
+    "somebody else": {"kind": "status", "status": 412},
+}
+PLACES = {
+    "making": "/api/repos/create",
+    "asking": "/preupload/",
+    "uploading": "/_lfs/",
+    "committing": "/commit/",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_push_outlasts_a_fault_wherever_it_strikes(
+    fault: str, place: str, make_run: MakeRun, hub: Hub
+) -> None:
+    run = make_run()
+    hub.fail(path=f".*{PLACES[place]}.*", times=1, **FAULTS[fault])  # type: ignore[arg-type]
+    push_run(run, TARGET)
+    files = hub.files(REPO)
+    assert sorted(files) == FILES
+    assert files["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
+
+
+def _consistent(hub: Hub) -> bool:
+    """Whether weights and config of what is published go together."""
+    files = hub.files(REPO)
+    weights, config = load(files["model.safetensors"]), json.loads(files["config.json"])
+    return weights["generator_st.layers.1.weight"].shape[0] == config["channels"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("place", ["asking", "uploading", "committing"])
+def test_a_refused_push_leaves_what_is_published_as_it_was(
+    place: str, status: int, make_run: MakeRun, make_model: MakeModel, hub: Hub
+) -> None:
+    run = make_run()
+    push_run(run, TARGET)
+    before = hub.files(REPO)
+    make_model(channels=8).save_pretrained(run / "model")
+    hub.fail("status", path=f".*{PLACES[place]}.*", times=None, status=status)
+    with pytest.raises(PushError, match="the repository user/agit-horse2zebra: uploading"):
+        push_run(run, TARGET)
+    assert hub.files(REPO) == before and _consistent(hub)
+    hub.heal()
+    push_run(run, TARGET)
+    assert hub.files(REPO) != before and _consistent(hub)
+
+
+def test_a_network_that_stays_bad_is_given_up(make_run: MakeRun, hub: Hub) -> None:
+    run = make_run()
+    hub.fail("refuse", times=None)
+    with pytest.raises(PushError, match="making it failed for") as refusal:
+        push_run(run, Target(REPO, "mit", patience=0.2))
+    assert not isinstance(refusal.value, PushRefusedError)
+    assert (run / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("repo", ["somebody/agit", "user/no good name"])
+def test_a_repo_that_is_not_ones_own_is_refused_at_once(
+    repo: str, make_run: MakeRun, hub: Hub
+) -> None:
+    with pytest.raises(PushRefusedError, match=repo):
+        push_run(make_run(), Target(repo, "mit"))
+
+
+def test_no_message_shows_the_token(
+    make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    with pytest.raises(PushError) as refusal:
+        push_run(make_run(), TARGET)
+    error: BaseException | None = refusal.value
+    seen = caplog.text
+    while error is not None:
+        seen += f"{error!r} {error}"
+        error = error.__cause__
+    assert "secretsecret" not in seen and "hf auth login" in seen
+
+
+def test_what_is_staged_is_gone_afterwards(make_run: MakeRun) -> None:
+    with staged(make_run(), TARGET) as folder:
+        kept = Path(folder)
+        assert sorted(file.name for file in kept.iterdir()) == FILES
+    assert not kept.exists()

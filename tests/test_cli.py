@@ -1,0 +1,77 @@
+"""The command line `agit`, as a person types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.hub.conftest import MakeRun, hub, make_run
+from tests.hub_server import Hub
+
+__all__ = ["hub", "make_run"]  # fixtures
+
+Agit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def agit(tmp_path: Path) -> Agit:
+    """Run `agit` in a process of its own."""
+
+    def run(
+        *arguments: str, hub: Hub | None = None, token: str | None = "hf_test"
+    ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        environment.pop("HF_TOKEN", None)
+        if hub is not None:
+            environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+            environment |= {"HF_TOKEN": token} if token else {}
+        return subprocess.run(
+            [sys.executable, "-m", "agit_hub.cli", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=100,
+            check=False,
+        )
+
+    return run
+
+
+def test_push_publishes_a_run_and_says_where(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
+    run = str(make_run())
+    done = agit("push", run, "--repo", "user/model", "--license", "mit", "--no-samples", hub=hub)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"Published: {hub.url}/user/model\n"
+    assert "samples.png" not in hub.files("user/model")
+
+
+def test_a_missing_token_is_a_sentence(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
+    run = str(make_run())
+    done = agit("push", run, "--repo", "user/model", "--license", "mit", hub=hub, token=None)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: the repository user/model: making it failed")
+    assert "hf auth login" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["push", "nowhere", "--repo", "user/model", "--license", "mit"], "no run folder"),
+        (["push", "nowhere", "--repo", "user/model"], "--license"),
+        (["push", "nowhere", "--license", "mit"], "--repo"),
+        (["push-data", "nowhere", "too", "--repo", "a/b", "--license", "mit"], "does not exist"),
+        (["pusch"], "pusch"),
+    ],
+)
+def test_a_mistake_is_answered_with_code_two(agit: Agit, arguments: list[str], said: str) -> None:
+    done = agit(*arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_names_the_commands(agit: Agit) -> None:
+    done = agit("--help")
+    assert done.returncode == 0
+    assert "push" in done.stdout and "push-data" in done.stdout

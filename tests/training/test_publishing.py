@@ -1,0 +1,116 @@
+"""Models that go to the Hub from a training: at the end, on the way, and never in its way."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from safetensors.torch import load
+
+from agit_hub import AGITModel
+from agit_hub.config import ConfigError
+from agit_hub.training.config import TrainConfig
+from tests.data.test_stores import connect
+from tests.hub_server import Hub
+from tests.training.conftest import Train
+
+REPO = "user/agit-tiny"
+PUSH = {"hub.push_to_hub": True, "hub.hub_model_id": REPO, "hub.license": "mit"}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with Hub() as server:
+        connect(monkeypatch, server.url, tmp_path / "home")
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        yield server
+
+
+def _messages(branch: str = "main") -> list[str]:
+    commits = HfApi().list_repo_commits(REPO, revision=branch)
+    return [commit.title for commit in reversed(commits) if "Step" in commit.title]
+
+
+def test_a_finished_run_publishes_its_averaged_model(
+    tmp_path: Path, train: Train, hub: Hub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(run, PUSH | {"train.ema": 0.5})
+    files = hub.files(REPO)
+    assert files["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
+    names = {name.split(".")[0] for name in load(files["model.safetensors"])}
+    assert names == {"generator_st", "generator_ts", "attention_s", "attention_t"}
+    assert AGITModel.from_pretrained(REPO).config.image_size == 16
+    assert f"Published: {hub.url}/{REPO}" in capfd.readouterr().err
+    assert _messages() == ["Step 4, the last"]
+    card = files["README.md"].decode()
+    assert "moving average, decay 0.5" in card and str(tmp_path) not in card
+
+
+def test_pushes_on_the_way_go_to_their_branch(tmp_path: Path, train: Train, hub: Hub) -> None:
+    changes = {"hub.every": 2, "hub.branch": "steps", "train.max_steps": 5, "hub.samples": False}
+    train(tmp_path / "run", PUSH | changes)
+    assert _messages("steps")[0] == "Step 2"
+    assert _messages() == ["Step 5, the last"]
+    assert "samples.png" not in hub.files(REPO)
+    assert "model.safetensors" in hub.files(REPO, revision="steps")
+
+
+def test_pushing_changes_nothing_in_the_run(
+    tmp_path: Path,
+    train: Train,
+    hub: Hub,
+    states: Callable[[Path], dict[str, Any]],
+    assert_same: Callable[[Any, Any, str], None],
+) -> None:
+    train(tmp_path / "with", PUSH | {"hub.every": 1})
+    train(tmp_path / "without")
+    ours, theirs = states(tmp_path / "with"), states(tmp_path / "without")
+    newest = "step-00000004/state.pt"
+    assert_same(ours[newest], theirs[newest], newest)
+
+
+def test_a_push_in_vain_fails_no_training_and_says_how_to_push_again(
+    tmp_path: Path, train: Train, hub: Hub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    hub.fail("status", path=".*/commit/.*", status=403, times=None)
+    outcome = train(run, PUSH | {"hub.every": 2, "hub.private": True, "hub.samples": False})
+    assert outcome.finished
+    said = capfd.readouterr().err
+    assert said.count("Not published:") >= 1 and "Traceback" not in said
+    again = f"agit push {run} --repo {REPO} --license mit --private --no-samples"
+    assert f"The model is safe in {run / 'model'}. Publish it with: {again}" in said
+    AGITModel.from_pretrained(run / "model")
+
+
+def test_a_hub_out_of_reach_is_no_reason_not_to_train(
+    tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agit_hub.training.publisher._BRIEFLY", 0.2)
+    hub.fail("refuse", path="/api/repos/create", times=1)
+    assert train(tmp_path / "run", PUSH).finished
+    assert _messages() == ["Step 4, the last"]
+
+
+def test_a_wrong_token_is_found_out_before_the_training(
+    tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(ConfigError, match="hf auth login") as refusal:
+        train(tmp_path / "run", PUSH)
+    assert "hf_wrong" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"), [("license", "licence"), ("hub_model_id", "user/name")]
+)
+def test_repository_and_licence_are_asked_for(
+    missing: str, said: str, tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    settings = {key: value for key, value in PUSH.items() if key != f"hub.{missing}"}
+    with pytest.raises(ConfigError, match=rf"hub\.{missing} is missing") as refusal:
+        configure(tmp_path / "run", settings)
+    assert said in str(refusal.value)

@@ -1,0 +1,180 @@
+"""Long trials: runs killed at random moments, and a network that fails a hundred times."""
+
+import io
+import os
+import random
+import signal
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.test_stores import connect
+from tests.hub_server import Hub
+from tests.training.conftest import Arguments, Process, Train
+from tests.training.test_streaming import (
+    ENDLESS,
+    ON_HUB,
+    REPO,
+    Files,
+    Metrics,
+    States,
+    pictures,
+    shard,
+    tars,
+    train_online,
+    two_configs,
+)
+
+pytestmark = pytest.mark.soak
+
+LAST = 60
+FAULTS = 100
+
+
+def _folders(count: int, seed: int = 0) -> Files:
+    return {
+        f"{folder}/{number}.png": data
+        for side, folder in enumerate(("trainA", "trainB"))
+        for number, data in enumerate(pictures(count, seed + side))
+    }
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as opened:
+        for name, data in files.items():
+            opened.writestr(name, data)
+    return file.getvalue()
+
+
+def _two_columns() -> Files:
+    return {
+        f"train-{n}.parquet": shard({"imageA": pictures(6, n), "imageB": pictures(6, 100 + n)})
+        for n in range(3)
+    }
+
+
+def _label_column() -> Files:
+    labels = [0, 1, 1, 0, 1, 0]
+    return {
+        f"train-{n}.parquet": shard({"image": pictures(6, n), "label": labels}) for n in range(3)
+    }
+
+
+LABELS = {"data.source.label_column": "label", "data.target.label_column": "label"}
+OTHER = "user/others"
+# What lies in which repository, the settings, and how many kills each run has to live through.
+LAYOUTS: dict[str, tuple[dict[str, Files], dict[str, Any], int]] = {
+    "two columns": ({REPO: _two_columns()}, {}, 3),
+    "two configs": ({REPO: two_configs()}, {}, 3),
+    "label column": ({REPO: _label_column()}, LABELS, 3),
+    "folders": ({REPO: _folders(9)}, {}, 3),
+    "zip": ({REPO: {"train.zip": _zip(_folders(9))}}, {}, 3),
+    "webdataset": ({REPO: tars()}, {"train.steps_per_epoch": 6}, 3),
+    "two datasets": (
+        {
+            REPO: {"train-0.parquet": shard({"image": pictures(9, 0)})},
+            OTHER: {"train-0.parquet": shard({"image": pictures(7, 1)})},
+        },
+        {"data.target.path": OTHER},
+        2,
+    ),
+}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _online(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, hub.url, tmp_path / "home")
+
+
+def _newest(files: Mapping[str, Any]) -> dict[str, Any]:
+    step = max(files)[: len("step-00000000")]
+    return {name: state for name, state in files.items() if name.startswith(step)}
+
+
+def test_there_are_twenty_kills() -> None:
+    assert sum(kills for _, _, kills in LAYOUTS.values()) == 20
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
+    tmp_path: Path,
+    hub: Hub,
+    arguments: Arguments,
+    process: type[Process],
+    train: Train,
+    states: States,
+    metrics: Metrics,
+    assert_same: Callable[[Any, Any, str], None],
+    layout: str,
+) -> None:
+    repositories, changes, kills = LAYOUTS[layout]
+    for name, files in repositories.items():
+        hub.commit(name, files)
+    chance = random.Random(layout)
+    steps = {"train.checkpoint_every": chance.randint(1, 3)}
+    settings = ON_HUB | ENDLESS | changes | steps | {"data.workers": chance.randint(0, 2)}
+    # A home that the killed runs share, so that what they leave half done is met again.
+    connection = [hub.url, str(tmp_path / "killed home"), True]
+    moments = sorted(chance.sample(range(1, LAST - 20), kills))
+    endless = arguments(tmp_path / "parts", settings | {"train.max_steps": 100_000}, "--resume")
+    done = 0
+    for moment in moments:
+        running = process([*connection, endless], function=train_online)
+        running.wait_for(f"step {max(moment, done + 1)}/")
+        os.killpg(running.pid, signal.SIGKILL)
+        code, _, _ = running.finish()
+        assert code == -signal.SIGKILL
+        kept = (tmp_path / "parts" / "checkpoints").glob("step-????????")
+        done = max((int(path.name.removeprefix("step-")) for path in kept), default=0)
+
+    end = {"train.max_steps": max(LAST, done + 5)}
+    last = arguments(tmp_path / "parts", settings | end, "--resume")
+    code, said, _ = process([*connection, last], function=train_online).finish()
+    assert code == 0, said
+    # The reference counts its pictures in the training process: it is never stopped.
+    train(tmp_path / "whole", settings | end | {"data.workers": 0})
+    assert_same(_newest(states(tmp_path / "parts")), _newest(states(tmp_path / "whole")), layout)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+KINDS: list[dict[str, Any]] = [
+    {"kind": "drop", "method": "GET"},
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503, "method": "GET"},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
+    {"kind": "stall", "method": "GET"},
+    {"kind": "truncate", "method": "GET"},
+]
+
+
+def test_a_hundred_faults_change_nothing(
+    tmp_path: Path,
+    hub: Hub,
+    arguments: Arguments,
+    process: type[Process],
+    train: Train,
+    states: States,
+    assert_same: Callable[[Any, Any, str], None],
+) -> None:
+    files = _folders(FAULTS // 2)
+    hub.commit(REPO, files)
+    settings = ON_HUB | {"train.max_steps": FAULTS // 2 + 5, "data.workers": 2}
+    train(tmp_path / "calm", settings)
+    for number, name in enumerate(files):
+        hub.fail(**KINDS[number % len(KINDS)], path=f"/{name}$")
+    command = arguments(tmp_path / "rough", settings)
+    connection = [hub.url, str(tmp_path / "rough home"), False]
+    code, said, _ = process([*connection, command], function=train_online).finish()
+    assert code == 0, said
+    assert hub.faults_served >= FAULTS
+    assert_same(states(tmp_path / "rough"), states(tmp_path / "calm"), "a hundred faults")
