@@ -24,7 +24,13 @@ app = typer.Typer(
 
 Repo = Annotated[str, typer.Option(help="Where to: user/name, or name for your own.")]
 License = Annotated[
-    str, typer.Option(help="As the Hub spells it: mit, cc-by-4.0, ... The pictures' decides.")
+    str,
+    typer.Option(
+        help="As the Hub spells it: mit, cc-by-4.0, ... The licence of the pictures decides."
+    ),
+]
+Samples = Annotated[
+    bool, typer.Option(help="Show the sample grid: pictures of the training set are published.")
 ]
 Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
 
@@ -65,9 +71,7 @@ def push(
     repo: Repo,
     license: License,
     private: Private = False,
-    samples: Annotated[
-        bool, typer.Option(help="Show the sample grid: pictures of the training set are published.")
-    ] = True,
+    samples: Samples = True,
     branch: Annotated[str | None, typer.Option(help="Another branch than main.")] = None,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload model",
 ) -> None:
@@ -76,6 +80,25 @@ def push(
 
     target = Target(repo, license, private, samples, branch)
     print(f"Published: {push_run(run, target, message)}")
+
+
+@app.command()
+@_in_a_sentence
+def card(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    out: Annotated[Path, typer.Option(help="A folder for the card and its pictures.")],
+    repo: Repo,
+    license: License,
+    samples: Samples = True,
+) -> None:
+    """Write a run's card without publishing it, to look at first."""
+    from agit_hub.hub.facts import read_run
+    from agit_hub.hub.push import Target, write_card
+
+    facts = read_run(run)
+    out.mkdir(parents=True, exist_ok=True)
+    write_card(facts, Target(repo, license, samples=samples), out)
+    print(f"Card: {out / 'README.md'}")
 
 
 @app.command()

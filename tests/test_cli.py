@@ -71,6 +71,19 @@ def test_a_mistake_is_answered_with_code_two(agit: Agit, arguments: list[str], s
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_card_can_be_looked_at_before_anything_is_published(
+    agit: Agit, make_run: MakeRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "card"
+    settings = ["--repo", "user/model", "--license", "mit"]
+    done = agit("card", str(make_run()), "--out", str(out), *settings)
+    assert done.returncode == 0 and done.stdout == f"Card: {out / 'README.md'}\n"
+    assert sorted(file.name for file in out.iterdir()) == [
+        "README.md", "attention.png", "samples.png",
+    ]  # fmt: skip
+    assert "user/model" in (out / "README.md").read_text()
+
+
 def test_help_names_the_commands(agit: Agit) -> None:
     done = agit("--help")
     assert done.returncode == 0

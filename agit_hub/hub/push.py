@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from agit_hub.data.patience import Patience
 from agit_hub.hub.card import GRID, PLOT, build_card
-from agit_hub.hub.facts import read_run
+from agit_hub.hub.facts import RunFacts, read_run
 from agit_hub.hub.plot import plot_attention
 
 Answer = TypeVar("Answer")
@@ -76,13 +76,18 @@ def staged(run: Path, target: Target) -> Iterator[Path]:
         folder = Path(place)
         for file in facts.model.iterdir():
             shutil.copy(file, folder)
-        card = build_card(facts, target.repo, target.license, target.samples)
-        (folder / "README.md").write_text(str(card), encoding="utf-8")
-        if facts.curve:
-            plot_attention(facts, folder / PLOT)
-        if target.samples and facts.grid is not None:
-            shutil.copy(facts.grid, folder / GRID)
+        write_card(facts, target, folder)
         yield folder
+
+
+def write_card(run: RunFacts, target: Target, folder: Path) -> None:
+    """Write a run's card, and the pictures that it shows, into a folder."""
+    card = build_card(run, target.repo, target.license, target.samples)
+    (folder / "README.md").write_text(str(card), encoding="utf-8")
+    if run.curve:
+        plot_attention(run, folder / PLOT)
+    if target.samples and run.grid is not None:
+        shutil.copy(run.grid, folder / GRID)
 
 
 def prepare_repo(target: Target) -> str:

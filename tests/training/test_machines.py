@@ -66,7 +66,7 @@ def test_two_machines_without_a_common_disk_train_across_the_switch_and_resume(
         assert_same(found[f"step-00000006/{name}"], expected[f"step-00000006/{name}"], name)
 
 
-def _child(launcher: int, rank: int) -> int:
+def child(launcher: int, rank: int) -> int:
     """The process that a launcher gave a rank."""
     found = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(launcher)], capture_output=True, text=True, check=True
@@ -94,7 +94,7 @@ def test_a_process_that_dies_takes_the_run_down_with_a_message(
         for line in running.stderr:
             if line.startswith("step 3/"):
                 break
-        os.kill(_child(running.pid, rank=1), signal.SIGKILL)
+        os.kill(child(running.pid, rank=1), signal.SIGKILL)
         said = running.stderr.read()
     assert running.returncode != 0
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import signal
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from agit_hub.training import checkpoint
 from tests.data.test_stores import connect
 from tests.hub_server import Hub
-from tests.training.conftest import Arguments, Process, Train
+from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
+from tests.training.test_launch import ENVIRONMENT, LAUNCH
+from tests.training.test_machines import child
 from tests.training.test_streaming import (
     ENDLESS,
     ON_HUB,
@@ -145,6 +149,53 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
     train(tmp_path / "whole", settings | end | {"data.workers": 0})
     assert_same(_newest(states(tmp_path / "parts")), _newest(states(tmp_path / "whole")), layout)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_two_ranks_killed_in_the_middle_of_an_epoch_go_on_to_the_last_bit(
+    tmp_path: Path,
+    hub: Hub,
+    arguments: Arguments,
+    states: States,
+    assert_same: Callable[[Any, Any, str], None],
+) -> None:
+    hub.commit(REPO, two_configs())
+    environment = ENVIRONMENT | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "cache"),
+    }
+    settings = ON_HUB | ENDLESS | {"data.workers": 2, "train.checkpoint_every": 2}
+
+    def launch(run: str, steps: int, *flags: str) -> subprocess.Popen[str]:
+        command = arguments(tmp_path / run, settings | {"train.max_steps": steps}, *flags)
+        together = ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+        return subprocess.Popen(
+            [*LAUNCH, *together, SCRIPT.name, *command],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    with launch("parts", 100_000) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("step 5/"):
+                break
+        # The launcher gives each a session of its own, and leaves them behind if it is killed itself.
+        for rank in (1, 0):
+            os.kill(child(running.pid, rank), signal.SIGKILL)
+    kept = checkpoint.checkpoints(tmp_path / "parts" / "checkpoints")
+    end = int(kept[-1].name.removeprefix("step-")) + 5
+    for run, flags in (("parts", ["--resume"]), ("whole", [])):
+        with launch(run, end, *flags) as running:
+            _, said = running.communicate(timeout=120)
+        assert running.returncode == 0, said
+    found, expected = (_newest(states(tmp_path / run)) for run in ("parts", "whole"))
+    assert len(expected) == 3
+    assert_same(found, expected, "two ranks")
 
 
 KINDS: list[dict[str, Any]] = [
