@@ -26,7 +26,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub_server import CHUNK, Hub
+from tests.hub_api.storage import CHUNK
+from tests.hub_server import Hub
 
 BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
 DIGITS = b"0123456789"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from agit_hub.config import ConfigError
 from agit_hub.data.config import DomainConfig
@@ -18,6 +19,10 @@ from agit_hub.training.files import append_line, write_whole
 
 # What may differ between a run and its continuation. The folder may have been moved.
 _FREE = ("train.max_steps", "log.", "hub.", "data.network_patience", "output_dir")
+
+# Seconds that a killed run's workers need to see that it is gone; they hold its lock until then.
+_STRAGGLERS = 10
+_LOCK = ".lock"
 
 
 class RunFolder:
@@ -35,6 +40,7 @@ class RunFolder:
         self._config = self.path / "config.yaml"
         self._facts = self.path / "run.json"
         self._metrics = self.path / "metrics.jsonl"
+        self._lock = FileLock(self.path / _LOCK)
 
     def newest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint, if there is any."""
@@ -52,7 +58,7 @@ class RunFolder:
             if place.exists() and not place.is_dir():
                 raise ConfigError(f"output_dir {self.path}: {place} is a file; a folder is needed.")
         if not self._config.is_file():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(path.name != _LOCK for path in self.path.iterdir()):
                 raise ConfigError(
                     f"output_dir {self.path} holds files that are not a run's: give an empty or new one."
                 )
@@ -69,6 +75,27 @@ class RunFolder:
                 "train.max_steps, log, hub and data.network_patience may change: drop the change, or "
                 "give another --output_dir."
             )
+
+    def lock(self) -> None:
+        """Keep other processes from training into this folder until `unlock`, or until this one ends.
+
+        Raises:
+            ConfigError: If one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=_STRAGGLERS)
+        except Timeout as error:
+            raise ConfigError(
+                f"output_dir {self.path} is being trained into by another process: wait for it, stop "
+                "it, or give another --output_dir."
+            ) from error
+
+    def unlock(self) -> None:
+        """Let others train into this folder."""
+        if self._lock.is_locked:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def with_what_was_found(self, config: TrainConfig) -> TrainConfig:
         """A continuation's configuration, with what its first part found out about the pictures.
@@ -101,11 +128,11 @@ class RunFolder:
         if not self._metrics.is_file():
             return
         kept = []
-        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+        for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except ValueError:  # the line a crash cut short
+            except (ValueError, TypeError, KeyError):  # the line a crash cut short
                 continue
         write_whole(self._metrics, "".join(kept).encode())
 

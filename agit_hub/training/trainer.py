@@ -112,6 +112,7 @@ class Trainer:
             RunError: If a loss is not finite, memory runs out, something cannot be written, pictures
                 cannot be had any more, or another process has died.
         """
+        on_first_rank(self._accelerator, self.folder.lock)
         try:
             with Interrupt() as interrupt, self._journal.open(self.step):
                 self._greet()
@@ -136,6 +137,7 @@ class Trainer:
             raise RunError(f"{error}.{self._journal.what_is_safe()}") from error
         finally:
             self._journal.close()
+            self.folder.unlock()
 
     def what_is_safe(self) -> str:
         """A sentence naming the newest checkpoint, for the end of an error."""

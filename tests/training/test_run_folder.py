@@ -139,3 +139,26 @@ def test_a_run_without_a_checkpoint_starts_again_from_nothing(
     RunFolder(crashed).append_metrics({"step": 1, "loss/cycle_s": 9.0})
     assert train(crashed, resume=True).finished
     assert metrics(crashed) == metrics(whole)
+
+
+def test_two_runs_never_write_into_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agit_hub.training.run_folder._STRAGGLERS", 0)
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    first.lock()
+    with pytest.raises(ConfigError, match="is being trained into by another process"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_lines_of_the_log_that_are_none_are_dropped(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    whole = [b'{"step": 1}', b'{"step": 2}']
+    broken = [b"[1]", b'{"loss": 1}', b'"step"', b"\xff\xfe", b'{"step": 3']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([whole[0], *broken, whole[1]]) + b"\n")
+    run.forget_metrics_after(2)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"\n".join(whole) + b"\n"
