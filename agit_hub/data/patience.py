@@ -103,6 +103,7 @@ class _Episode:
         self._doing = doing
         self._start = time.monotonic()
         self._said = False
+        self._last = "no answer"
 
     def elapsed(self) -> float:
         return time.monotonic() - self._start
@@ -126,7 +127,7 @@ class _Episode:
         if errors:
             raise _bare(errors[0])
         if not answers:
-            raise TimeoutError("no answer" if not self._said else "still no better")
+            raise TimeoutError(self._last)
         return answers[0]
 
     def pause(self, state: RetryCallState) -> float:
@@ -143,6 +144,7 @@ class _Episode:
 
     def say(self, what_happened: str) -> None:
         """One line, however often it is tried."""
+        self._last = what_happened
         if not self._said:
             self._said = True
             _log.warning(
