@@ -210,7 +210,7 @@ def test_a_client_that_sleeps_as_long_as_it_is_told_is_left_behind_and_heard_onc
         client.warning("Rate limited. Waiting 3601.0s before retry [Retry 1/5].")
         never.wait()
 
-    with pytest.raises(FetchError, match="still no better"):
+    with pytest.raises(FetchError, match=r"at last with: Rate limited. Waiting 3601"):
         Patience(WHAT, 0.3)(sleep_and_tell, DOING)
     (line,) = _said(caplog)
     told = "HTTP Error 429 thrown while requesting GET http://hub"
