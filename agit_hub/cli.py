@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -45,9 +45,12 @@ def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, 
 
     @wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        from agit_hub.data.errors import PicturesError
-        from agit_hub.hub.facts import RunFolderError
-        from agit_hub.hub.push import PushError
+        try:
+            from agit_hub.data.errors import PicturesError
+            from agit_hub.hub.facts import RunFolderError
+            from agit_hub.hub.push import PushError
+        except ModuleNotFoundError as error:
+            _end(f"{error.name} is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
 
         try:
             command(*args, **kwargs)
@@ -59,7 +62,7 @@ def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, 
     return run
 
 
-def _end(error: Exception, code: int) -> None:
+def _end(error: Exception | str, code: int) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     raise typer.Exit(code)
 

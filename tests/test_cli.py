@@ -84,6 +84,18 @@ def test_a_card_can_be_looked_at_before_anything_is_published(
     assert "user/model" in (out / "README.md").read_text()
 
 
+def test_what_only_training_installs_is_named_where_it_is_missing(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['tenacity'] = None; sys.argv = ['agit', 'push', 'run', "
+        "'--repo', 'a/b', '--license', 'mit']; from agit_hub.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr == "error: tenacity is not installed: pip install 'agit-hub[train]'.\n"
+
+
 def test_help_names_the_commands(agit: Agit) -> None:
     done = agit("--help")
     assert done.returncode == 0
