@@ -9,7 +9,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from torch import nn
 
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
+from tests.hub_server import Hub
 
 MakeModel = Callable[..., AGITModel]
 
@@ -26,6 +27,13 @@ MakeModel = Callable[..., AGITModel]
 def _one_thread() -> None:
     # Tiny tensors gain nothing from more, and lose much when another process wants the cores.
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hub over loopback."""
+    with Hub() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

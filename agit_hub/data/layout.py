@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -41,6 +42,7 @@ class Group(NamedTuple):
     items: list[Item]
 
 
+@lru_cache(maxsize=2)  # both domains of a pair ask the same store, and zips lie on the Hub
 def find_items(store: Store) -> tuple[Kind, list[Item]]:
     """What a store holds: parquet shards, or else webdataset shards, or else pictures.
 

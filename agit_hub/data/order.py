@@ -10,7 +10,6 @@ position's picture can be found without those before it.
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import count
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -94,12 +93,9 @@ class Order:
         if epoch not in self._starts:
             self._starts = {e: s for e, s in self._starts.items() if e == epoch - 1} | {epoch: [0]}
         starts = self._starts[epoch]
-        for window in count(len(starts) - 1):
-            blocks = self._window(epoch, window)
-            if starts[-1] > offset or not blocks:
-                return starts
+        while starts[-1] <= offset and (blocks := self._window(epoch, len(starts) - 1)):
             starts.append(starts[-1] + sum(map(self._domain.block_length, blocks)))
-        raise AssertionError
+        return starts
 
     def _look_ahead(self, epoch: int, window: int) -> None:
         if (epoch, window) != self._current:

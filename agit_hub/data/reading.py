@@ -160,6 +160,10 @@ def _by_label(store: Store, reading: Reading, config: DomainConfig) -> list[Read
         if not chosen:
             raise _absent(store, "label_value", config.label_value, values)
         values = chosen
+    return _with_labels(reading, column, values)
+
+
+def _with_labels(reading: Reading, column: str, values: Sequence[Any]) -> list[Reading]:
     return [replace(reading, label_column=column, label_value=value) for value in values]
 
 
@@ -207,13 +211,11 @@ def _split_further(store: Store, reading: Reading) -> list[Reading]:
     if reading.kind == "files":
         halves = _by_folder(reading, child_folders(reading.items))
     else:
-        columns = ["cls"] if reading.kind == "webdataset" else _class_labels(store, reading)
-        options = []
-        for column in columns:
-            values = _labels(store, reading, column) or []
-            options.append(
-                [replace(reading, label_column=column, label_value=value) for value in values]
-            )
+        columns = ["cls"] if reading.kind == "webdataset" else list(_class_names(store, reading))
+        options = [
+            _with_labels(reading, column, _labels(store, reading, column) or [])
+            for column in columns
+        ]
         pairs = [option for option in options if len(option) == 2]
         halves = pairs[0] if len(pairs) == 1 else [r for option in options for r in option]
     if len(halves) >= 2:
@@ -275,16 +277,11 @@ def _schema(store: Store, file: str) -> pa.Schema:
         return opened.schema_arrow
 
 
-@lru_cache(maxsize=8)
-def _first_samples(store: Store, file: str) -> list[Any]:
-    return read_index(store, file)
-
-
 def _columns(store: Store, reading: Reading) -> list[str]:
     first = reading.items[0].file
     if reading.kind == "parquet":
         return list(_schema(store, first).names)
-    return sorted({ending for sample in _first_samples(store, first) for ending in sample})
+    return sorted({ending for sample in read_index(store, first) for ending in sample})
 
 
 def _picture_columns(store: Store, reading: Reading) -> list[str]:
@@ -308,10 +305,6 @@ def _class_names(store: Store, reading: Reading) -> dict[str, list[str]]:
     return {k: list(f.names) for k, f in features.items() if isinstance(f, ClassLabel)}
 
 
-def _class_labels(store: Store, reading: Reading) -> list[str]:
-    return list(_class_names(store, reading))
-
-
 def _is_named(store: Store, reading: Reading, column: str) -> bool:
     return reading.kind == "parquet" and column in _class_names(store, reading)
 
@@ -323,9 +316,7 @@ def _labels(store: Store, reading: Reading, column: str) -> list[Any] | None:
     """
     first = reading.items[0].file
     if reading.kind == "webdataset":
-        values = {
-            read_label(store, first, sample, column) for sample in _first_samples(store, first)
-        }
+        values = {read_label(store, first, sample, column) for sample in read_index(store, first)}
         return sorted(value for value in values if value is not None) or None
     if column not in _columns(store, reading):
         return None

@@ -25,6 +25,7 @@ Sample = dict[str, Entry]
 """A sample's files by their endings: `jpg`, `cls`, `json`, ..."""
 
 
+@lru_cache(maxsize=2)
 def read_index(store: Store, file: str) -> list[Sample]:
     """The samples of a shard, which is fetched for it.
 

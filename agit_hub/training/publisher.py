@@ -26,6 +26,8 @@ class Publisher:
 
     def __init__(self, settings: HubConfig, run: Path, say: Callable[[str], None]) -> None:
         self._settings = settings
+        self._on_the_way = target_of(settings, settings.branch)
+        self._at_the_end = target_of(settings, None)
         self._run = run
         self._say = say
         self._pushing: threading.Thread | None = None
@@ -43,7 +45,7 @@ class Publisher:
             return
         # What is pushed is put aside now, for the next checkpoint replaces it.
         with ExitStack() as stack:
-            folder = stack.enter_context(staged(self._run, self._target(self._settings.branch)))
+            folder = stack.enter_context(staged(self._run, self._on_the_way))
             kept = stack.pop_all()
         self._pushing = threading.Thread(target=self._push, args=(kept, folder, step), daemon=True)
         self._pushing.start()
@@ -52,7 +54,7 @@ class Publisher:
         """Push the last model, to the main branch, and wait until it is there."""
         if self._pushing is not None:
             self._pushing.join()
-        target = self._target(None)
+        target = self._at_the_end
         try:
             with staged(self._run, target) as folder:
                 page = push_folder(folder, target, f"Step {step}, the last")
@@ -64,7 +66,7 @@ class Publisher:
     def _push(self, kept: ExitStack, folder: Path, step: int) -> None:
         with kept:
             try:
-                push_folder(folder, self._target(self._settings.branch), f"Step {step}")
+                push_folder(folder, self._on_the_way, f"Step {step}")
             except PushError as error:
                 self._say(self._in_vain(error))
 
@@ -75,9 +77,6 @@ class Publisher:
             f"agit push {self._run} --repo {settings.hub_model_id} --license {settings.license}"
             f"{' --private' if settings.private else ''}{'' if settings.samples else ' --no-samples'}"
         )
-
-    def _target(self, branch: str | None) -> Target:
-        return target_of(self._settings, branch)
 
 
 def target_of(settings: HubConfig, branch: str | None, patience: float = 300) -> Target:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,9 @@ class Trainer:
         """What to raise when pictures cannot be had any more. Nothing of the run is lost by it."""
         # The others of several processes have begun the next step: only a single one can save.
         if self._accelerator.num_processes == 1 and self.step > 0:
-            self._save()
+            # On a full disk too it is the pictures' trouble, and the checkpoint before, that are told.
+            with suppress(OSError):
+                self._save()
         said = f"{error}{self._journal.what_is_safe()}"
         return RankError(said)
 

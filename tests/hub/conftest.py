@@ -1,7 +1,7 @@
 """A run folder as training leaves it, and a Hub that this process takes for the Hub."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,18 @@ from PIL import Image
 
 from agit_hub.training.command_line import parse, to_yaml
 from tests.conftest import MakeModel
-from tests.data.test_stores import connect
 from tests.hub_server import Hub
+from tests.online import connect
 
 MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A Hub whose user is logged in here."""
-    with Hub() as server:
-        connect(monkeypatch, server.url, tmp_path / "home")
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield server
+    connect(monkeypatch, hub.url, tmp_path / "home")
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    return hub
 
 
 def line(step: int, mean: float, switched: float = 0.0) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Models that go to the Hub from a training: at the end, on the way, and never in its way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from safetensors.torch import load
 from agit_hub import AGITModel
 from agit_hub.config import ConfigError
 from agit_hub.training.config import TrainConfig
-from tests.data.test_stores import connect
 from tests.hub_server import Hub
+from tests.online import connect
 from tests.training.conftest import Train
 
 REPO = "user/agit-tiny"
@@ -20,11 +20,11 @@ PUSH = {"hub.push_to_hub": True, "hub.hub_model_id": REPO, "hub.license": "mit"}
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with Hub() as server:
-        connect(monkeypatch, server.url, tmp_path / "home")
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield server
+def hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A Hub whose user is logged in here."""
+    connect(monkeypatch, hub.url, tmp_path / "home")
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    return hub
 
 
 def _messages(branch: str = "main") -> list[str]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from agit_hub.data.samples import RunPositions, UnpairedSamples, load
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.main import main
 from agit_hub.training.trainer import Outcome, Trainer
-from tests.data.test_stores import connect
 from tests.hub_server import Hub
+from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, SIZE, Arguments, Process, Train
 
 REPO = "user/animals"
@@ -110,12 +110,6 @@ def in_folder(folder: Path, files: Files) -> dict[str, str]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return {"data.source.path": str(folder), "data.target.path": str(folder)}
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

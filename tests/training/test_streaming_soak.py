@@ -6,15 +6,15 @@ import random
 import signal
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agit_hub.training import checkpoint
-from tests.data.test_stores import connect
 from tests.hub_server import Hub
+from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
 from tests.training.test_launch import ENVIRONMENT, LAUNCH
 from tests.training.test_machines import child
@@ -87,12 +87,6 @@ LAYOUTS: dict[str, tuple[dict[str, Files], dict[str, Any], int]] = {
         2,
     ),
 }
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
