@@ -162,3 +162,17 @@ def test_lines_of_the_log_that_are_none_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([whole[0], *broken, whole[1]]) + b"\n")
     run.forget_metrics_after(2)
     assert (tmp_path / "metrics.jsonl").read_bytes() == b"\n".join(whole) + b"\n"
+
+
+@pytest.mark.parametrize("said", [None, "main"])
+def test_a_continuation_reads_the_commit_that_its_first_part_found(
+    said: str | None, tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    """A branch that is named may have moved on; a commit that is named is meant."""
+    commit, other = "a" * 40, "b" * 40
+    run = RunFolder(tmp_path)
+    run.write_config(configure(tmp_path, {"data.source.revision": commit}))
+    again = configure(tmp_path, {"data.source.revision": said})
+    assert run.with_what_was_found(again).data.source.revision == commit
+    moved = configure(tmp_path, {"data.source.revision": other})
+    assert run.with_what_was_found(moved).data.source.revision == other
