@@ -8,9 +8,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from agit_hub.config import SIZE_MULTIPLE
+from agit_hub.config import MIN_SIZE, SIZE_MULTIPLE
 
 Map = npt.NDArray[np.float32]
+
+# How many times as long as high a picture may be before the networks see it smaller.
+LONGEST = 4
 
 # Dark blue over magenta to pale yellow: lightness rises steadily, so it also reads in grey.
 _HEAT = np.array(
@@ -51,15 +54,16 @@ def working_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
     Args:
         width: Of the picture, in pixels.
         height: Likewise.
-        shorter_side: What the shorter side becomes: the model's `image_size`.
+        shorter_side: What the shorter side becomes: the model's `image_size`. A strip more than
+            `LONGEST` times as long as it is high becomes smaller, for the networks' work is bounded.
 
     Returns:
-        (width, height) in pixels.
+        (width, height) in pixels, 16 or more.
     """
-    scale = shorter_side / min(width, height)
+    scale = min(shorter_side / min(width, height), LONGEST * shorter_side / max(width, height))
 
     def fit(side: int) -> int:
-        return max(shorter_side, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+        return max(MIN_SIZE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
     return fit(width), fit(height)
 

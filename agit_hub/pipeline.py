@@ -1,22 +1,22 @@
 """AGITPipeline: any picture in, its translation out, with the attention that decided where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
-from agit_hub.data.pictures import DEEP_MODES, to_rgb
-from agit_hub.image_processor import Map, overlay, to_map, to_tensor, working_size
-from agit_hub.modeling import AGITModel, Translation
-
-# Modes in which a result is handed back; anything else (palette, 16-bit, ...) comes back as RGB(A).
-_KEPT_MODES = ("RGB", "RGBA", "L", "LA", "CMYK")
+from agit_hub.compositing import upright
+from agit_hub.config import MIN_SIZE
+from agit_hub.data.pictures import to_rgb
+from agit_hub.image_processor import Map, overlay, to_tensor, working_size
+from agit_hub.modeling import AGITModel
+from agit_hub.proposal import AS_PROPOSED, Proposal, Rendering
+from agit_hub.smoothing import Smoother
+from agit_hub.steering import Box, Mask, Point, Steering
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,33 @@ class TranslationOutput:
     """What a pipeline returns: one entry per input picture in each list."""
 
     images: list[Image.Image]
-    """Translations, of the input's own size, and of its mode where that is RGB, RGBA, L, LA or CMYK;
-    others come back as RGB or RGBA. Where `attention` is 0 their bytes are the (upright) input's."""
+    """Translations, of the input's own size and mode; palettes come back as RGB or RGBA. Where
+    `attention` is 0 their bytes are the (upright) input's."""
     attention: list[Map]
     """The final maps used in compositing: float32 (H, W) in [0, 1], at the input's size."""
     raw_attention: list[Map]
-    """The network's maps, upsampled, before threshold and edits: float32 (H, W) in [0, 1]."""
+    """The network's maps, enlarged, before threshold and edits: float32 (H, W) in [0, 1]."""
     generated: list[Image.Image]
-    """The generator's whole pictures, before compositing: RGB, at the input's size."""
+    """The generator's whole pictures, before compositing: RGB, at the input's size. Empty if they were
+    not wanted."""
+    inputs: list[Image.Image]
+    """The pictures themselves, upright."""
+
+    def overlay(self, index: int = 0, strength: float = 0.6) -> Image.Image:
+        """One of the inputs under a heat map of its attention, RGB."""
+        return overlay(self.inputs[index], self.attention[index], strength)
 
     def overlays(self, strength: float = 0.6) -> list[Image.Image]:
-        """The translations under heat maps of their attention."""
-        pairs = zip(self.images, self.attention, strict=True)
-        return [overlay(image, attention, strength) for image, attention in pairs]
+        """All inputs under heat maps of their attention, RGB."""
+        return [self.overlay(index, strength) for index in range(len(self.inputs))]
 
 
 class AGITPipeline:
     """Translates pictures between the two domains of a model.
 
     Pictures of any size and shape: the networks see them at the size of their training (the aspect is
-    kept), and the result is composited at the picture's own size, in its own integers.
+    kept), the map is enlarged with the picture as its guide, and the result is composited at the
+    picture's own size, in its own integers.
 
     Args:
         model: The networks, on the device where they are to run.
@@ -85,133 +92,153 @@ class AGITPipeline:
         """Where the networks run."""
         return next(self.model.parameters()).device
 
-    @torch.inference_mode()
     def __call__(
         self,
-        images: Image.Image | Sequence[Image.Image],
+        images: Image.Image | Iterable[Image.Image],
         to: str | None = None,
         threshold: float | None = None,
-        attention: npt.ArrayLike | Image.Image | None = None,
+        attention: Mask | None = None,
+        *,
+        invert: bool = False,
+        points: Sequence[Point] = (),
+        region: Mask | Box | None = None,
+        paint: Mask | None = None,
+        erase: Mask | None = None,
+        feather: float = 0.0,
+        strength: float = 1.0,
+        batch_size: int = 1,
+        return_generated: bool = True,
     ) -> TranslationOutput:
         """Translate one picture or several.
 
         Args:
-            images: Pictures of any mode and size (16 pixels or more a side); EXIF orientation is
+            images: Pictures of any mode and size, of 16 pixels or more a side; EXIF orientation is
                 applied.
             to: The label to translate to; the model's target when None.
             threshold: tau in [0, 1]: attention below it becomes exactly 0, attention above keeps its
                 value. None takes the model's own; 0 composites by the network's map alone (Eq. 1).
             attention: A map of one's own in place of the network's, (H, W) in [0, 1] or a greyscale
                 picture, scaled to each picture's size.
+            invert: Attend to what the map leaves out.
+            points: Keep only the objects at these places (x, y), in pixels.
+            region: Limit attention to a map, or to a box (left, top, right, bottom) in pixels.
+            paint: Attend here as well; a map.
+            erase: Attend here no longer; a map.
+            feather: Pixels over which the map's edge fades.
+            strength: Factor in [0, 1] on the final map.
+            batch_size: How many pictures of one size the networks see at once; what comes out is the
+                same but for rounding.
+            return_generated: Whether `generated` is wanted: it takes time and memory on large pictures.
 
         Raises:
-            ValueError: For an unknown label, a threshold out of range, or a map that is not one.
+            ValueError: For an unknown label, a value out of range, a map that is not one, or a point
+                where no attention is paid.
+            TypeError: For anything but pictures.
         """
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        for picture in pictures:
-            if not isinstance(picture, Image.Image):
-                raise TypeError(
-                    f"Pictures are PIL images, not {type(picture).__name__}: "
-                    "PIL.Image.open(path), or PIL.Image.fromarray(array)."
-                )
-        tau = self.model.config.attention_threshold if threshold is None else threshold
-        if not 0 <= tau <= 1:
-            raise ValueError(f"threshold is {threshold}; it must be between 0 and 1.")
-        own = None if attention is None else _as_map(attention)
-        output = TranslationOutput([], [], [], [])
-        for picture in pictures:
-            self._translate(picture, to, tau, own, output)
+        steering = Steering(
+            attention=attention,
+            invert=invert,
+            threshold=threshold,
+            points=points,
+            region=region,
+            paint=paint,
+            erase=erase,
+            feather=feather,
+            strength=strength,
+        )
+        output = TranslationOutput([], [], [], [], [])
+        pictures = [images] if isinstance(images, Image.Image) else images
+        for proposal in self._proposals(pictures, to, batch_size):
+            rendering = proposal.render(steering)
+            output.images.append(rendering.image)
+            output.attention.append(rendering.attention)
+            output.raw_attention.append(proposal.raw_attention)
+            output.inputs.append(rendering.input)
+            if return_generated:
+                output.generated.append(proposal.generated)
         return output
 
-    def _translate(
-        self,
-        picture: Image.Image,
-        to: str | None,
-        tau: float,
-        own: Map | None,
-        output: TranslationOutput,
-    ) -> None:
-        upright = _in_kept_mode(ImageOps.exif_transpose(picture))
-        rgb = to_rgb(upright)
-        translation, change = self._run(rgb, to)
-        raw = to_map(_resized(translation.attention, rgb.size)[0])
-        final = _fit_map(own, rgb.size) if own is not None else raw
-        final = np.where(final < tau, np.float32(0), final)
-        generated = np.asarray(rgb, dtype=np.float32) + change
-        output.images.append(_composite(upright, rgb, change, final))
-        output.attention.append(final)
-        output.raw_attention.append(raw)
-        output.generated.append(Image.fromarray(_to_bytes(generated)))
+    def propose(self, picture: Image.Image, to: str | None = None) -> Proposal:
+        """Run the networks on one picture; what they say can then be steered without them.
 
-    def _run(self, rgb: Image.Image, to: str | None) -> tuple[Translation, Map]:
-        """Run the networks at their working size; return what they say, and F(s) - s in bytes.
+        Args:
+            picture: Any mode and size, of 16 pixels or more a side.
+            to: The label to translate to; the model's target when None.
 
-        The change is enlarged, not the translation, so that a large picture keeps its own detail.
+        Raises:
+            ValueError: For an unknown label.
+            TypeError: For anything but a picture.
         """
-        size = working_size(*rgb.size, shorter_side=self.model.config.image_size)
-        seen = rgb.resize(size, Image.Resampling.BICUBIC) if size != rgb.size else rgb
-        image = to_tensor(seen).to(self.device)
-        translation = self.model(image, to)
-        change = _resized(translation.generated - image, rgb.size)[0] * 127.5
-        return translation, change.permute(1, 2, 0).cpu().numpy()
+        (proposal,) = self._proposals([picture], to, batch_size=1)
+        return proposal
+
+    def stream(
+        self,
+        frames: Iterable[Image.Image],
+        to: str | None = None,
+        steering: Steering = AS_PROPOSED,
+        smoothing: float = 0.0,
+    ) -> Iterator[Rendering]:
+        """Translate pictures one by one as they come, such as the frames of a film.
+
+        Args:
+            frames: Pictures, from anywhere; no more than one is held.
+            to: The label to translate to; the model's target when None.
+            steering: What to change about attention, in every frame.
+            smoothing: In [0, 1): how much of the frames before is kept in maps and changes wherever the
+                picture is still, against flicker.
+        """
+        smoother = Smoother(smoothing)
+        for frame in frames:
+            yield smoother.smooth(self.propose(frame, to)).render(steering)
+
+    def _proposals(
+        self, pictures: Iterable[Image.Image], to: str | None, batch_size: int
+    ) -> Iterator[Proposal]:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+        # Looked at one by one, so that a stream of pictures is never held as a whole.
+        for _, same in groupby(map(_checked, pictures), self._working_size):
+            while batch := list(islice(same, batch_size)):
+                yield from self._propose(batch, to)
+
+    @torch.inference_mode()
+    def _propose(self, pictures: list[Image.Image], to: str | None) -> list[Proposal]:
+        size = self._working_size(pictures[0])
+        seen = torch.cat([to_tensor(_scaled(to_rgb(picture), size)) for picture in pictures])
+        images = seen.to(self.device)
+        translation = self.model(images, to)
+        change = (translation.generated - images).float().cpu()
+        attention = translation.attention.float().cpu()
+        return [
+            Proposal(
+                picture, seen[i : i + 1], attention[i : i + 1], change[i : i + 1], self.threshold
+            )
+            for i, picture in enumerate(pictures)
+        ]
+
+    @property
+    def threshold(self) -> float:
+        """The model's own tau: attention below it counts as background."""
+        return self.model.config.attention_threshold
+
+    def _working_size(self, picture: Image.Image) -> tuple[int, int]:
+        return working_size(*picture.size, shorter_side=self.model.config.image_size)
 
 
-def _composite(upright: Image.Image, rgb: Image.Image, change: Map, attention: Map) -> Image.Image:
-    """Eq. 1 in the picture's own integers: s + s_a * (F(s) - s), and s itself where s_a is 0."""
-    has_alpha = "A" in upright.getbands()
-    # The networks saw transparent parts on white; what is blended is the colour that lies beneath.
-    colours = upright.convert("RGBA").convert("RGB") if has_alpha else rgb
-    blended = np.asarray(colours, dtype=np.float32) + attention[..., None] * change
-    translated = Image.fromarray(_to_bytes(blended)).convert(upright.mode)
-    if has_alpha:
-        translated.putalpha(upright.getchannel("A"))
-    attended = Image.fromarray(attention > 0)
-    result = upright.copy()
-    result.paste(translated, mask=attended)
-    return result
-
-
-def _in_kept_mode(picture: Image.Image) -> Image.Image:
-    if picture.mode in _KEPT_MODES:
-        return picture
-    if picture.mode in DEEP_MODES:
-        return to_rgb(picture)
-    if picture.has_transparency_data:
-        return picture.convert("RGBA")
-    return to_rgb(picture)
-
-
-def _resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    width, height = size
-    if tensor.shape[-2:] == (height, width):
-        return tensor
-    return F.interpolate(
-        tensor, size=(height, width), mode="bilinear", antialias=True, align_corners=False
-    )
-
-
-def _as_map(attention: npt.ArrayLike | Image.Image) -> Map:
-    if isinstance(attention, Image.Image):
-        white = DEEP_MODES.get(attention.mode)
-        grey = attention if white else attention.convert("L")
-        attention = np.asarray(grey, dtype=np.float32) / np.float32(white or 255)
-    array = np.asarray(attention, dtype=np.float32)
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"attention has shape {array.shape}; a map is (height, width).")
-    if not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError(
-            f"attention ranges from {array.min():g} to {array.max():g}; a map lies in [0, 1]."
+def _checked(picture: Image.Image) -> Image.Image:
+    if not isinstance(picture, Image.Image):
+        raise TypeError(
+            f"Pictures are PIL images, not {type(picture).__name__}: "
+            "PIL.Image.open(path), or PIL.Image.fromarray(array)."
         )
-    return array
+    if min(picture.size) < MIN_SIZE:
+        raise ValueError(
+            f"A picture of {picture.width} x {picture.height} pixels is too small: "
+            f"{MIN_SIZE} a side is the least."
+        )
+    return upright(picture)
 
 
-def _fit_map(attention: Map, size: tuple[int, int]) -> Map:
-    width, height = size
-    if attention.shape == (height, width):
-        return attention
-    scaled = Image.fromarray(attention).resize(size, Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(scaled, dtype=np.float32), 0, 1)
-
-
-def _to_bytes(values: Map) -> npt.NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _scaled(rgb: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC)

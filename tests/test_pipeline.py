@@ -15,9 +15,9 @@ from tests.conftest import MakeModel
 
 SIDE = 16  # of the pictures that the tiny networks see
 ORIENTATION = 0x0112
-KEPT = ["RGB", "L", "RGBA", "LA", "CMYK"]
-# Any other mode comes back as RGB, or as RGBA where something is transparent.
-TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA", "I;16": "RGB", "1": "RGB"}
+KEPT = ["RGB", "L", "RGBA", "LA", "CMYK", "1", "I;16", "I", "F", "YCbCr", "HSV"]
+# Palettes come back as RGB, or as RGBA where something is transparent.
+TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA"}
 MODES = {mode: mode for mode in KEPT} | TURNED
 SIZES = [(37, 61), (16, 16), (70, 20)]
 Array = npt.NDArray[np.uint8]
@@ -27,8 +27,11 @@ def _picture(mode: str, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     """Noise, so that every pixel counts; where there is alpha it takes all values."""
     random = np.random.default_rng(5)
     width, height = size
-    if mode == "I;16":
-        return Image.fromarray(random.integers(0, 2**16, (height, width), dtype=np.uint16))
+    deep = random.integers(0, 2**16, (height, width))
+    if mode in ("I;16", "I"):
+        return Image.fromarray(deep.astype(np.uint16 if mode == "I;16" else np.int32))
+    if mode == "F":
+        return Image.fromarray((deep / 65535).astype(np.float32))
     layers = Image.fromarray(random.integers(0, 256, (height, width, 4), dtype=np.uint8))
     if mode.startswith("P"):
         picture = layers.convert("RGB").quantize(64)
@@ -40,10 +43,7 @@ def _picture(mode: str, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
 
 def _in_result_mode(mode: str, picture: Image.Image) -> Array:
     """What the picture's pixels are in the mode in which it comes back."""
-    if mode == "I;16":
-        grey = np.floor(np.asarray(picture, dtype=float) / 257 + 0.5).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    return np.asarray(picture.convert(MODES[mode]))
+    return np.asarray(picture if mode in KEPT else picture.convert(MODES[mode]))
 
 
 def _uneven(make_model: MakeModel) -> AGITPipeline:
@@ -77,7 +77,7 @@ def test_size_and_mode_stay_and_so_does_all_that_is_not_attended_to(
     assert np.array_equal(after[untouched], before[untouched])
     colours = slice(None) if before.ndim == 2 else slice(0, len(image.getbands()))
     changed = (after[..., colours] != before[..., colours]).reshape(*before.shape[:2], -1).any(-1)
-    assert changed[~untouched].mean() > 0.5
+    assert mode == "1" or changed[~untouched].mean() > 0.5  # few greys cross the middle
     if "A" in image.getbands():
         assert np.array_equal(after[..., -1], before[..., -1])
 
@@ -91,8 +91,15 @@ def test_a_sixteen_bit_grey_stays_the_grey_it_was(
     Image.fromarray(grey).save(tmp_path / "scan.png", **key)
     opened = Image.open(tmp_path / "scan.png")
     assert opened.mode == "I;16" and opened.info == key
-    image = AGITPipeline(make_model())(opened, attention=np.zeros((4, 4))).images[0]
-    assert np.all(np.asarray(image.convert("RGB")) == 117)
+    pipeline = AGITPipeline(make_model(shades=(200, 40)))
+    still, half = (
+        pipeline(opened, attention=np.full((4, 4), share)).images[0] for share in (0, 0.5)
+    )
+    assert still.mode == "I;16" and np.all(np.asarray(still) == 257 * 117)
+    # Half way from 117 to 200; a grey between 257 * 158 and 257 * 159, for there is room for it.
+    assert np.all(np.abs(np.asarray(half, dtype=int) - 257 * 158.5) <= 2)
+    half.save(tmp_path / "translated.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "translated.png")), np.asarray(half))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -132,7 +139,13 @@ def _quarters(*values: float) -> npt.NDArray[np.float32]:
 
 @pytest.mark.parametrize(
     ("mode", "pixel"),
-    [("RGB", (100, 0, 248)), ("L", 100), ("RGBA", (100, 0, 248, 255)), ("LA", (100, 255))],
+    [
+        ("RGB", (100, 0, 248)),
+        ("L", 100),
+        ("1", 0),
+        ("RGBA", (100, 0, 248, 255)),
+        ("LA", (100, 255)),
+    ],
 )
 def test_equation_1_in_the_pictures_own_integers(
     mode: str, pixel: int | tuple[int, ...], make_model: MakeModel
@@ -145,7 +158,8 @@ def test_equation_1_in_the_pictures_own_integers(
     expected = {100: (100, 125, 150, 200), 0: (0, 50, 100, 200), 248: (248, 236, 224, 200)}
     own = (pixel,) if isinstance(pixel, int) else pixel
     for band, value in zip(result.T, own, strict=True):
-        assert tuple(band) == expected.get(value, (255,) * 4)  # 255 is alpha, which stays
+        bits = [shade > 127 for shade in expected[value]] if mode == "1" else None
+        assert tuple(band) == tuple(bits or expected.get(value, (255,) * 4))  # 255: alpha stays
     assert np.all(np.asarray(output.generated[0]) == 200)
 
 

@@ -1,10 +1,73 @@
 """From any picture that Pillow opens to the plain RGB that the networks take."""
 
+from pathlib import Path
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from agit_hub.data.errors import UNREADABLE, DataError
+
+# What is opened for people; other plugins of Pillow are rare, and some start programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 
 # Pillow's modes of more than eight bits, and the value each shows as white.
 DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1.0}
+
+
+class PictureError(DataError):
+    """A file that is no usable picture; the message names it, and says why."""
+
+
+def open_picture(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    max_pixels: int = 10**8,
+    max_bytes: int | None = None,
+) -> Image.Image:
+    """Open a picture of a person's and decode it, whatever the file may turn out to be.
+
+    Args:
+        path: The file.
+        name: What the message calls it; the file's own name if left out.
+        max_pixels: As many may it have: its header is read before anything is decoded.
+        max_bytes: As large may the file be.
+
+    Returns:
+        The picture, decoded, in its own mode; of an animation the first frame.
+
+    Raises:
+        PictureError: If it is missing, too large, damaged, or no picture.
+    """
+    path = Path(path)
+    name = name or path.name
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise PictureError(f"{name} is empty.")
+        if max_bytes is not None and size > max_bytes:
+            raise PictureError(
+                f"{name} has {size / 1e6:.1f} MB; {max_bytes / 1e6:.0f} MB is the most taken here."
+            )
+        picture = Image.open(path, formats=FORMATS)
+        if picture.width * picture.height > max_pixels:
+            raise PictureError(
+                f"{name} has {picture.width} x {picture.height} pixels; "
+                f"{max_pixels / 1e6:.0f} megapixels is the most taken here."
+            )
+        picture.load()
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError(f"{name} does not exist.") from error
+    except UnidentifiedImageError as error:
+        known = ", ".join(kind for kind in FORMATS if kind != "MPO")
+        raise PictureError(f"{name} is not a picture of a known kind ({known}).") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{name} has far too many pixels.") from error
+    except UNREADABLE as error:
+        raise PictureError(f"{name} is damaged: {error}") from error
+    return picture
 
 
 def to_rgb(picture: Image.Image, shorter_side: int | None = None) -> Image.Image:

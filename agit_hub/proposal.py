@@ -1,0 +1,68 @@
+"""What the networks propose for one picture, to be steered as often as one likes without them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from PIL import Image
+from torch import Tensor
+
+from agit_hub.compositing import changed_picture, composite_picture
+from agit_hub.data.pictures import to_rgb
+from agit_hub.enlarging import enlarge_map
+from agit_hub.image_processor import Map, overlay
+from agit_hub.steering import Steering, steer
+
+AS_PROPOSED = Steering()
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """One picture's translation, and the attention that decided where."""
+
+    input: Image.Image
+    """The picture, upright."""
+    image: Image.Image
+    """Its translation, of the same size and mode."""
+    attention: Map
+    """The final map: float32 (H, W) in [0, 1]."""
+
+    def overlay(self, strength: float = 0.6) -> Image.Image:
+        """The input under a heat map of the final attention."""
+        return overlay(self.input, self.attention, strength)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A map and a change for one picture, at the networks' working size (h, w)."""
+
+    picture: Image.Image
+    """The picture, upright, in the mode in which its translation is handed back."""
+    seen: Tensor
+    """What the networks saw: (1, 3, h, w) in [-1, 1], on the CPU."""
+    attention: Tensor
+    """Their map: (1, 1, h, w) in [0, 1]."""
+    change: Tensor
+    """F(s) - s: (1, 3, h, w) in [-2, 2]. The change is enlarged, not the translation, so that a large
+    picture keeps its own detail."""
+    threshold: float
+    """The model's own tau."""
+
+    @cached_property
+    def raw_attention(self) -> Map:
+        """The network's map at the picture's size, before threshold and edits: (H, W) in [0, 1]."""
+        return enlarge_map(self.attention, self.seen, to_rgb(self.picture))
+
+    @property
+    def generated(self) -> Image.Image:
+        """The generator's whole picture before compositing: RGB, at the picture's size."""
+        return changed_picture(to_rgb(self.picture), self.change)
+
+    def render(self, steering: Steering = AS_PROPOSED) -> Rendering:
+        """Composite the translation, with attention steered as wished; no network runs.
+
+        Raises:
+            SteeringError: If a wish cannot be followed.
+        """
+        attention = steer(self.raw_attention, steering, self.threshold)
+        image = composite_picture(self.picture, self.change, attention)
+        return Rendering(self.picture, image, attention)

@@ -1,0 +1,50 @@
+"""Frames of a film: maps and changes that settle over time, so that what is still does not flicker."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agit_hub.proposal import Proposal
+
+# A pixel counts as moving by how much it differs from the frame before, in [-1, 1]: not at all below
+# the first (noise of a camera), wholly above the second.
+_STILL, _MOVING = 0.06, 0.25
+
+
+class Smoother:
+    """Averages proposals over time wherever the picture is still; where it moves, the new one counts.
+
+    Args:
+        amount: In [0, 1): how much of the past is kept at each still pixel; 0 keeps nothing.
+    """
+
+    def __init__(self, amount: float) -> None:
+        if not 0 <= amount < 1:
+            raise ValueError(f"smoothing is {amount}; it must be at least 0 and less than 1.")
+        self._amount = amount
+        self._before: Proposal | None = None
+
+    def smooth(self, proposal: Proposal) -> Proposal:
+        """The next frame's proposal, joined to those before it; a frame of another size starts anew."""
+        before = self._before
+        if self._amount and before is not None and before.seen.shape == proposal.seen.shape:
+            kept = self._amount * (1 - motion(before.seen, proposal.seen))
+            proposal = replace(
+                proposal,
+                attention=proposal.attention + kept * (before.attention - proposal.attention),
+                change=proposal.change + kept * (before.change - proposal.change),
+            )
+        self._before = proposal
+        return proposal
+
+
+def motion(before: Tensor, now: Tensor) -> Tensor:
+    """How much each pixel moves: (1, 3, h, w) in [-1, 1], twice -> (1, 1, h, w) in [0, 1].
+
+    What stands next to a moving pixel counts as moving too: the networks look at neighbourhoods.
+    """
+    difference = F.avg_pool2d((now - before).abs(), 3, 1, 1, count_include_pad=False)
+    largest = F.max_pool2d(difference.amax(dim=1, keepdim=True), 5, 1, 2)
+    return torch.clamp((largest - _STILL) / (_MOVING - _STILL), 0, 1)

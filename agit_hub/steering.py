@@ -1,0 +1,190 @@
+"""What a person may change about attention: pure functions from the network's map to the final one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from agit_hub.data.pictures import DEEP_MODES
+from agit_hub.image_processor import Map
+
+Mask = npt.ArrayLike | Image.Image
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+# Pixels that touch at a corner belong to one object.
+_TOUCHING = np.ones((3, 3), dtype=bool)
+# A Gaussian is cut at two sigma, so that a feather of n pixels reaches n pixels and not one more.
+_CUT = 2.0
+
+
+class SteeringError(ValueError):
+    """A wish that cannot be followed; the message names the value and what would do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Steering:
+    """How the network's map becomes the final one; the steps are taken in this order.
+
+    A mask is a map (H, W) in [0, 1], booleans, or a greyscale picture, scaled to the picture's size.
+    Places are pixels of the upright picture: x to the right, y downwards.
+
+    Raises:
+        SteeringError: If a value is out of range, or a mask is not one.
+    """
+
+    attention: Mask | None = None
+    """A map of one's own in place of the network's."""
+    invert: bool = False
+    """Attend to what the map leaves out: 1 - map."""
+    threshold: float | None = None
+    """tau in [0, 1]: attention below it becomes exactly 0. None takes the model's own, 0 keeps all."""
+    points: Sequence[Point] = ()
+    """Keep only the objects at these places: connected parts of what is attended to."""
+    region: Mask | Box | None = None
+    """Limit attention to a mask, or to a box (left, top, right, bottom)."""
+    paint: Mask | None = None
+    """Attend here as well, at least as much as the mask says."""
+    erase: Mask | None = None
+    """Attend less here: not at all where the mask is 1."""
+    feather: float = 0.0
+    """Pixels over which the map's edge fades: nothing further than that from the map changes."""
+    strength: float = 1.0
+    """Factor in [0, 1] on the whole map."""
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "strength"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise SteeringError(f"{name} is {value}; it must be between 0 and 1.")
+        if not 0 <= self.feather < float("inf"):
+            raise SteeringError(f"feather is {self.feather}; it must be 0 or more pixels.")
+        for point in self.points:
+            if np.shape(point) != (2,):
+                raise SteeringError(f"points holds {point!r}; a point is (x, y), in pixels.")
+        # Once here instead of once for every picture.
+        for name in ("attention", "region", "paint", "erase"):
+            mask = getattr(self, name)
+            if mask is not None and not (name == "region" and _is_box(mask)):
+                object.__setattr__(self, name, as_map(mask, name))
+
+
+def steer(network: Map, steering: Steering, threshold: float) -> Map:
+    """Make the final map of compositing.
+
+    Args:
+        network: The network's map at the picture's size, (H, W) in [0, 1].
+        steering: What is wanted.
+        threshold: The model's own tau, in [0, 1].
+
+    Returns:
+        (H, W) in [0, 1]; exactly 0 where the picture is to stay.
+
+    Raises:
+        SteeringError: If no attention is paid at one of the points.
+    """
+    size = network.shape[1], network.shape[0]
+    own = steering.attention
+    attention = network if own is None else fit_map(as_map(own, "attention"), size)
+    if steering.invert:
+        attention = 1 - attention
+    attention = above(attention, threshold if steering.threshold is None else steering.threshold)
+    if steering.points:
+        attention = objects_at(attention, steering.points)
+    if steering.region is not None:
+        attention = attention * _region(steering.region, size)
+    if steering.paint is not None:
+        attention = np.maximum(attention, fit_map(as_map(steering.paint, "paint"), size))
+    if steering.erase is not None:
+        attention = attention * (1 - fit_map(as_map(steering.erase, "erase"), size))
+    if steering.feather:
+        attention = feathered(attention, steering.feather)
+    return attention * np.float32(steering.strength) if steering.strength != 1 else attention
+
+
+def above(attention: Map, threshold: float) -> Map:
+    """Set a map (H, W) to exactly 0 below tau, in [0, 1]; what is above keeps its value."""
+    return np.where(attention < np.float32(threshold), np.float32(0), attention)
+
+
+def objects_at(attention: Map, points: Sequence[Point]) -> Map:
+    """Keep the connected parts of a map (H, W) that hold the points (x, y), in pixels.
+
+    Raises:
+        SteeringError: If a point lies beyond the picture, or where no attention is paid.
+    """
+    height, width = attention.shape
+    parts, _ = ndimage.label(attention > 0, _TOUCHING)
+    chosen = []
+    for x, y in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise SteeringError(
+                f"({x:g}, {y:g}) is outside a picture of {width} x {height} pixels."
+            )
+        part = parts[int(y), int(x)]
+        if not part:
+            raise SteeringError(
+                f"No attention is paid at ({x:g}, {y:g}): lower the threshold, or choose a place "
+                "on the map."
+            )
+        chosen.append(part)
+    return np.where(np.isin(parts, chosen), attention, np.float32(0))
+
+
+def feathered(attention: Map, pixels: float) -> Map:
+    """Let the edges of a map (H, W) fade over a distance; farther away it stays exactly 0."""
+    blurred = ndimage.gaussian_filter(attention, pixels / _CUT, truncate=_CUT, mode="nearest")
+    # Rounding may carry ones a little beyond 1.
+    return np.asarray(np.clip(blurred, 0, 1), dtype=np.float32)
+
+
+def as_map(mask: Mask, name: str) -> Map:
+    """A mask as float32 (H, W) in [0, 1].
+
+    Args:
+        mask: An array, or a greyscale picture of any depth.
+        name: Of the argument, for the message.
+
+    Raises:
+        SteeringError: If its shape or its values are not a map's.
+    """
+    if isinstance(mask, Image.Image):
+        white = DEEP_MODES.get(mask.mode)
+        grey = mask if white else mask.convert("L")
+        mask = np.asarray(grey, dtype=np.float32) / np.float32(white or 255)
+    array = np.asarray(mask, dtype=np.float32)
+    if array.ndim != 2 or array.size == 0:
+        raise SteeringError(f"{name} has shape {array.shape}; a map is (height, width).")
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise SteeringError(
+            f"{name} ranges from {array.min():g} to {array.max():g}; a map lies in [0, 1]."
+        )
+    return array
+
+
+def fit_map(mask: Map, size: tuple[int, int]) -> Map:
+    """Scale a map to a size (width, height) in pixels."""
+    if (mask.shape[1], mask.shape[0]) == size:
+        return mask
+    scaled = Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(scaled, dtype=np.float32), 0, 1)
+
+
+def _is_box(region: Mask | Box) -> bool:
+    return not isinstance(region, Image.Image) and np.shape(region) == (4,)
+
+
+def _region(region: Mask | Box, size: tuple[int, int]) -> Map:
+    if not _is_box(region):
+        return fit_map(as_map(region, "region"), size)
+    left, top, right, bottom = (round(float(edge)) for edge in np.asarray(region))
+    if not (left < right and top < bottom and right > 0 and bottom > 0):
+        raise SteeringError(
+            f"region is {region!r}; a box is (left, top, right, bottom), in pixels."
+        )
+    inside = np.zeros((size[1], size[0]), np.float32)
+    inside[max(top, 0) : bottom, max(left, 0) : right] = 1
+    return inside
