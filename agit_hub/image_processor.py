@@ -87,6 +87,19 @@ def overlay(picture: Image.Image, attention: Map, strength: float = 0.6) -> Imag
     return Image.composite(heat_map(attention), picture.convert("RGB"), opacity)
 
 
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one height next to each other, on paper, RGB."""
+    shown = [picture.convert("RGB") for picture in pictures]
+    gap = max(_GAP, shown[0].height // 64)
+    width = sum(picture.width for picture in shown) + gap * (len(shown) - 1)
+    sheet = Image.new("RGB", (width, shown[0].height), _PAPER)
+    left = 0
+    for picture in shown:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + gap
+    return sheet
+
+
 def labelled_grid(
     columns: Sequence[str], rows: Sequence[Sequence[Image.Image]], tile: int
 ) -> Image.Image:

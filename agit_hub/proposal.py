@@ -9,7 +9,7 @@ from torch import Tensor
 from agit_hub.compositing import changed_picture, composite_picture
 from agit_hub.data.pictures import to_rgb
 from agit_hub.enlarging import enlarge_map
-from agit_hub.image_processor import Map, overlay
+from agit_hub.image_processor import Map, overlay, side_by_side
 from agit_hub.steering import Steering, steer
 
 AS_PROPOSED = Steering()
@@ -29,6 +29,10 @@ class Rendering:
     def overlay(self, strength: float = 0.6) -> Image.Image:
         """The input under a heat map of the final attention."""
         return overlay(self.input, self.attention, strength)
+
+    def panel(self) -> Image.Image:
+        """Input, attention over the input and translation side by side, RGB."""
+        return side_by_side([self.input, self.overlay(), self.image])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from agit_hub.data.errors import UNREADABLE, DataError
 
 # What is opened for people; other plugins of Pillow are rare, and some start programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 
 # Pillow's modes of more than eight bits, and the value each shows as white.
 DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1.0}
@@ -49,7 +49,8 @@ def open_picture(
             raise PictureError(
                 f"{name} has {size / 1e6:.1f} MB; {max_bytes / 1e6:.0f} MB is the most taken here."
             )
-        picture = Image.open(path, formats=FORMATS)
+        Image.init()  # AVIF may be missing from a build of Pillow
+        picture = Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN])
         if picture.width * picture.height > max_pixels:
             raise PictureError(
                 f"{name} has {picture.width} x {picture.height} pixels; "
@@ -61,8 +62,9 @@ def open_picture(
     except FileNotFoundError as error:
         raise PictureError(f"{name} does not exist.") from error
     except UnidentifiedImageError as error:
-        known = ", ".join(kind for kind in FORMATS if kind != "MPO")
-        raise PictureError(f"{name} is not a picture of a known kind ({known}).") from error
+        raise PictureError(
+            f"{name} is not a picture of a known kind ({', '.join(FORMATS)})."
+        ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name} has far too many pixels.") from error
     except UNREADABLE as error:

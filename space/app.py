@@ -1,0 +1,36 @@
+"""The Space: input, attention and translation side by side, and attention in a person's hands.
+
+Run it with `python space/app.py`, with `agit space`, or as a Space of the Hub.
+Models to offer stand in the variable AGIT_MODELS, separated by commas: repos of the Hub, or folders.
+Without it, the small one that lies beside this file is.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# Spaces install requirements before these files arrive, so a bundle's wheel is used from where it lies.
+for wheel in HERE.glob("agit_hub-*.whl"):
+    if importlib.util.find_spec("agit_hub") is None:
+        sys.path.insert(0, str(wheel))
+
+try:
+    import spaces  # before torch: on ZeroGPU it takes CUDA's place
+except ImportError:
+    spaces = None
+
+from page import build, launch  # noqa: E402
+from studio import Run, Studio, offered  # noqa: E402
+
+from agit_hub import AGITPipeline  # noqa: E402
+
+run: Run = AGITPipeline.propose
+if spaces is not None:
+    run = spaces.GPU(duration=30)(run)
+
+demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), run))
+
+if __name__ == "__main__":
+    launch(demo)

@@ -1,0 +1,281 @@
+"""What the Space does when something is asked of it: plain functions, nothing of a user's is kept.
+
+Everything shown is a function of the request alone: the picture's file, the direction, the model and
+the settings. What the networks said is only remembered, so that a slider need not ask them again.
+"""
+
+import re
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from memory import Memory
+from PIL import Image
+
+from agit_hub import AGITPipeline
+from agit_hub.data.pictures import PictureError, open_picture
+from agit_hub.modeling import ModelLoadError
+from agit_hub.proposal import Proposal, Rendering
+from agit_hub.saving import save_picture
+from agit_hub.steering import Point, Steering
+
+MAX_MEGAPIXELS = 24
+MAX_MEGABYTES = 40
+MAX_BATCH = 50
+PREVIEW = 1280  # pixels of the longer side on the page; files and API have the picture's own size
+PAINT, ERASE = "#22c55e", "#ef4444"
+
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_ARROW = " → "
+_MEMORY = 800 * 10**6  # bytes of what is remembered
+_MODELS_KEPT = 3
+_FILES_KEPT = 3600  # seconds
+
+Run = Callable[[AGITPipeline, Image.Image, str], Proposal]
+
+
+DEMO_MODEL = Path(__file__).resolve().parent / "model"
+
+
+class StudioError(ValueError):
+    """What a person should change; the message is shown as it is."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """A person's settings for one picture, as the page's controls give them."""
+
+    threshold: float | None = None
+    """None takes the model's own."""
+    feather: float = 0.0
+    strength: float = 1.0
+    invert: bool = False
+    points: Sequence[Point] = ()
+    strokes: Image.Image | None = None
+    """The brush's layer, RGBA, of any size: green attends, red does not."""
+
+    def steering(self) -> Steering:
+        """The same in the pipeline's words."""
+        paint, erase = _masks(self.strokes)
+        return Steering(
+            threshold=self.threshold,
+            feather=self.feather,
+            strength=self.strength,
+            invert=self.invert,
+            points=self.points,
+            paint=paint,
+            erase=erase,
+        )
+
+
+class Studio:
+    """Models, and what they said about the pictures that were asked about last.
+
+    Args:
+        models: What is offered at the start: names, and the repo or folder that each stands for.
+        run: How networks are run: on a ZeroGPU Space, wrapped so that it borrows a GPU.
+    """
+
+    def __init__(self, models: Mapping[str, str], run: Run | None = None) -> None:
+        self.models = dict(models)
+        self._run: Run = run or AGITPipeline.propose
+        self._pipelines = Memory[AGITPipeline](_MODELS_KEPT)
+        self._proposals = Memory[Proposal](_MEMORY, _bytes)
+        self._folder = TemporaryDirectory(prefix="agit-space-")
+
+    def pipeline(self, model: str) -> AGITPipeline:
+        """A model, loaded once.
+
+        Raises:
+            StudioError: If there is none of that name, or it cannot be loaded.
+        """
+        place = self._place(model)
+        try:
+            return self._pipelines.get(place, lambda: AGITPipeline.from_pretrained(place))
+        except ModelLoadError as error:
+            raise StudioError(str(error)) from error
+        except (HfHubHTTPError, OSError) as error:
+            raise StudioError(f"{model} cannot be loaded: {type(error).__name__}.") from error
+
+    def _place(self, model: str) -> str:
+        name = model.strip()
+        # Folders are the host's to name: a visitor's word is a repo, or nothing.
+        if name in self.models or (_REPO.fullmatch(name) and not Path(name).exists()):
+            return self.models.get(name, name)
+        raise StudioError(f"{name!r} is no model: name a repo of the Hub, such as user/model.")
+
+    def directions(self, model: str) -> list[str]:
+        """The two directions of a model, such as "horse → zebra"."""
+        source, target = self.pipeline(model).model.config.labels
+        return [f"{source}{_ARROW}{target}", f"{target}{_ARROW}{source}"]
+
+    def label(self, model: str, to: str) -> str:
+        """The label that a direction, or a label itself, leads to.
+
+        Raises:
+            StudioError: If the model does not know it.
+        """
+        labels = self.pipeline(model).model.config.labels
+        label = to.rpartition(_ARROW)[2].strip() or labels[1]
+        if label not in labels:
+            raise StudioError(
+                f"{model} translates to {labels[1]} or to {labels[0]}, not to {label}."
+            )
+        return label
+
+    def propose(self, path: str, to: str, model: str) -> Proposal:
+        """What a model says about a picture; asked once, for as long as there is memory.
+
+        Raises:
+            StudioError: If picture, direction or model cannot be used.
+        """
+        label, pipeline = self.label(model, to), self.pipeline(model)
+        file = Path(path)
+        stamp = file.stat().st_mtime_ns if file.exists() else 0
+
+        def ask() -> Proposal:
+            picture = _open(file)
+            try:
+                return self._run(pipeline, picture, label)
+            except ValueError as error:
+                raise StudioError(str(error)) from error
+
+        return self._proposals.get((path, stamp, label, model), ask)
+
+    def render(self, path: str, to: str, model: str, wishes: Wishes) -> Rendering:
+        """A picture's translation, steered; networks run only if this is the first time.
+
+        Raises:
+            StudioError: If anything asked for cannot be done.
+        """
+        proposal = self.propose(path, to, model)
+        try:
+            return proposal.render(wishes.steering())
+        except ValueError as error:
+            raise StudioError(str(error)) from error
+
+    def files(self, rendering: Rendering, name: str) -> list[str]:
+        """Save a translation, its map and a panel of all three without loss, at their own size."""
+        folder = self._new_folder()
+        stem = _safe(name)
+        translated = save_picture(rendering.image, folder / f"{stem}-translated")
+        grey = np.rint(rendering.attention * 255).astype(np.uint8)
+        attention = save_picture(Image.fromarray(grey), folder / f"{stem}-attention")
+        panel = save_picture(rendering.panel(), folder / f"{stem}-panel")
+        return [str(translated), str(attention), str(panel)]
+
+    def batch(
+        self,
+        paths: Sequence[str],
+        to: str,
+        model: str,
+        wishes: Wishes,
+        progress: Callable[[Sequence[str]], Any],
+    ) -> tuple[list[tuple[Image.Image, str]], str | None, list[str]]:
+        """Translate many pictures.
+
+        Returns:
+            Panels with their names, a zip of the translations (None if there are none), and a sentence
+            for each file that could not be used.
+        """
+        if len(paths) > MAX_BATCH:
+            raise StudioError(
+                f"{len(paths)} pictures are too many at once: {MAX_BATCH} is the most."
+            )
+        panels: list[tuple[Image.Image, str]] = []
+        refused = []
+        folder = self._new_folder()
+        with zipfile.ZipFile(folder / "translations.zip", "w") as archive:
+            for number, path in enumerate(progress(paths)):
+                try:
+                    rendering = self.render(path, to, model, wishes)
+                except StudioError as error:
+                    refused.append(str(error))
+                    continue
+                saved = save_picture(rendering.image, folder / f"{number:02d}-{_safe(path)}")
+                archive.write(saved, saved.name)
+                saved.unlink()
+                panels.append((preview(rendering.panel()), Path(path).name))
+        return panels, str(folder / "translations.zip") if panels else None, refused
+
+    def card(self, model: str) -> str:
+        """A model's card as Markdown, without its front matter; a word if it has none."""
+        place = self._place(model)
+        try:
+            folder = Path(place)
+            file = folder / "README.md" if folder.is_dir() else hf_hub_download(place, "README.md")
+            return ModelCard.load(file, ignore_metadata_errors=True).text
+        except (HfHubHTTPError, HFValidationError, OSError, ValueError):
+            return f"*{model} has no card, or the Hub cannot be reached.*"
+
+    def known_models(self) -> list[str]:
+        """Models to offer: the host's, and the Hub's that carry our tag, if it answers."""
+        try:
+            found = [info.id for info in HfApi().list_models(filter="agit-hub", limit=30)]
+        except (HfHubHTTPError, OSError, RuntimeError):
+            found = []
+        return list(dict.fromkeys([*self.models, *found]))
+
+    def _new_folder(self) -> Path:
+        root = Path(self._folder.name)
+        for old in root.iterdir():
+            if old.stat().st_mtime < time.time() - _FILES_KEPT:
+                for file in old.iterdir():
+                    file.unlink(missing_ok=True)
+                old.rmdir()
+        folder = root / uuid4().hex
+        folder.mkdir()
+        return folder
+
+
+def offered(models: str | None) -> dict[str, str]:
+    """Names and places of models, from a list separated by commas; the built-in one without any."""
+    places = [place.strip() for place in (models or "").split(",") if place.strip()]
+    if not places:
+        return {"demo": str(DEMO_MODEL)}
+    return {Path(place).name if Path(place).is_dir() else place: place for place in places}
+
+
+def preview(picture: Image.Image, longest: int = PREVIEW) -> Image.Image:
+    """A picture small enough for the page, RGB(A)."""
+    shown = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
+    shown = shown.copy()
+    shown.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return shown
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return open_picture(
+            file, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6
+        )
+    except PictureError as error:
+        raise StudioError(str(error)) from error
+
+
+def _masks(strokes: Image.Image | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Where the brush's layer is green, and where it is red, each (h, w) in [0, 1]."""
+    if strokes is None:
+        return None, None
+    layer = np.asarray(strokes.convert("RGBA"), dtype=np.float32)
+    opacity, red = layer[..., 3] / 255, layer[..., 0] > layer[..., 1]
+    green_part, red_part = np.where(red, 0, opacity), np.where(red, opacity, 0)
+    return (green_part if green_part.any() else None), (red_part if red_part.any() else None)
+
+
+def _bytes(proposal: Proposal) -> int:
+    width, height = proposal.picture.size
+    return width * height * (4 + 4)  # the picture, and the map at its size
+
+
+def _safe(name: str) -> str:
+    """A file's name without its ending, of harmless characters only."""
+    return re.sub(r"[^\w-]+", "_", Path(name).stem)[:60] or "picture"

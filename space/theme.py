@@ -1,0 +1,51 @@
+"""How the Space looks: a theme for light and dark, and the few rules that a theme cannot say."""
+
+import gradio as gr
+
+_SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
+
+# The heat map's own colours, so that the page and what it shows belong together.
+_PLUM = gr.themes.Color(
+    "#fdf3f8", "#fae4ef", "#f4c6de", "#e99ac2", "#d768a0", "#b8407f",
+    "#9c2b6c", "#7e2059", "#641b49", "#4c1738", "#2c0a20", name="plum",
+)  # fmt: skip
+
+THEME = gr.themes.Base(
+    primary_hue=_PLUM,
+    secondary_hue=gr.themes.colors.amber,
+    neutral_hue=gr.themes.colors.stone,
+    font=_SANS,
+    font_mono=_MONO,
+    radius_size=gr.themes.sizes.radius_lg,
+).set(
+    body_background_fill="#faf8f5",
+    body_background_fill_dark="#171412",
+    block_background_fill="#ffffff",
+    block_background_fill_dark="#211d1a",
+    block_border_color="#ece6df",
+    block_border_color_dark="#332d28",
+    block_shadow="0 1px 2px rgb(60 40 20 / 0.05)",
+    block_label_background_fill="*block_background_fill",
+    block_label_text_color="*body_text_color_subdued",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_text_color="#ffffff",
+    slider_color="*primary_500",
+)
+
+CSS = """
+.gradio-container > main { max-width: 1440px !important; margin: 0 auto !important; }
+#head { padding: 1.1rem 0 .3rem; }
+#head h1 { font-size: clamp(1.5rem, 3.2vw, 2.3rem); letter-spacing: -.02em; margin: 0; }
+#head p { margin: .35rem 0 0; opacity: .75; max-width: 62ch; }
+#pictures { gap: .9rem; }
+#pictures > * { min-width: min(100%, 250px) !important; }
+#attention img { cursor: crosshair; }
+#examples { margin-top: .25rem; }
+footer { opacity: .6; }
+@media (max-width: 640px) {
+  .gradio-container { padding: .4rem !important; }
+  #head { padding-top: .5rem; }
+}
+"""
