@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from picture_file import PictureFile
 from PIL import Image
 from studio import (
     ERASE,
@@ -37,16 +38,6 @@ HEAT = 0.8  # opacity of the heat map where attention is 1
 EDITOR = 640  # pixels of the longer side of what is painted on
 
 Handler = Callable[..., Any]
-
-
-class PictureFile(gr.Image):
-    """An upload that is handed on as a file: we open it ourselves, with our limits and our words."""
-
-    is_template = True  # Gradio's word for a component that looks like its parent
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The file's path, unopened."""
-        return None if payload is None else payload.path
 
 
 def in_words(handler: Handler) -> Handler:
@@ -150,7 +141,11 @@ def _translate_tab(demo: gr.Blocks, studio: Studio, page: "_Page") -> tuple[gr.D
     anew = {"inputs": asked[:-2], "outputs": [*pictures, brush, points, files]}
     again = {"inputs": asked, "outputs": [*pictures, points, files]}
     live = {"trigger_mode": "always_last", "concurrency_id": "live", **_PRIVATE}
-    gr.on([picture.upload, picture.clear, direction.input], in_words(page.show), **anew, **_ASKING)
+    gr.on([picture.upload, direction.input], in_words(page.show), **anew, **_ASKING)
+    # This event comes while the picture is still there.
+    picture.clear(
+        lambda: (None, *page.show(None, "", "")), None, [picture, *anew["outputs"]], **_PRIVATE
+    )
     model.change(in_words(page.choose), model, [direction, sliders[0]], **_ASKING).success(
         in_words(page.show), **anew, **_ASKING
     )

@@ -1,0 +1,95 @@
+"""The Space as a visitor meets it: its own process, over HTTP, and a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = ROOT / "space"
+CHROMIUM = shutil.which("chromium")
+
+
+@contextmanager
+def serve(
+    folder: Path, app: Path = SPACE / "app.py", python: str = sys.executable, **variables: str
+) -> Iterator[str]:
+    """Start the Space, and wait for it to say where it is; its files go into a folder."""
+    folder.mkdir(exist_ok=True)
+    environment = os.environ | {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(folder / "gradio"),
+        "TMPDIR": str(folder),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "GRADIO_SERVER_PORT": str(free_port()),
+        **variables,
+    }
+    started = subprocess.Popen(
+        [python, str(app)], env=environment, cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said: list[str] = []
+    try:
+        yield _address(started, said)
+    finally:
+        started.terminate()
+        started.wait(timeout=30)
+    assert not [line for line in said if line.startswith("Traceback")], "".join(said)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _address(started: subprocess.Popen[str], said: list[str]) -> str:
+    assert started.stdout is not None
+    for line in started.stdout:
+        said.append(line)
+        if "Running on local URL:" in line:
+            # What is said later must be read as well, or the pipe fills up.
+            threading.Thread(target=said.extend, args=[started.stdout], daemon=True).start()
+            return line.split("URL:")[1].strip()
+    raise AssertionError(f"The Space did not start:\n{''.join(said)}")
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running Space with the model that comes with it."""
+    with serve(tmp_path_factory.mktemp("space") / "files") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, space: str) -> Iterator[Page]:
+    """The Space's page, with its first example translated."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1100}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(8_000)
+    opened.goto(space)
+    opened.locator("#output img").wait_for()
+    opened.locator("#compare img").first.wait_for()
+    yield opened
+    context.close()

@@ -1,0 +1,260 @@
+"""What a visitor does, in a real browser."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, Position, expect
+
+from agit_hub import AGITPipeline
+from agit_hub.data import shapes
+from agit_hub.proposal import Proposal
+from agit_hub.steering import Steering
+from tests.space.conftest import SPACE
+
+Pixels = npt.NDArray[np.int16]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of two or more plain objects, wider than high."""
+    path = tmp_path_factory.mktemp("pictures") / "three objects.png"
+    Image.open(SPACE / "examples" / "plain-2.png").crop((0, 0, 448, 380)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def proposal(picture: Path) -> Proposal:
+    """What the built-in model says about it."""
+    return AGITPipeline.from_pretrained(SPACE / "model", device="cpu").propose(Image.open(picture))
+
+
+def _shown(page: Page, name: str) -> Pixels:
+    """The pixels of a picture on the page, as they came over the wire."""
+    source = page.locator(f"#{name} img").first.get_attribute("src")
+    answer = page.request.get(source)
+    assert answer.ok
+    return np.asarray(Image.open(io.BytesIO(answer.body())).convert("RGB"), dtype=np.int16)
+
+
+def _change(page: Page, act: Callable[[], object], name: str = "output") -> Pixels:
+    """Do something, wait for a picture to become another, and return it."""
+    before = page.locator(f"#{name} img").first.get_attribute("src")
+    act()
+    page.wait_for_function(
+        "([name, before]) => { const image = document.querySelector(`#${name} img`);"
+        " return image && image.src !== before && image.complete; }",
+        arg=[name, before],
+    )
+    return _shown(page, name)
+
+
+def _upload(page: Page, path: Path) -> Pixels:
+    page.locator("#input").get_by_label("Remove Image").click()
+    page.locator("#output img").wait_for(state="detached")
+    page.locator("#input input[type=file]").set_input_files(path)
+    page.locator("#output img").wait_for()
+    return _shown(page, "output")
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image.convert("RGB"), dtype=np.int16)
+
+
+def _place(page: Page, proposal: Proposal, x: int, y: int) -> tuple[Locator, Position]:
+    """Where a pixel of the picture lies in the element that shows its attention."""
+    image = page.locator("#attention img")
+    box = image.bounding_box()
+    assert box is not None
+    width, height = proposal.picture.size
+    # The picture lies in the middle of its element, as large as fits.
+    scale = min(box["width"] / width, box["height"] / height)
+    left, top = (box["width"] - width * scale) / 2, (box["height"] - height * scale) / 2
+    return image, {"x": left + (x + 0.5) * scale, "y": top + (y + 0.5) * scale}
+
+
+def _set(page: Page, slider: str, value: float) -> Callable[[], object]:
+    def act() -> None:
+        number = page.locator(f"#{slider} input[type=number]")
+        number.fill(str(value))
+        number.press("Enter")
+
+    return act
+
+
+def test_upload_translate_and_see_three_pictures(
+    page: Page, picture: Path, proposal: Proposal
+) -> None:
+    output = _upload(page, picture)
+    assert np.array_equal(output, _pixels(proposal.render().image))
+    assert _shown(page, "input").shape == output.shape
+    attention = _shown(page, "attention")
+    assert attention.shape == output.shape
+    # The heat map leaves the picture alone where nothing is attended to.
+    still = proposal.render().attention == 0
+    assert np.array_equal(attention[still], _pixels(proposal.picture)[still])
+    assert (attention != _pixels(proposal.picture)).any(-1)[~still].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "steering"),
+    [
+        ("threshold", 0.8, Steering(threshold=0.8)),
+        ("feather", 12, Steering(feather=12)),
+        ("strength", 0.5, Steering(strength=0.5)),
+    ],
+)
+def test_a_slider_changes_the_output_as_it_says(
+    page: Page,
+    picture: Path,
+    proposal: Proposal,
+    control: str,
+    value: float,
+    steering: Steering,
+) -> None:
+    before = _upload(page, picture)
+    after = _change(page, _set(page, control, value))
+    assert np.array_equal(after, _pixels(proposal.render(steering).image))
+    assert not np.array_equal(after, before)
+
+
+def test_invert_changes_the_background_instead(
+    page: Page, picture: Path, proposal: Proposal
+) -> None:
+    _upload(page, picture)
+    after = _change(page, lambda: page.get_by_label("Invert").check())
+    assert np.array_equal(after, _pixels(proposal.render(Steering(invert=True)).image))
+
+
+def test_a_click_on_an_object_changes_it_alone_and_back(
+    page: Page, picture: Path, proposal: Proposal
+) -> None:
+    whole = _upload(page, picture)
+    y, x = np.unravel_index(np.argmax(proposal.raw_attention), proposal.raw_attention.shape)
+    image, place = _place(page, proposal, int(x), int(y))
+    alone = _change(page, lambda: image.click(position=place))
+    expected = proposal.render(Steering(points=[(float(x), float(y))]))
+    assert np.array_equal(alone, _pixels(expected.image))
+    assert not np.array_equal(alone, whole)
+    back = _change(page, lambda: page.locator("#every").click())
+    assert np.array_equal(back, whole)
+
+
+def test_a_click_beside_every_object_says_so(page: Page, picture: Path, proposal: Proposal) -> None:
+    _upload(page, picture)
+    y, x = np.unravel_index(np.argmin(proposal.raw_attention), proposal.raw_attention.shape)
+    image, place = _place(page, proposal, int(x), int(y))
+    image.click(position=place)
+    expect(page.get_by_text("No attention is paid at")).to_be_visible()
+
+
+def test_painting_attends_where_nothing_was(page: Page, picture: Path, proposal: Proposal) -> None:
+    before = _upload(page, picture)
+    with page.expect_response("**/upload*"):  # the editor is ready when it has sent its layers
+        page.get_by_role("tab", name="Paint attention").click()
+    canvas = page.locator("#brush canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+
+    def stroke() -> None:
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + 60, middle[1] + 10, steps=8)
+        page.mouse.up()
+
+    after = _change(page, stroke)
+    changed = (after != before).any(-1)
+    still = proposal.render().attention == 0
+    # What had no attention got some, near the stroke alone.
+    assert np.count_nonzero(changed & still) > 50
+    assert changed.mean() < 0.2
+
+
+def test_files_to_keep_are_whole_and_without_loss(
+    page: Page, picture: Path, proposal: Proposal, tmp_path: Path
+) -> None:
+    _upload(page, picture)
+    page.locator("#save").click()
+    links = page.locator("#files a[download]")
+    expect(links).to_have_count(3)
+    saved = {}
+    for index in range(3):
+        with page.expect_download() as download:
+            links.nth(index).click()
+        name = download.value.suggested_filename
+        download.value.save_as(tmp_path / name)
+        saved[name.removesuffix(".png").rpartition("-")[2]] = Image.open(tmp_path / name)
+    rendering = proposal.render()
+    assert saved["translated"].mode == "RGB"
+    assert saved["translated"].tobytes() == rendering.image.tobytes()
+    assert saved["attention"].mode == "L"
+    assert np.array_equal(np.asarray(saved["attention"]), np.rint(rendering.attention * 255))
+    assert saved["panel"].size == (3 * 448 + 2 * 5, 380)  # 380 // 64 pixels between
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("notes.png", b"these are no pixels", "notes.png is not a picture of a known kind"),
+        ("nothing.png", b"", "nothing.png is empty"),
+        (
+            "drawing.svg",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "drawing.svg is not a picture",
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_in_words(
+    page: Page, name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    page.locator("#input").get_by_label("Remove Image").click()
+    page.locator("#input input[type=file]").set_input_files(tmp_path / name)
+    expect(page.get_by_text(said)).to_be_visible()
+
+
+def test_an_example_brings_its_direction(page: Page) -> None:
+    output = _change(page, page.locator("#examples button").nth(5).click)
+    expect(page.get_by_label("striped → plain")).to_be_checked()
+    example = Image.open(SPACE / "examples" / "striped-2.png")
+    pipeline = AGITPipeline.from_pretrained(SPACE / "model", device="cpu")
+    assert np.array_equal(output, _pixels(pipeline(example, to="plain").images[0]))
+
+
+def test_many_pictures_at_once_and_the_one_that_is_none(page: Page, tmp_path: Path) -> None:
+    paths = []
+    for index in range(2):
+        paths.append(tmp_path / f"{index}.png")
+        shapes.draw("plain", index, size=64, seed=5)[0].save(paths[-1])
+    paths.append(tmp_path / "broken.png")
+    paths[-1].write_bytes(paths[0].read_bytes()[:200])
+    page.get_by_role("tab", name="Many pictures").click()
+    page.locator("#many input[type=file]").set_input_files(paths)
+    page.locator("#start").click()
+    expect(page.locator("#told")).to_contain_text("2 of 3 pictures translated")
+    expect(page.locator("#told")).to_contain_text("broken.png is damaged")
+    expect(page.locator("#gallery img").first).to_be_visible()
+
+
+def test_the_page_asks_nothing_of_anybody_else(page: Page, space: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.locator("#output img").wait_for()
+    outside = [url for url in asked if not url.startswith((space, "data:", "blob:"))]
+    assert asked and not outside
+
+
+def test_nothing_is_wider_than_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#output img").scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("input", "attention", "output", "threshold", "compare"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
