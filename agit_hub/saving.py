@@ -1,6 +1,5 @@
 """Results on the disk: without loss, whole or not at all."""
 
-import os
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,7 +32,7 @@ def save_picture(picture: Image.Image, stem: Path) -> Path:
         options = {}
     try:
         kept.save(unfinished, kind, **options, **profile)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
     return path

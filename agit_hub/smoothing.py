@@ -43,8 +43,10 @@ class Smoother:
 def motion(before: Tensor, now: Tensor) -> Tensor:
     """How much each pixel moves: (1, 3, h, w) in [-1, 1], twice -> (1, 1, h, w) in [0, 1].
 
-    What stands next to a moving pixel counts as moving too: the networks look at neighbourhoods.
+    Means of 3x3 pixels are compared, in which a camera's noise is less. Around what moves the networks'
+    answers move as well; what is still there is averaged all the same, for that is the flicker to be
+    seen, and ground that an object leaves differs from the object.
     """
     difference = F.avg_pool2d((now - before).abs(), 3, 1, 1, count_include_pad=False)
-    largest = F.max_pool2d(difference.amax(dim=1, keepdim=True), 5, 1, 2)
+    largest = difference.amax(dim=1, keepdim=True)
     return torch.clamp((largest - _STILL) / (_MOVING - _STILL), 0, 1)

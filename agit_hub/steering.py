@@ -17,8 +17,8 @@ Box = tuple[float, float, float, float]
 
 # Pixels that touch at a corner belong to one object.
 _TOUCHING = np.ones((3, 3), dtype=bool)
-# A Gaussian is cut at two sigma, so that a feather of n pixels reaches n pixels and not one more.
-_CUT = 2.0
+# A feather's Gaussian is cut at two sigma.
+_CUT = 2
 
 
 class SteeringError(ValueError):
@@ -68,7 +68,10 @@ class Steering:
         # Once here instead of once for every picture.
         for name in ("attention", "region", "paint", "erase"):
             mask = getattr(self, name)
-            if mask is not None and not (name == "region" and _is_box(mask)):
+            if name == "region" and _is_box(mask):
+                if not np.isfinite(np.asarray(mask, dtype=float)).all():
+                    raise SteeringError(f"region is {mask!r}; a box has four numbers.")
+            elif mask is not None:
                 object.__setattr__(self, name, as_map(mask, name))
 
 
@@ -92,7 +95,7 @@ def steer(network: Map, steering: Steering, threshold: float) -> Map:
     if steering.invert:
         attention = 1 - attention
     attention = above(attention, threshold if steering.threshold is None else steering.threshold)
-    if steering.points:
+    if len(steering.points):
         attention = objects_at(attention, steering.points)
     if steering.region is not None:
         attention = attention * _region(steering.region, size)
@@ -136,7 +139,11 @@ def objects_at(attention: Map, points: Sequence[Point]) -> Map:
 
 def feathered(attention: Map, pixels: float) -> Map:
     """Let the edges of a map (H, W) fade over a distance; farther away it stays exactly 0."""
-    blurred = ndimage.gaussian_filter(attention, pixels / _CUT, truncate=_CUT, mode="nearest")
+    # Rows and columns are blurred in turn, so it reaches farthest along the diagonal.
+    radius = int(pixels / 2**0.5)
+    if radius == 0:
+        return attention
+    blurred = ndimage.gaussian_filter(attention, radius / _CUT, radius=radius, mode="nearest")
     # Rounding may carry ones a little beyond 1.
     return np.asarray(np.clip(blurred, 0, 1), dtype=np.float32)
 
@@ -173,8 +180,8 @@ def fit_map(mask: Map, size: tuple[int, int]) -> Map:
     return np.clip(np.asarray(scaled, dtype=np.float32), 0, 1)
 
 
-def _is_box(region: Mask | Box) -> bool:
-    return not isinstance(region, Image.Image) and np.shape(region) == (4,)
+def _is_box(region: Mask | Box | None) -> bool:
+    return region is not None and not isinstance(region, Image.Image) and np.shape(region) == (4,)
 
 
 def _region(region: Mask | Box, size: tuple[int, int]) -> Map:

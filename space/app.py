@@ -21,16 +21,19 @@ try:
 except ImportError:
     spaces = None
 
-from page import build, launch  # noqa: E402
-from studio import Run, Studio, offered  # noqa: E402
-
-from agit_hub import AGITPipeline  # noqa: E402
+from agit_hub import AGITPipeline
+from page import build, launch
+from studio import Run, Studio, StudioError, offered
 
 run: Run = AGITPipeline.propose
 if spaces is not None:
     run = spaces.GPU(duration=30)(run)
 
-demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), run))
+try:
+    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), run))
+except StudioError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     launch(demo)

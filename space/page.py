@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from picture_file import PictureFile
 from PIL import Image
+
+from agit_hub.proposal import Rendering
+from agit_hub.steering import Point
+from picture_file import PictureFile
 from studio import (
     ERASE,
     MAX_BATCH,
@@ -22,9 +25,6 @@ from studio import (
     preview,
 )
 from theme import CSS, THEME
-
-from agit_hub.proposal import Rendering
-from agit_hub.steering import Point
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
@@ -68,7 +68,8 @@ def build(studio: Studio) -> gr.Blocks:
                 card = gr.Markdown(elem_id="card")
             gr.on([demo.load, model.change], in_words(studio.card), model, card, **_PRIVATE)
         _api(studio)
-    return demo
+    whole: gr.Blocks = demo
+    return whole
 
 
 def launch(demo: gr.Blocks, **options: Any) -> Any:
@@ -109,7 +110,7 @@ def _translate_tab(demo: gr.Blocks, studio: Studio, page: "_Page") -> tuple[gr.D
             image_mode=None, sources=["upload"], elem_id="input",
             placeholder=f"Drop a picture here, up to {MAX_MEGAPIXELS} megapixels",
         )  # fmt: skip
-        shown = {"interactive": False, "format": "png", "height": 380,
+        shown: dict[str, Any] = {"interactive": False, "format": "png", "height": 380,
                  "buttons": ["download", "fullscreen"]}  # fmt: skip
         attention = gr.Image(label="Attention (click an object)",
                              elem_id="attention", **shown)  # fmt: skip
@@ -138,9 +139,9 @@ def _translate_tab(demo: gr.Blocks, studio: Studio, page: "_Page") -> tuple[gr.D
     points = gr.State([])
     asked = [picture, direction, model, *sliders, brush, points]
     pictures = [attention, output, compare]
-    anew = {"inputs": asked[:-2], "outputs": [*pictures, brush, points, files]}
-    again = {"inputs": asked, "outputs": [*pictures, points, files]}
-    live = {"trigger_mode": "always_last", "concurrency_id": "live", **_PRIVATE}
+    anew: dict[str, Any] = {"inputs": asked[:-2], "outputs": [*pictures, brush, points, files]}
+    again: dict[str, Any] = {"inputs": asked, "outputs": [*pictures, points, files]}
+    live: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_id": "live", **_PRIVATE}
     gr.on([picture.upload, direction.input], in_words(page.show), **anew, **_ASKING)
     # This event comes while the picture is still there.
     picture.clear(
@@ -163,7 +164,7 @@ def _translate_tab(demo: gr.Blocks, studio: Studio, page: "_Page") -> tuple[gr.D
     return model, direction
 
 
-def _sliders(threshold: float) -> list[gr.components.Component]:
+def _sliders(threshold: float) -> list[Any]:
     return [
         gr.Slider(0, 1, threshold, step=0.01, label="Threshold", elem_id="threshold",
                   info="Attention below it counts as background"),
@@ -304,7 +305,7 @@ def _api(studio: Studio) -> None:
     """Two endpoints with names, for `gradio_client` and MCP; their files are whole, not previews."""
 
     def rendered(
-        picture: str | None, to: str, model: str, *settings: float
+        picture: str | None, to: str, model: str, *settings: Any
     ) -> tuple[list[str], Rendering]:
         if picture is None:
             raise StudioError("There is no picture: send a file.")

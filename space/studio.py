@@ -17,7 +17,6 @@ from uuid import uuid4
 import numpy as np
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from memory import Memory
 from PIL import Image
 
 from agit_hub import AGITPipeline
@@ -26,6 +25,7 @@ from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
 from agit_hub.saving import save_picture
 from agit_hub.steering import Point, Steering
+from memory import Memory
 
 MAX_MEGAPIXELS = 24
 MAX_MEGABYTES = 40
@@ -212,7 +212,7 @@ class Studio:
         try:
             folder = Path(place)
             file = folder / "README.md" if folder.is_dir() else hf_hub_download(place, "README.md")
-            return ModelCard.load(file, ignore_metadata_errors=True).text
+            return str(ModelCard.load(file, ignore_metadata_errors=True).text)
         except (HfHubHTTPError, HFValidationError, OSError, ValueError):
             return f"*{model} has no card, or the Hub cannot be reached.*"
 

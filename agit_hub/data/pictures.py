@@ -65,6 +65,10 @@ def open_picture(
         raise PictureError(
             f"{name} is not a picture of a known kind ({', '.join(FORMATS)})."
         ) from error
+    except IsADirectoryError as error:
+        raise PictureError(f"{name} is a folder.") from error
+    except PermissionError as error:
+        raise PictureError(f"{name} may not be read.") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name} has far too many pixels.") from error
     except UNREADABLE as error:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -18,10 +19,26 @@ SPACE = ROOT / "space"
 CHROMIUM = shutil.which("chromium")
 
 
+class Started(NamedTuple):
+    """A running Space."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
 def serve(
     folder: Path, app: Path = SPACE / "app.py", python: str = sys.executable, **variables: str
 ) -> Iterator[str]:
+    """Start the Space, as `serve_process`, for those who want its address alone."""
+    with serve_process(folder, app, python, **variables) as started:
+        yield started.address
+
+
+@contextmanager
+def serve_process(
+    folder: Path, app: Path = SPACE / "app.py", python: str = sys.executable, **variables: str
+) -> Iterator[Started]:
     """Start the Space, and wait for it to say where it is; its files go into a folder."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
@@ -39,7 +56,7 @@ def serve(
     )  # fmt: skip
     said: list[str] = []
     try:
-        yield _address(started, said)
+        yield Started(_address(started, said), started.pid)
     finally:
         started.terminate()
         started.wait(timeout=30)

@@ -1,0 +1,134 @@
+"""The Space's two endpoints, as programs call them, and what strangers may not do."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from agit_hub import AGITPipeline
+from agit_hub.data import shapes
+from tests.space.conftest import SPACE, serve
+
+
+@pytest.fixture(scope="module")
+def client(space: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(space, verbose=False, download_files=tmp_path_factory.mktemp("answers"))
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AGITPipeline:
+    return AGITPipeline.from_pretrained(SPACE / "model", device="cpu")
+
+
+def _drawn(folder: Path, index: int, size: int = 96, label: str = "plain") -> Path:
+    path = folder / f"{label}-{index}.png"
+    shapes.draw(label, index, size=size, seed=6)[0].save(path)
+    return path
+
+
+def test_translate_gives_whole_files(
+    client: Client, pipeline: AGITPipeline, tmp_path: Path
+) -> None:
+    path = _drawn(tmp_path, 0, size=2000)  # larger than what the page shows
+    files = client.predict(
+        handle_file(path), to="striped", threshold=0.3, feather=4, strength=0.9,
+        invert=False, api_name="/translate",
+    )  # fmt: skip
+    image, attention, panel = map(Image.open, files)
+    expected = pipeline(Image.open(path), threshold=0.3, feather=4, strength=0.9)
+    assert image.mode == "RGB" and image.tobytes() == expected.images[0].tobytes()
+    assert np.array_equal(np.asarray(attention), np.rint(expected.attention[0] * 255))
+    assert panel.size == (3 * 2000 + 2 * 31, 2000)
+
+
+def test_what_is_left_out_is_the_models_own(
+    client: Client, pipeline: AGITPipeline, tmp_path: Path
+) -> None:
+    path = _drawn(tmp_path, 1)
+    image, _, _ = client.predict(handle_file(path), api_name="/translate")
+    assert Image.open(image).tobytes() == pipeline(Image.open(path)).images[0].tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "I;16", "CMYK"])
+def test_a_pictures_mode_comes_back(client: Client, mode: str, tmp_path: Path) -> None:
+    drawn = Image.open(_drawn(tmp_path, 2))
+    if mode == "I;16":
+        drawn = Image.fromarray(np.asarray(drawn.convert("L")).astype(np.uint16) * 257)
+    path = tmp_path / ("scan.tif" if mode == "CMYK" else "scan.png")
+    (drawn if mode == "I;16" else drawn.convert(mode)).save(path)
+    image, _, _ = client.predict(handle_file(path), api_name="/translate")
+    assert Image.open(image).mode == mode and Image.open(image).size == (96, 96)
+
+
+def test_attention_shows_where_it_looks(
+    client: Client, pipeline: AGITPipeline, tmp_path: Path
+) -> None:
+    path = _drawn(tmp_path, 3, label="striped")
+    grey, over = client.predict(handle_file(path), to="plain", api_name="/attention")
+    expected = pipeline(Image.open(path), to="plain")
+    assert np.array_equal(np.asarray(Image.open(grey)), np.rint(expected.attention[0] * 255))
+    assert Image.open(over).convert("RGB").tobytes() == expected.overlay().tobytes()
+
+
+def test_two_endpoints_and_no_more_are_offered(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict")
+    assert sorted(endpoints["named_endpoints"]) == ["/attention", "/translate"]
+    assert not endpoints["unnamed_endpoints"]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"to": "cow"}, "striped or to plain, not to cow"),
+        ({"threshold": 3}, "threshold is 3"),
+        ({"strength": -1}, "strength is -1"),
+        ({"model": "/etc"}, "'/etc' is no model"),
+        ({"model": "../../etc"}, "is no model"),
+        ({"model": "user/nothing"}, "user/nothing"),
+        ({"model": "space/model"}, "space/model"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_words(
+    client: Client, tmp_path: Path, named: dict[str, object], said: str
+) -> None:
+    with pytest.raises(AppError) as refusal:
+        client.predict(handle_file(_drawn(tmp_path, 4)), api_name="/translate", **named)
+    assert said in str(refusal.value) and "Traceback" not in str(refusal.value)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(
+    client: Client, tmp_path: Path
+) -> None:
+    Image.new("1", (6000, 4001)).save(tmp_path / "wide.png")
+    with pytest.raises(AppError, match=r"wide\.png has 6000 x 4001 pixels; 24 megapixels"):
+        client.predict(handle_file(tmp_path / "wide.png"), api_name="/translate")
+
+
+def test_strangers_at_once_each_get_their_own(
+    client: Client, space: str, pipeline: AGITPipeline, tmp_path: Path
+) -> None:
+    paths = [_drawn(tmp_path, index) for index in range(8)]
+    for number, path in enumerate(paths):  # one name for all of them
+        (tmp_path / str(number)).mkdir()
+        paths[number] = Path(shutil.move(path, tmp_path / str(number) / "mine.png"))
+
+    def ask(path: Path) -> str:
+        own = Client(space, verbose=False, download_files=path.parent)
+        return own.predict(handle_file(path), api_name="/translate")[0]
+
+    with ThreadPoolExecutor(4) as strangers:
+        answers = list(strangers.map(ask, paths))
+    for path, answer in zip(paths, answers, strict=True):
+        assert Image.open(answer).tobytes() == pipeline(Image.open(path)).images[0].tobytes()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_start_in_words(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError) as refusal, serve(tmp_path, AGIT_MODELS="nowhere/nothing"):
+        pass
+    said = str(refusal.value).splitlines()[-1]
+    assert said.startswith("error: nowhere/nothing is no folder here") and "Traceback" not in said

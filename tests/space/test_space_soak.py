@@ -1,0 +1,160 @@
+"""Long trials of the Space: many visitors for minutes, and files that mean harm."""
+
+import io
+import random
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from agit_hub import AGITPipeline
+from agit_hub.data import shapes
+from tests.space.conftest import SPACE, Started, serve_process
+
+pytestmark = pytest.mark.soak
+
+CLIENTS, MINUTES = 20, 5
+HOSTILE = 300
+
+
+def _resident(pid: int) -> float:
+    """Megabytes that a process holds."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1000
+    raise AssertionError("no VmRSS")
+
+
+def test_twenty_visitors_for_five_minutes(tmp_path: Path) -> None:
+    pipeline = AGITPipeline.from_pretrained(SPACE / "model", device="cpu")
+    paths, expected = [], []
+    for index in range(40):
+        paths.append(tmp_path / f"{index}.png")
+        shapes.draw("plain", index, size=200 + 10 * index, seed=8)[0].save(paths[-1])
+        expected.append(pipeline(Image.open(paths[-1])).images[0].tobytes())
+
+    def visit(started: Started, number: int, until: float) -> int:
+        client = Client(started.address, verbose=False, download_files=tmp_path / f"c{number}")
+        chance, done = random.Random(number), 0
+        while time.monotonic() < until:
+            index = chance.randrange(len(paths))
+            image, _, _ = client.predict(handle_file(paths[index]), api_name="/translate")
+            assert Image.open(image).tobytes() == expected[index]
+            done += 1
+        return done
+
+    with serve_process(tmp_path / "files") as started:
+        until = time.monotonic() + 60 * MINUTES
+        with ThreadPoolExecutor(CLIENTS + 1) as pool:
+            visits = [pool.submit(visit, started, n, until) for n in range(CLIENTS)]
+            held = pool.submit(_watch, started.pid, until).result()
+            answered = [each.result() for each in visits]
+        assert min(answered) >= 1
+    # What is remembered fills up in the first minute; from then on nothing may grow.
+    early, late = held[len(held) // 5 : len(held) // 2], held[-len(held) // 4 :]
+    print(f"{sum(answered)} answers; MB: {np.mean(early):.0f} early, {np.mean(late):.0f} late")
+    assert np.mean(late) < 1.1 * np.mean(early)
+
+
+def _watch(pid: int, until: float) -> list[float]:
+    held = []
+    while time.monotonic() < until:
+        held.append(_resident(pid))
+        time.sleep(1)  # a measurement once a second, not a wait for something
+    return held
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+
+def _bomb(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    zeros = zlib.compress(bytes(10**6))
+    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zeros) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _hostile(count: int) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, the same at every run."""
+    chance = random.Random(7)
+    drawn = shapes.draw("plain", 0, size=64, seed=1)[0]
+    whole = {}
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
+        file = io.BytesIO()
+        drawn.save(file, kind)
+        whole[kind] = file.getvalue()
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/tmp/agit-was-here) (w) file closefile\n"
+    zipped = b"PK\x03\x04" + bytes(40)
+    fixed = [
+        ("empty.png", b""), ("bomb.png", _bomb(50_000, 50_000)), ("wide.png", _bomb(2**31 - 1, 1)),
+        ("drawing.svg", svg), ("drawing.png", svg), ("program.png", eps), ("program.eps", eps),
+        ("page.png", b"<html><script>alert(1)</script></html>"), ("archive.jpg", zipped),
+        ("tiny.png", _bomb(0, 0)), ("dots.png", _bomb(3, 3)), ("text.gif", b"GIF89a"),
+        ("../../escape.png", b"up and away"), ("..%2f..%2fescape.png", b"likewise"),
+        ("/etc/cron.d/escape.png", b"absolutely"), ("a\\..\\b.png", b"windows"),
+        ("x" * 300 + ".png", b"long"), ("nul\x00.png", b"nul"), ("-rf.png", b"flag"),
+        ("$(touch agit-was-here).png", b"shell"), ("сон\u202egnp.exe", b"turned"),
+    ]  # fmt: skip
+    yield from fixed
+    for number in range(count - len(fixed)):
+        kind = chance.choice(list(whole))
+        content = bytearray(whole[kind])
+        cut = chance.randrange(4, max(5, len(content) // 2))
+        how = number % 3
+        if how == 0:
+            content = content[:cut]
+        elif how == 1:  # the start of one kind, the rest of another
+            content = content[:12] + bytearray(whole[chance.choice(list(whole))])[cut:]
+        else:
+            content = bytearray(chance.randbytes(cut))
+        yield f"{number}.{chance.choice(['png', 'jpg', 'webp', 'tif', 'exe'])}", bytes(content)
+
+
+def test_three_hundred_hostile_files_get_a_message_each(tmp_path: Path) -> None:
+    elsewhere = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    with serve_process(tmp_path / "files") as started:
+        client = Client(started.address, verbose=False, download_files=tmp_path / "answers")
+        answers = []
+        for name, content in _hostile(HOSTILE):
+            sent = httpx.post(
+                f"{started.address}/gradio_api/upload",
+                files={"files": (name, content)},
+                timeout=60,
+            )
+            if sent.is_error:
+                answers.append(f"{sent.status_code}")
+                assert sent.status_code < 500, (name, sent.text)
+                continue
+            (path,) = sent.json()
+            file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+            try:
+                client.predict(file, api_name="/translate")
+            except AppError as error:
+                answers.append(str(error))
+                assert "Traceback" not in str(error) and "/files/" not in str(error), name
+            else:
+                answers.append("")  # a picture after all: some damage Pillow mends
+        assert len(answers) == HOSTILE
+        print(f"{answers.count('')} of {HOSTILE} were pictures after all")
+        assert answers.count("") < HOSTILE / 4
+        # It is alive, and serves.
+        example = SPACE / "examples" / "plain-1.png"
+        image, _, _ = client.predict(handle_file(example), api_name="/translate")
+        assert Image.open(image).size == Image.open(example).size
+    files = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+    outside = {p for p in files - elsewhere if not p.is_relative_to(tmp_path)}
+    assert not outside
+    assert not [path for path in files if path.name == "agit-was-here"]
+    assert not Path("/tmp/agit-was-here").exists() and not Path("/etc/cron.d/escape.png").exists()
