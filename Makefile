@@ -6,7 +6,7 @@ RUN := runs/shapes
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style soak bench clean
+.PHONY: demo test quality style space space-bundle soak bench clean
 
 $(BIN)/agit-ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,10 +22,17 @@ demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where eve
 test: $(BIN)/agit-ready ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not soak"
 
+space: $(BIN)/agit-ready ## the Space, here
+	$(BIN)/python space/app.py
+
+space-bundle: $(BIN)/agit-ready ## a folder to push as a Space
+	$(BIN)/python space/bundle.py dist/space
+
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak
 
 bench: $(BIN)/agit-ready ## what is measured against a plain baseline
+	$(BIN)/python -m benchmarks.translating
 	$(BIN)/python -m benchmarks.streaming $(if $(AGIT_PHOTOS),--photos $(AGIT_PHOTOS))
 
 quality: $(BIN)/agit-ready ## what CI checks

@@ -88,13 +88,13 @@ def overlay(picture: Image.Image, attention: Map, strength: float = 0.6) -> Imag
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one height next to each other, on paper, RGB."""
-    shown = [picture.convert("RGB") for picture in pictures]
-    gap = max(_GAP, shown[0].height // 64)
-    width = sum(picture.width for picture in shown) + gap * (len(shown) - 1)
-    sheet = Image.new("RGB", (width, shown[0].height), _PAPER)
+    """RGB pictures of one height next to each other, on paper."""
+    height = pictures[0].height
+    gap = max(_GAP, height // 64)
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    sheet = Image.new("RGB", (width, height), _PAPER)
     left = 0
-    for picture in shown:
+    for picture in pictures:
         sheet.paste(picture, (left, 0))
         left += picture.width + gap
     return sheet

@@ -38,7 +38,7 @@ class TranslationOutput:
 
     def overlay(self, index: int = 0, strength: float = 0.6) -> Image.Image:
         """One of the inputs under a heat map of its attention, RGB."""
-        return overlay(self.inputs[index], self.attention[index], strength)
+        return overlay(to_rgb(self.inputs[index]), self.attention[index], strength)
 
     def overlays(self, strength: float = 0.6) -> list[Image.Image]:
         """All inputs under heat maps of their attention, RGB."""

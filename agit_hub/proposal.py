@@ -28,11 +28,11 @@ class Rendering:
 
     def overlay(self, strength: float = 0.6) -> Image.Image:
         """The input under a heat map of the final attention."""
-        return overlay(self.input, self.attention, strength)
+        return overlay(to_rgb(self.input), self.attention, strength)
 
     def panel(self) -> Image.Image:
         """Input, attention over the input and translation side by side, RGB."""
-        return side_by_side([self.input, self.overlay(), self.image])
+        return side_by_side([to_rgb(self.input), self.overlay(), to_rgb(self.image)])
 
 
 @dataclass(frozen=True, eq=False)

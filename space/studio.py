@@ -20,10 +20,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image
 
 from agit_hub import AGITPipeline
-from agit_hub.data.pictures import PictureError, open_picture
+from agit_hub.data.pictures import PictureError, open_picture, to_rgb
 from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
-from agit_hub.saving import save_picture
+from agit_hub.results import grey, lossless_ending, save
 from agit_hub.steering import Point, Steering
 from memory import Memory
 
@@ -164,13 +164,15 @@ class Studio:
 
     def files(self, rendering: Rendering, name: str) -> list[str]:
         """Save a translation, its map and a panel of all three without loss, at their own size."""
-        folder = self._new_folder()
-        stem = _safe(name)
-        translated = save_picture(rendering.image, folder / f"{stem}-translated")
-        grey = np.rint(rendering.attention * 255).astype(np.uint8)
-        attention = save_picture(Image.fromarray(grey), folder / f"{stem}-attention")
-        panel = save_picture(rendering.panel(), folder / f"{stem}-panel")
-        return [str(translated), str(attention), str(panel)]
+        folder, stem = self._new_folder(), _safe(name)
+        pictures = {
+            "translated": rendering.image,
+            "attention": grey(rendering.attention),
+            "panel": rendering.panel(),
+        }
+        return [
+            str(_saved(picture, folder / f"{stem}-{kind}")) for kind, picture in pictures.items()
+        ]
 
     def batch(
         self,
@@ -200,7 +202,7 @@ class Studio:
                 except StudioError as error:
                     refused.append(str(error))
                     continue
-                saved = save_picture(rendering.image, folder / f"{number:02d}-{_safe(path)}")
+                saved = _saved(rendering.image, folder / f"{number:02d}-{_safe(path)}")
                 archive.write(saved, saved.name)
                 saved.unlink()
                 panels.append((preview(rendering.panel()), Path(path).name))
@@ -246,8 +248,7 @@ def offered(models: str | None) -> dict[str, str]:
 
 def preview(picture: Image.Image, longest: int = PREVIEW) -> Image.Image:
     """A picture small enough for the page, RGB(A)."""
-    shown = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
-    shown = shown.copy()
+    shown = picture.copy() if picture.mode in ("RGB", "RGBA") else to_rgb(picture)
     shown.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return shown
 
@@ -259,6 +260,12 @@ def _open(file: Path) -> Image.Image:
         )
     except PictureError as error:
         raise StudioError(str(error)) from error
+
+
+def _saved(picture: Image.Image, stem: Path) -> Path:
+    path = stem.with_name(stem.name + lossless_ending(picture.mode))
+    save(picture, path)
+    return path
 
 
 def _masks(strokes: Image.Image | None) -> tuple[np.ndarray | None, np.ndarray | None]:

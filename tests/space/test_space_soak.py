@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import struct
 import time
 import zlib
@@ -124,7 +125,8 @@ def _hostile(count: int) -> Iterator[tuple[str, bytes]]:
 
 def test_three_hundred_hostile_files_get_a_message_each(tmp_path: Path) -> None:
     elsewhere = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
-    with serve_process(tmp_path / "files") as started:
+    # Gradio refuses some of the names itself, with a message for the sender and a traceback in its log.
+    with serve_process(tmp_path / "files", calm=False) as started:
         client = Client(started.address, verbose=False, download_files=tmp_path / "answers")
         answers = []
         for name, content in _hostile(HOSTILE):
@@ -143,12 +145,15 @@ def test_three_hundred_hostile_files_get_a_message_each(tmp_path: Path) -> None:
                 client.predict(file, api_name="/translate")
             except AppError as error:
                 answers.append(str(error))
-                assert "Traceback" not in str(error) and "/files/" not in str(error), name
             else:
                 answers.append("")  # a picture after all: some damage Pillow mends
         assert len(answers) == HOSTILE
-        print(f"{answers.count('')} of {HOSTILE} were pictures after all")
-        assert answers.count("") < HOSTILE / 4
+        assert not [said for said in answers if "Traceback" in said or str(tmp_path) in said]
+        ours = [
+            said for said in answers if re.search(r"is (empty|damaged|not a picture)|pixels", said)
+        ]
+        print(f"{answers.count('')} pictures after all; {len(ours)} answers of ours")
+        assert answers.count("") < HOSTILE / 4 and len(ours) > HOSTILE * 0.7
         # It is alive, and serves.
         example = SPACE / "examples" / "plain-1.png"
         image, _, _ = client.predict(handle_file(example), api_name="/translate")

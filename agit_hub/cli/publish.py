@@ -1,26 +1,15 @@
-"""The command line `agit`: publish what was trained, and the pictures it was trained on."""
+"""The commands `push`, `card` and `push-data`: publish what was trained, and its pictures."""
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, NoReturn, ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 
+from agit_hub.cli.application import FAILURE, USER_ERROR, app, end
+
 Parameters = ParamSpec("Parameters")
-
-USER_ERROR = 2
-FAILURE = 1
-
-app = typer.Typer(
-    name="agit",
-    help="Attention-guided image-to-image translation.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 Repo = Annotated[str, typer.Option(help="Where to: user/name, or name for your own.")]
 License = Annotated[
@@ -35,11 +24,6 @@ Samples = Annotated[
 Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
 
 
-@app.callback()
-def _commands() -> None:
-    """Attention-guided image-to-image translation."""
-
-
 def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """Errors of a person's making end with code 2, others that are expected with 1; no tracebacks."""
 
@@ -50,21 +34,16 @@ def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, 
             from agit_hub.hub.facts import RunFolderError
             from agit_hub.hub.push import PushError
         except ModuleNotFoundError as error:
-            _end(f"{error.name} is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
+            end(f"{error.name} is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
 
         try:
             command(*args, **kwargs)
         except (RunFolderError, PicturesError) as error:
-            _end(error, USER_ERROR)
+            end(error, USER_ERROR)
         except PushError as error:
-            _end(error, FAILURE)
+            end(error, FAILURE)
 
     return run
-
-
-def _end(error: Exception | str, code: int) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 @app.command()
@@ -125,12 +104,3 @@ def push_data(
     folders[target_label or target.resolve().name] = target
     url = push_pair(folders, repo, license, private, shard_megabytes * 10**6)
     print(f"Published: {url}")
-
-
-def main() -> None:
-    """Do what the command line says."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,11 @@
+"""The command line `agit`: use what was trained, and publish it."""
+
+from agit_hub.cli import publish, space, translate
+from agit_hub.cli.application import app
+
+__all__ = ["app", "main", "publish", "space", "translate"]
+
+
+def main() -> None:
+    """Do what the command line says."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m agit_hub.cli`."""
+
+from agit_hub.cli import main
+
+main()

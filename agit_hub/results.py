@@ -1,0 +1,121 @@
+"""Results on the disk: pictures in a format that holds them, and files that are whole or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from agit_hub.data.errors import UNREADABLE
+from agit_hub.data.pictures import FORMATS, to_rgb
+from agit_hub.image_processor import Map
+from agit_hub.proposal import Rendering
+
+Format = Literal["png", "jpeg", "webp", "tiff"]
+
+PANEL_HEIGHT = 512
+# What PNG does not hold, and TIFF does.
+_TIFF_ALONE = ("CMYK", "I", "F")
+_MODES = {
+    ".png": ("1", "L", "LA", "RGB", "RGBA", "I;16"),
+    ".jpeg": ("L", "RGB", "CMYK"),
+    ".webp": ("RGB", "RGBA"),
+    ".tiff": ("1", "L", "LA", "RGB", "RGBA", "I;16", *_TIFF_ALONE),
+}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # Fast rather than small: a photograph gains little from the deeper search.
+    ".png": {"compress_level": 3},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    # `exact` keeps the colours beneath what is transparent.
+    ".webp": {"lossless": True, "exact": True},
+    ".tiff": {"compression": "tiff_adobe_deflate"},
+}
+
+
+def ending(path: Path, wanted: Format) -> str:
+    """The ending of a picture's result: as wanted, but `.tiff` for what PNG does not hold.
+
+    Args:
+        path: The picture; its header alone is read.
+        wanted: The format.
+    """
+    if wanted == "png":
+        try:
+            with Image.open(path) as picture:
+                if picture.format in FORMATS:
+                    return lossless_ending(picture.mode)
+        except UNREADABLE:
+            pass  # It is told of when the picture is opened.
+    return f".{wanted}"
+
+
+def lossless_ending(mode: str) -> str:
+    """`.png`, or `.tiff` for a mode that PNG does not hold."""
+    return ".tiff" if mode in _TIFF_ALONE else ".png"
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Save a picture with its colour profile and EXIF, but for the orientation: it is upright.
+
+    Args:
+        picture: Any mode; one that the format does not hold becomes RGB.
+        path: The file; its ending, one of `.png`, `.jpeg`, `.webp` and `.tiff`, is the format.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    exif = picture.getexif()
+    exif.pop(ExifTags.Base.Orientation, None)
+    # An empty profile is none at all, and keeps Pillow from taking the one in `info`.
+    profile = picture.info.get("icc_profile") or b""
+    if picture.mode not in _MODES[path.suffix]:
+        keeps_alpha = path.suffix == ".webp" and picture.has_transparency_data
+        # A profile describes the colours of its own kind: a grey's or CMYK's would not fit RGB.
+        profile = profile if picture.mode.startswith("RGB") else b""
+        picture = picture.convert("RGBA") if keeps_alpha else to_rgb(picture)
+    with draft(path) as unfinished:
+        picture.save(
+            unfinished,
+            path.suffix[1:],
+            exif=exif.tobytes() if len(exif) else b"",
+            icc_profile=profile,
+            **_OPTIONS[path.suffix],
+        )
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """Another name to write a file under, which takes its own when all went well, or vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of this process alone: another may be at work on the same folder.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def grey(attention: Map) -> Image.Image:
+    """A map (H, W) in [0, 1] as a greyscale picture of 8 bits."""
+    return Image.fromarray((attention * 255).round().astype(np.uint8))
+
+
+def small_panel(rendering: Rendering) -> Image.Image:
+    """Input, attention over it and output side by side, each `PANEL_HEIGHT` high at the most."""
+    height = min(rendering.input.height, PANEL_HEIGHT)
+    size = max(1, round(rendering.input.width * height / rendering.input.height)), height
+    before, after = (to_rgb(picture) for picture in (rendering.input, rendering.image))
+    if size == before.size:
+        return Rendering(before, after, rendering.attention).panel()
+    attention = Image.fromarray(rendering.attention).resize(size, Image.Resampling.BOX)
+    return Rendering(
+        before.resize(size, Image.Resampling.BICUBIC),
+        after.resize(size, Image.Resampling.BICUBIC),
+        np.asarray(attention),
+    ).panel()

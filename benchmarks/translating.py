@@ -1,0 +1,159 @@
+"""What translating and steering take: a large picture, a slider, and the Space's first picture.
+
+    python -m benchmarks.translating [--out docs/results/translating.json]
+
+Times are medians with their range; memory is what a fresh process holds at its peak beyond idling.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from agit_hub import AGITConfig, AGITModel, AGITPipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 7
+
+
+def _photograph(width: int, height: int) -> Image.Image:
+    """Noise of several sizes: as much detail everywhere as a photograph has somewhere."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    grain = random.integers(-8, 9, (height, width, 3), dtype=np.int16)
+    return Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8))
+
+
+def _timed(act: Callable[[int], object], rounds: int = ROUNDS) -> dict[str, float]:
+    act(0)
+    taken = []
+    for number in range(1, rounds + 1):
+        start = time.perf_counter()
+        act(number)
+        taken.append(time.perf_counter() - start)
+    return {
+        "median_s": round(statistics.median(taken), 4),
+        "from_s": round(min(taken), 4),
+        "to_s": round(max(taken), 4),
+    }
+
+
+def large() -> dict[str, Any]:
+    """A picture of 12 megapixels with the paper's networks, in this fresh process."""
+    pipe = AGITPipeline(AGITModel(AGITConfig()))
+    pipe.model.to("cpu")
+    picture = _photograph(4000, 3000)
+    pipe(picture.resize((300, 300)))  # what a process that idles has behind it
+    idle = _peak()
+    pipe(picture)
+    beyond = _peak() - idle
+    return {"pixels": "4000 x 3000", **_timed(lambda _: pipe(picture)), "beyond_idle_mb": beyond}
+
+
+def _peak() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+
+
+def steering() -> dict[str, Any]:
+    """New outputs of a picture of 1 megapixel by the Space's own handler, without encoding."""
+    sys.path.insert(0, str(ROOT / "space"))
+    from studio import Studio, Wishes, offered, preview
+
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
+    _photograph(1024, 1024).save(path)
+    networks = 0
+
+    def run(pipeline: AGITPipeline, picture: Image.Image, label: str) -> Any:
+        nonlocal networks
+        networks += 1
+        return pipeline.propose(picture, label)
+
+    studio = Studio(offered(None), run)
+
+    def move(number: int, **wishes: Any) -> None:
+        rendering = studio.render(str(path), "striped", "demo", Wishes(number / 20, **wishes))
+        preview(rendering.overlay()), preview(rendering.image)
+
+    try:
+        measured = {
+            "threshold": _timed(move),
+            "threshold_with_feather_20": _timed(lambda number: move(number, feather=20)),
+        }
+    finally:
+        path.unlink()
+    return {"pixels": "1024 x 1024", **measured, "network_runs": networks}
+
+
+def start() -> dict[str, Any]:
+    """From `python space/app.py` to the first translated picture by its API."""
+    from gradio_client import Client, handle_file
+
+    def first(_: int) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        variables = {"GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+        variables |= {"GRADIO_ANALYTICS_ENABLED": "False"}
+        command = [sys.executable, str(ROOT / "space" / "app.py")]
+        app = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=1).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            client = Client(f"http://127.0.0.1:{port}", verbose=False)
+            example = ROOT / "space" / "examples" / "plain-1.png"
+            client.predict(handle_file(example), api_name="/translate")
+        finally:
+            app.terminate()
+            app.wait()
+
+    return _timed(first, rounds=3)
+
+
+def _alone(name: str) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.translating", "--part", name]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return json.loads(ran.stdout)
+
+
+PARTS = {"large": large, "steering": steering, "start": start}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--out", type=Path, default=None)
+    arguments = parser.parse_args()
+    if arguments.part:
+        print(json.dumps(PARTS[arguments.part]()))
+        return
+    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    machine |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    report = {"machine": machine, **{name: _alone(name) for name in PARTS}}
+    text = json.dumps(report, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""`agit translate`: pictures in folders, files and patterns."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from agit_hub.data.shapes import draw
+from tests.cli.conftest import SHADE, STRIPED_MODEL, Translate, listing, paint
+
+ORIENTATION, MAKE = 0x0112, 0x010F
+AGIT = [sys.executable, "-m", "agit_hub.cli"]
+
+
+def _colours(path: Path) -> list[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        return sorted({colour for _, colour in picture.getcolors(2**16)})  # type: ignore[misc]
+
+
+def test_a_folder_keeps_its_structure(translate: Translate, work: Path) -> None:
+    paint(work / "photos" / "a.png")
+    paint(work / "photos" / "deep" / "er" / "b.png")
+    paint(work / "photos" / ".hidden" / "c.png")
+    paint(work / "photos" / "._d.png")
+    (work / "photos" / "notes.txt").write_text("no picture")
+    done = translate("photos")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == "Translated 2 pictures to zebra -> out/.\n"
+    assert listing(work / "out") == ["a.png", "deep/er/b.png"]
+    assert _colours(work / "out" / "a.png") == [(SHADE,) * 3]
+
+
+def test_what_is_not_attended_to_stays_bit_by_bit(translate: Translate, work: Path) -> None:
+    draw("plain", 0, 96)[0].save(work / "scene.png")
+    done = translate("scene.png", "--maps", "--model", str(STRIPED_MODEL), "--to", "striped")
+    assert done.stdout == "Translated 1 picture to striped -> out/.\n", done.stderr
+    before, after, attention = (
+        np.asarray(Image.open(work / name))
+        for name in ("scene.png", "out/scene.png", "out/scene.map.png")
+    )
+    unattended = attention == 0
+    assert attention.dtype == np.uint8 and 0.2 < unattended.mean() < 1
+    assert np.array_equal(before[unattended], after[unattended])
+    assert not np.array_equal(before, after)
+
+
+def test_what_is_there_is_passed_over(translate: Translate, work: Path) -> None:
+    for name in ("a", "b"):
+        paint(work / "photos" / f"{name}.png")
+    translate("photos")
+    (work / "out" / "a.png").write_bytes(b"kept")
+    (work / "out" / "b.png").unlink()
+    done = translate("photos")
+    assert done.stdout == "Translated 1 picture to zebra -> out/ (1 was there already).\n"
+    assert (work / "out" / "a.png").read_bytes() == b"kept"
+    assert _colours(work / "out" / "b.png") == [(SHADE,) * 3]
+    assert translate("photos", "--overwrite").exit_code == 0
+    assert _colours(work / "out" / "a.png") == [(SHADE,) * 3]
+
+
+def test_only_what_is_missing_is_written(translate: Translate, work: Path) -> None:
+    paint(work / "a.png", size=(40, 1200))
+    translate("a.png")
+    (work / "out" / "a.png").write_bytes(b"kept")
+    done = translate("a.png", "--maps", "--panels")
+    assert done.stdout == "Translated 1 picture to zebra -> out/.\n"
+    assert listing(work / "out") == ["a.map.png", "a.panel.png", "a.png"]
+    assert (work / "out" / "a.png").read_bytes() == b"kept"
+    with Image.open(work / "out" / "a.map.png") as attention:
+        assert (attention.mode, attention.size) == ("L", (40, 1200))
+        assert attention.getextrema() == (255, 255)
+    with Image.open(work / "out" / "a.panel.png") as panel:
+        # Three of 17 x 512 (40 * 512 / 1200 = 17.07), and two gaps of 8 (512 / 64).
+        assert panel.size == (3 * 17 + 2 * 8, 512)
+        assert panel.getpixel((8, 256)) == (100, 100, 100)
+        assert panel.getpixel((panel.width - 8, 256)) == (SHADE,) * 3
+
+
+def test_results_below_the_pictures_are_no_inputs(translate: Translate, work: Path) -> None:
+    paint(work / "photos" / "a.png")
+    for paths in ("photos", "photos/**/*.png"):
+        assert translate(paths, "--out", "photos/out").exit_code == 0
+    assert listing(work / "photos") == ["a.png", "out/a.png"]
+
+
+def test_names_that_would_meet_keep_their_endings(translate: Translate, work: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.jpg", "C.jpg", "c.png"):
+        paint(work / "photos" / name)
+    translate("photos")
+    assert listing(work / "out") == ["C.jpg.png", "a.jpg.png", "a.png.png", "b.png", "c.png.png"]
+
+
+def test_patterns_and_several_folders(translate: Translate, work: Path) -> None:
+    for name in ("x/a.png", "x/b.jpg", "y/a.png", "[1].png"):
+        paint(work / name)
+    assert translate("?/*.png", "--out", "one").exit_code == 0
+    assert listing(work / "one") == ["x/a.png", "y/a.png"]
+    assert translate("x", "y", "[1].png", "--out", "two").exit_code == 0
+    assert listing(work / "two") == ["[1].png", "x/a.png", "x/b.png", "y/a.png"]
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_a_bad_file_does_not_stop_the_others(translate: Translate, work: Path, batch: str) -> None:
+    for number in range(4):
+        paint(work / "photos" / f"{number}.png")
+    paint(work / "photos" / "small.png", size=(15, 30))
+    whole = (work / "photos" / "1.png").read_bytes()
+    (work / "photos" / "1.png").write_bytes(whole[: len(whole) // 2])
+    for kind in ("jpg", "webp"):
+        odd = work / "photos" / f"exif-{kind}.{kind}"
+        Image.new("RGB", (20, 16)).save(odd, exif=b"Exif\0\0nonsense")
+    done = translate("photos", "--batch-size", batch, "--point", "3,15")
+    assert done.exit_code == 1 and done.exception.__class__ is SystemExit
+    said = done.stderr.splitlines()
+    assert len(said) == 2 and all(line.startswith("warning: photos/") for line in said)
+    assert "warning: photos/1.png is damaged" in done.stderr
+    assert "photos/small.png: A picture of 15 x 30 pixels is too small" in done.stderr
+    assert done.stdout == "Translated 5 pictures to zebra -> out/ (2 failed).\n"
+    assert listing(work / "out") == ["0.png", "2.png", "3.png", "exif-jpg.png", "exif-webp.png"]
+
+
+def test_a_point_outside_one_picture_fails_that_one(translate: Translate, work: Path) -> None:
+    paint(work / "photos" / "a.png", size=(32, 32))
+    paint(work / "photos" / "b.png", size=(16, 16))
+    done = translate("photos", "--point", "20,20", "--batch-size", "2")
+    assert done.stderr == (
+        "warning: photos/b.png: (20, 20) is outside a picture of 16 x 16 pixels.\n"
+    )
+    assert (done.exit_code, listing(work / "out")) == (1, ["a.png"])
+
+
+def test_attention_is_steered(translate: Translate, work: Path) -> None:
+    paint(work / "a.png", size=(20, 16))
+    translate("a.png", "--region", "0,0,7,16", "--strength", "0.5")
+    result = np.asarray(Image.open(work / "out" / "a.png"))
+    assert (result[:, :7] == 150).all() and (result[:, 7:] == 100).all()
+    translate("a.png", "--invert", "--out", "inverted")
+    assert _colours(work / "inverted" / "a.png") == [(100, 100, 100)]
+
+
+def test_orientation_profile_and_exif(translate: Translate, work: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[MAKE] = 6, "Maker"  # 6: to be turned by 90 degrees clockwise
+    picture = Image.new("RGB", (30, 20), "white")
+    picture.paste("black", (0, 0, 10, 20))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.save(work / "a.png", exif=exif, icc_profile=profile)
+    for kind in ("png", "jpeg", "webp", "tiff"):
+        done = translate("a.png", "--format", kind, "--to", "horse")
+        assert done.exit_code == 0, done.stderr
+        with Image.open(work / "out" / f"a.{kind}") as result:
+            assert result.size == (20, 30) and result.info["icc_profile"] == profile
+            assert result.getexif()[MAKE] == "Maker" and ORIENTATION not in result.getexif()
+            assert result.getpixel((10, 3)) == (0, 0, 0)
+            assert result.getpixel((10, 25)) == (255, 255, 255)
+
+
+def test_no_orientation_is_left_even_where_it_says_upright(
+    translate: Translate, work: Path
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1
+    Image.new("RGB", (20, 16)).save(work / "a.jpg", exif=exif)
+    translate("a.jpg")
+    with Image.open(work / "out" / "a.png") as result:
+        assert not dict(result.getexif())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16", "CMYK", "F", "I"])
+def test_every_mode_has_a_lossless_home(translate: Translate, work: Path, mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, 20 * 16 * 4, dtype=np.uint8)
+    if mode == "F":
+        picture = Image.fromarray(pixels[:320].reshape(16, 20).astype(np.float32) / 255)
+    else:
+        picture = Image.frombytes(mode, (20, 16), pixels.tobytes()[: _bytes(mode)])
+    picture.save(work / "a.tif")
+    translate("a.tif", "--to", "horse")
+    (result,) = listing(work / "out")
+    assert result == ("a.tiff" if mode in ("CMYK", "F", "I") else "a.png")
+    with Image.open(work / "out" / result) as kept:
+        assert kept.mode == mode and kept.tobytes() == picture.tobytes()
+    assert "1 was there already" in translate("a.tif", "--to", "horse").stdout
+
+
+def _bytes(mode: str) -> int:
+    return len(Image.new(mode, (20, 16)).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "kept"),
+    [
+        ("jpeg", "RGBA", "RGB"),
+        ("jpeg", "CMYK", "CMYK"),
+        ("webp", "LA", "RGBA"),
+        ("webp", "L", "RGB"),
+    ],
+)
+def test_other_formats(translate: Translate, work: Path, kind: str, mode: str, kept: str) -> None:
+    picture = Image.new(mode, (20, 16), 0 if mode == "L" else (128,) * len(mode))
+    picture.info["icc_profile"] = b"of a grey"
+    picture.save(work / "a.tif")
+    assert translate("a.tif", "--format", kind, "--to", "horse").exit_code == 0
+    with Image.open(work / "out" / f"a.{kind}") as result:
+        assert result.mode == kept
+        # A profile of greys would not fit the RGB that a grey became.
+        assert ("icc_profile" in result.info) == (mode in ("RGBA", "CMYK"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.jpg"], "There is no nowhere.jpg."),
+        (["empty"], "There is no picture and no video in empty."),
+        (["*.gif"], "There is no picture and no video in *.gif."),
+        (
+            ["a.png", "--to", "zebbra"],
+            "--to is 'zebbra': this model translates to zebra or to horse.",
+        ),
+        (["a.png", "--threshold", "1.5"], "threshold is 1.5; it must be between 0 and 1."),
+        (["a.png", "--feather", "-1"], "feather is -1.0; it must be 0 or more pixels."),
+        (["a.png", "--smoothing", "1"], "smoothing is 1.0; it must be at least 0 and less than 1."),
+        (["a.png", "--point", "3;4"], "--point is '3;4': it takes 2 numbers with commas between."),
+        (["a.png", "--region", "9,0,3,4"], "--region is '9,0,3,4': it takes left,top,right,bottom"),
+        (["a.png", "--device", "abacus"], "The device abacus cannot be used here: "),
+        (["a.png", "--model", "empty"], "empty has no config.json: not an AGIT model."),
+        (["a.png", "--model", "no/where"], "no/where is no folder here and not in the cache"),
+        (["a.png", "--out", "."], "a.png would overwrite the input a.png: choose another --out."),
+        (["b.jpg", "a.png", "--out", "linked"], "linked/a.png would overwrite the input a.png"),
+        (["folder", "--out", "folder"], "Results would lie among the pictures of folder"),
+        (["a.png", "--out", "a.png"], "a.png is a file: results go to a folder."),
+        (["a.png", "folder/a.png"], "a.png and folder/a.png would have one result, out/a.png: "),
+        (["film.mp4"], "Videos need PyAV: pip install 'agit-hub[video]'."),
+    ],
+)
+def test_a_mistake_ends_with_code_two_and_nothing_written(
+    translate: Translate,
+    work: Path,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    for name in ("a.png", "b.jpg", "folder/a.png"):
+        paint(work / name)
+    (work / "empty").mkdir()
+    (work / "film.mp4").write_bytes(b"film")
+    (work / "linked").symlink_to(work)
+    before = {name: (work / name).read_bytes() for name in listing(work)}
+    done = translate(*arguments)
+    assert done.exit_code == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+    assert {name: (work / name).read_bytes() for name in listing(work)} == before
+
+
+def test_code_and_closing_line_of_a_process(model: Path, work: Path) -> None:
+    paint(work / "a.png")
+    settings = ["--model", str(model), "--to", "zebra", "--out", "out"]
+    for paths, code in ((["a.png"], 0), (["none.png"], 2)):
+        done = subprocess.run(
+            [*AGIT, "translate", *paths, *settings], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code and "Traceback" not in done.stderr
+    assert listing(work / "out") == ["a.png"]
+
+
+def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
+    picture = draw("plain", 0, 256)[0]
+    (work / "photos").mkdir()
+    picture.save(work / "photos" / "0.png")
+    for number in range(1, 300):
+        shutil.copy(work / "photos" / "0.png", work / "photos" / f"{number}.png")
+    settings = ["--model", str(STRIPED_MODEL), "--to", "striped", "--out", "out"]
+    process = subprocess.Popen(
+        [*AGIT, "translate", "photos", *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where tests run in the background, a shell has told them to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    end = time.monotonic() + 60
+    while not list((work / "out").glob("*.png")) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == (
+        f"Interrupted: what is in out{os.sep} is whole, and the same command goes on from there.\n"
+    )
+    names = listing(work / "out")
+    assert 0 < len(names) < 300 and not [name for name in names if "unfinished" in name]
+    for name in names:
+        with Image.open(work / "out" / name) as result:
+            result.load()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from agit_hub.cli import app; "
+        "done = CliRunner().invoke(app, ['translate', '--help']); print(done.stdout); "
+        "print(*sorted({'torch', 'numpy', 'PIL', 'av', 'scipy', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "bit by bit" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == ""
