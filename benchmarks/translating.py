@@ -1,4 +1,4 @@
-"""What translating and steering take: a large picture, a slider, and the Space's first picture.
+"""What translating and steering take, and what guided enlarging gives.
 
     python -m benchmarks.translating [--out docs/results/translating.json]
 
@@ -25,6 +25,8 @@ import torch
 from PIL import Image
 
 from agit_hub import AGITConfig, AGITModel, AGITPipeline
+from agit_hub.data import shapes
+from agit_hub.enlarging import Enlarged
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 7
@@ -99,6 +101,25 @@ def steering() -> dict[str, Any]:
     return {"pixels": "1024 x 1024", **measured, "network_runs": networks}
 
 
+def enlarging() -> dict[str, Any]:
+    """IoU of (map > 0.5) with the true mask, on drawings at four times the networks' size."""
+    pipe = AGITPipeline.from_pretrained(ROOT / "space" / "model", device="cpu")
+    ious: dict[str, dict[str, list[float]]] = {}
+    for label, to in (shapes.LABELS, shapes.LABELS[::-1]):
+        found = ious[label] = {"bilinear": [], "along_edges": []}
+        for index in range(40):
+            picture, mask = shapes.draw(label, index, size=256, seed=9)
+            proposal = pipe.propose(picture, to)
+            plain = Enlarged(proposal.attention, picture.size).rows(0, 256)[0].numpy()
+            for way, attention in (("bilinear", plain), ("along_edges", proposal.raw_attention)):
+                inside = attention > 0.5
+                found[way].append((inside & mask).sum() / (inside | mask).sum())
+    return {
+        label: {way: round(float(np.mean(each)), 4) for way, each in found.items()}
+        for label, found in ious.items()
+    }
+
+
 def start() -> dict[str, Any]:
     """From `python space/app.py` to the first translated picture by its API."""
     from gradio_client import Client, handle_file
@@ -135,7 +156,7 @@ def _alone(name: str) -> dict[str, Any]:
     return json.loads(ran.stdout)
 
 
-PARTS = {"large": large, "steering": steering, "start": start}
+PARTS = {"large": large, "steering": steering, "enlarging": enlarging, "start": start}
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ PAINT, ERASE = "#22c55e", "#ef4444"
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _ARROW = " → "
-_MEMORY = 800 * 10**6  # bytes of what is remembered
+_MEMORY = 500 * 10**6  # bytes of what is remembered
 _MODELS_KEPT = 3
 _FILES_KEPT = 3600  # seconds
 
@@ -138,17 +138,16 @@ class Studio:
             StudioError: If picture, direction or model cannot be used.
         """
         label, pipeline = self.label(model, to), self.pipeline(model)
-        file = Path(path)
-        stamp = file.stat().st_mtime_ns if file.exists() else 0
 
         def ask() -> Proposal:
-            picture = _open(file)
+            picture = _open(Path(path))
             try:
                 return self._run(pipeline, picture, label)
             except ValueError as error:
                 raise StudioError(str(error)) from error
 
-        return self._proposals.get((path, stamp, label, model), ask)
+        # Gradio names an upload's folder after the file's content: one path is one picture.
+        return self._proposals.get((path, label, model), ask)
 
     def render(self, path: str, to: str, model: str, wishes: Wishes) -> Rendering:
         """A picture's translation, steered; networks run only if this is the first time.
