@@ -43,6 +43,7 @@ CSS = """
 #pictures > * { min-width: min(100%, 250px) !important; }
 #attention img { cursor: crosshair; }
 #examples { margin-top: .25rem; }
+#gallery .thumbnail-lg { aspect-ratio: 3 / 1; }
 footer { opacity: .6; }
 @media (max-width: 640px) {
   .gradio-container { padding: .4rem !important; }
