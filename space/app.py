@@ -21,16 +21,12 @@ try:
 except ImportError:
     spaces = None
 
-from agit_hub import AGITPipeline
 from page import build, launch
-from studio import Run, Studio, StudioError, offered
-
-run: Run = AGITPipeline.propose
-if spaces is not None:
-    run = spaces.GPU(duration=30)(run)
+from studio import Studio, StudioError, offered
 
 try:
-    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), run))
+    borrowed = {} if spaces is None else {"gpu": spaces.GPU(duration=30)}
+    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), **borrowed))
 except StudioError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import torch
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
@@ -39,7 +40,7 @@ _MEMORY = 500 * 10**6  # bytes of what is remembered
 _MODELS_KEPT = 3
 _FILES_KEPT = 3600  # seconds
 
-Run = Callable[[AGITPipeline, Image.Image, str], Proposal]
+Ask = Callable[[str, Image.Image, str], Proposal]
 
 
 DEMO_MODEL = Path(__file__).resolve().parent / "model"
@@ -81,12 +82,15 @@ class Studio:
 
     Args:
         models: What is offered at the start: names, and the repo or folder that each stands for.
-        run: How networks are run: on a ZeroGPU Space, wrapped so that it borrows a GPU.
+        gpu: What borrows a GPU for a call, on a ZeroGPU Space: the call happens in another process, and
+            only what can be pickled goes there and back.
     """
 
-    def __init__(self, models: Mapping[str, str], run: Run | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, str], gpu: Callable[[Ask], Ask] = lambda ask: ask
+    ) -> None:
         self.models = dict(models)
-        self._run: Run = run or AGITPipeline.propose
+        self._ask = gpu(self._ask_networks)
         self._pipelines = Memory[AGITPipeline](_MODELS_KEPT)
         self._proposals = Memory[Proposal](_MEMORY, _bytes)
         self._folder = TemporaryDirectory(prefix="agit-space-")
@@ -137,17 +141,25 @@ class Studio:
         Raises:
             StudioError: If picture, direction or model cannot be used.
         """
-        label, pipeline = self.label(model, to), self.pipeline(model)
+        label = self.label(model, to)
 
         def ask() -> Proposal:
             picture = _open(Path(path))
             try:
-                return self._run(pipeline, picture, label)
+                return self._ask(model, picture, label)
             except ValueError as error:
                 raise StudioError(str(error)) from error
 
         # Gradio names an upload's folder after the file's content: one path is one picture.
         return self._proposals.get((path, label, model), ask)
+
+    def _ask_networks(self, model: str, picture: Image.Image, label: str) -> Proposal:
+        pipeline = self.pipeline(model)
+        # A borrowed GPU is there in this call alone, not yet when the model was loaded.
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        if accelerator is not None and pipeline.device.type != accelerator.type:
+            pipeline.model.to(accelerator)
+        return pipeline.propose(picture, label)
 
     def render(self, path: str, to: str, model: str, wishes: Wishes) -> Rendering:
         """A picture's translation, steered; networks run only if this is the first time.

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,8 +38,5 @@ def space(
     settings = {"GRADIO_SERVER_NAME": host, "GRADIO_SHARE": str(share)}
     settings |= {"GRADIO_SERVER_PORT": str(port)} if port else {}
     settings |= {"AGIT_MODELS": ",".join(model)} if model else {}
-    try:
-        ran = subprocess.run([sys.executable, str(program)], env=os.environ | settings, check=False)
-    except KeyboardInterrupt:  # both were told
-        raise typer.Exit(0) from None
-    raise typer.Exit(ran.returncode)
+    # In this process' place, so that whoever ends it ends the Space.
+    os.execve(sys.executable, [sys.executable, str(program)], os.environ | settings)

@@ -1,0 +1,130 @@
+"""What the Space does, without its page."""
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agit_hub.data import shapes
+from agit_hub.proposal import Proposal
+from tests.space.conftest import SPACE
+
+sys.path.insert(0, str(SPACE))
+
+from memory import Memory
+from studio import MAX_BATCH, PREVIEW, Studio, StudioError, Wishes, offered, preview
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "three.png"
+    shapes.draw("plain", 4, size=96, seed=41)[0].save(path)
+    return str(path)
+
+
+class Counted:
+    """Networks that count how often they are asked, from another process' side of a pickle."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, ask: Any) -> Any:
+        def borrowed(*arguments: Any) -> Proposal:
+            self.asked += 1
+            sent: Any = pickle.loads(pickle.dumps(arguments))
+            answer: Proposal = pickle.loads(pickle.dumps(ask(*sent)))
+            return answer
+
+        return borrowed
+
+
+def test_networks_are_asked_once_for_a_picture_and_a_direction(picture: str) -> None:
+    """Also where they run in another process, with a GPU that is borrowed for the call."""
+    networks = Counted()
+    studio = Studio(offered(None), networks)
+    outputs = [
+        studio.render(picture, "striped", "demo", Wishes(threshold)).image.tobytes()
+        for threshold in (None, 0.1, 0.5, 1)
+    ]
+    assert networks.asked == 1
+    assert outputs[0] == outputs[1] and len(set(outputs)) == 3
+    assert outputs[3] == Image.open(picture).tobytes()
+    studio.render(picture, "striped \u2192 plain", "demo", Wishes())
+    assert networks.asked == 2
+
+
+def test_a_layers_green_attends_and_its_red_does_not(picture: str) -> None:
+    studio = Studio(offered(None))
+    strokes = np.zeros((48, 48, 4), np.uint8)  # at half the picture's size
+    strokes[:, :24] = (0x22, 0xC5, 0x5E, 255)
+    strokes[:, 24:] = (0xEF, 0x44, 0x44, 255)
+    rendering = studio.render(
+        picture, "striped", "demo", Wishes(1, strokes=Image.fromarray(strokes))
+    )
+    assert np.all(rendering.attention[:, :46] == 1) and not rendering.attention[:, 50:].any()
+
+
+def test_a_layer_without_strokes_changes_nothing(picture: str) -> None:
+    studio = Studio(offered(None))
+    bare, blank = (
+        studio.render(picture, "striped", "demo", Wishes(strokes=strokes)).attention
+        for strokes in (None, Image.new("RGBA", (30, 30)))
+    )
+    assert np.array_equal(bare, blank)
+
+
+def test_previews_are_small_and_files_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "../odd name;.png"
+    shapes.draw("plain", 1, size=1600, seed=2)[0].save(path)
+    studio = Studio(offered(None))
+    rendering = studio.render(str(path), "striped", "demo", Wishes())
+    assert preview(rendering.image).size == (PREVIEW, PREVIEW)
+    assert rendering.image.size == (1600, 1600)  # and is left as it was
+    files = [Path(file) for file in studio.files(rendering, str(path))]
+    assert [file.name for file in files] == [
+        "odd_name_-translated.png", "odd_name_-attention.png", "odd_name_-panel.png",
+    ]  # fmt: skip
+    assert Image.open(files[0]).tobytes() == rendering.image.tobytes()
+
+
+def test_a_batch_has_an_end(picture: str) -> None:
+    with pytest.raises(StudioError, match=f"51 pictures are too many at once: {MAX_BATCH}"):
+        Studio(offered(None)).batch([picture] * 51, "striped", "demo", Wishes(), iter)
+
+
+def test_what_is_offered_is_named_without_its_place(tmp_path: Path) -> None:
+    assert offered(None) == offered(" ") == {"demo": str(SPACE / "model")}
+    (tmp_path / "mine").mkdir()
+    places = f"{tmp_path / 'mine'}, user/agit-horse2zebra"
+    assert offered(places) == {
+        "mine": str(tmp_path / "mine"), "user/agit-horse2zebra": "user/agit-horse2zebra",
+    }  # fmt: skip
+
+
+def test_a_memory_forgets_what_was_unused_longest() -> None:
+    memory = Memory[int](10, size=lambda value: value)
+    found: list[int] = []
+
+    def find(value: int) -> int:
+        return memory.get(value, lambda: found.append(value) or value)
+
+    assert [find(value) for value in (4, 5, 4, 3, 5, 4)] == [4, 5, 4, 3, 5, 4]
+    # 3 does not fit beside 4 and 5: 5 goes, and is found again, for which 4 goes.
+    assert found == [4, 5, 3, 5, 4]
+    assert find(99) == 99  # larger than all there is room for: the only one then
+    assert find(99) == 99 and found.count(99) == 1
+
+
+def test_a_memory_keeps_no_failure() -> None:
+    memory = Memory[int](10)
+
+    def fail() -> int:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        memory.get("key", fail)
+    assert memory.get("key", lambda: 7) == 7
