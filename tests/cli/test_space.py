@@ -60,5 +60,8 @@ def test_it_serves_the_model_that_was_named() -> None:
     finally:
         started.terminate()
         started.wait(timeout=30)
-    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    with (
+        pytest.raises(ConnectionRefusedError),
+        socket.create_connection(("127.0.0.1", port), timeout=1),
+    ):
         pass  # nobody is left behind
