@@ -15,6 +15,8 @@ Mask = npt.ArrayLike | Image.Image
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
+# A wider blur would take minutes on a large picture.
+MAX_FEATHER = 500
 # Pixels that touch at a corner belong to one object.
 _TOUCHING = np.ones((3, 3), dtype=bool)
 # A feather's Gaussian is cut at two sigma.
@@ -56,12 +58,10 @@ class Steering:
     """Factor in [0, 1] on the whole map."""
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "strength"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise SteeringError(f"{name} is {value}; it must be between 0 and 1.")
-        if not 0 <= self.feather < float("inf"):
-            raise SteeringError(f"feather is {self.feather}; it must be 0 or more pixels.")
+        if self.threshold is not None:
+            _check_number("threshold", self.threshold, 1, "between 0 and 1")
+        _check_number("strength", self.strength, 1, "between 0 and 1")
+        _check_number("feather", self.feather, MAX_FEATHER, f"0 to {MAX_FEATHER} pixels")
         for point in self.points:
             if np.shape(point) != (2,):
                 raise SteeringError(f"points holds {point!r}; a point is (x, y), in pixels.")
@@ -69,7 +69,11 @@ class Steering:
         for name in ("attention", "region", "paint", "erase"):
             mask = getattr(self, name)
             if name == "region" and _is_box(mask):
-                if not np.isfinite(np.asarray(mask, dtype=float)).all():
+                try:
+                    finite = np.isfinite(np.asarray(mask, dtype=float)).all()
+                except (TypeError, ValueError):
+                    finite = False
+                if not finite:
                     raise SteeringError(f"region is {mask!r}; a box has four numbers.")
             elif mask is not None:
                 object.__setattr__(self, name, as_map(mask, name))
@@ -162,12 +166,18 @@ def as_map(mask: Mask, name: str) -> Map:
         white = DEEP_MODES.get(mask.mode)
         grey = mask if white else mask.convert("L")
         mask = np.asarray(grey, dtype=np.float32) / np.float32(white or 255)
-    array = np.asarray(mask, dtype=np.float32)
+    try:
+        array = np.asarray(mask, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise SteeringError(
+            f"{name} is no map: it takes an array (height, width) or a greyscale picture, not {mask!r}."
+        ) from error
     if array.ndim != 2 or array.size == 0:
         raise SteeringError(f"{name} has shape {array.shape}; a map is (height, width).")
     if not (array.min() >= 0 and array.max() <= 1):
         raise SteeringError(
-            f"{name} ranges from {array.min():g} to {array.max():g}; a map lies in [0, 1]."
+            f"{name} ranges from {array.min():g} to {array.max():g}; a map lies in [0, 1] "
+            "(bytes are to be divided by 255)."
         )
     return array
 
@@ -178,6 +188,12 @@ def fit_map(mask: Map, size: tuple[int, int]) -> Map:
         return mask
     scaled = Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR)
     return np.clip(np.asarray(scaled, dtype=np.float32), 0, 1)
+
+
+def _check_number(name: str, value: object, high: float, wanted: str) -> None:
+    # NaN is in no range.
+    if not (isinstance(value, int | float | np.number) and 0 <= value <= high):
+        raise SteeringError(f"{name} is {value!r}; it must be {wanted}.")
 
 
 def _is_box(region: Mask | Box | None) -> bool:

@@ -31,6 +31,7 @@ from memory import Memory
 MAX_MEGAPIXELS = 24
 MAX_MEGABYTES = 40
 MAX_BATCH = 50
+MAX_FEATHER = 100  # pixels: the slider has 40, and more takes its time
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the picture's own size
 PAINT, ERASE = "#22c55e", "#ef4444"
 
@@ -64,7 +65,15 @@ class Wishes:
     """The brush's layer, RGBA, of any size: green attends, red does not."""
 
     def steering(self) -> Steering:
-        """The same in the pipeline's words."""
+        """The same in the pipeline's words.
+
+        Raises:
+            ValueError: If a value is out of range.
+        """
+        if isinstance(self.feather, int | float) and self.feather > MAX_FEATHER:
+            raise StudioError(
+                f"feather is {self.feather}; {MAX_FEATHER} pixels is the most taken here."
+            )
         paint, erase = _masks(self.strokes)
         return Steering(
             threshold=self.threshold,

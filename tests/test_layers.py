@@ -126,7 +126,7 @@ def test_importing_a_module_brings_in_no_more_than_it_needs(module: str, absent:
 
 def test_the_face_names_what_people_type() -> None:
     assert set(agit_hub.__all__) == set(dir(agit_hub))
-    for name in ("AGITConfig", "AGITModel", "AGITPipeline", "TranslationOutput"):
+    for name in ("AGITConfig", "AGITModel", "AGITPipeline", "Steering", "TranslationOutput"):
         assert name in agit_hub.__all__
         assert getattr(agit_hub, name).__name__ == name
     with pytest.raises(AttributeError, match="Trainer"):

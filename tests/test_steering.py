@@ -294,3 +294,24 @@ def test_an_empty_box_is_refused(box: tuple[int, ...]) -> None:
 def test_a_box_that_is_no_number_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(SteeringError, match="region"):
         steer(NETWORK, Steering(region=box), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"threshold": "0.3"}, "threshold is '0.3'"),
+        ({"strength": None}, "strength is None"),
+        ({"feather": [1]}, "feather is [1]"),
+        ({"feather": 501}, "feather is 501; it must be 0 to 500"),
+        ({"attention": "map.png"}, "attention is no map"),
+        ({"paint": object()}, "paint is no map"),
+        ({"region": ("a", "b", "c", "d")}, "a box has four numbers"),
+        ({"region": (4, 0, 6, 1)}, "outside a picture of 4 x 1"),
+        ({"region": (0, -3, 6, 0)}, "outside a picture of 4 x 1"),
+        ({"erase": np.full((1, 4), 255, np.uint8)}, "divided by 255"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_told_in_words(wishes: dict[str, Any], said: str) -> None:
+    with pytest.raises(SteeringError) as refusal:
+        _steered(np.ones((1, 4), np.float32), **wishes)
+    assert said in str(refusal.value)

@@ -20,7 +20,9 @@ def space(
         list[str] | None,
         typer.Option(help="A repo of the Hub or a folder; may be given several times."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="7860 or the next free one if left out.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="7860 or the next free one if left out.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="0.0.0.0 shows it to everybody on the network.")
     ] = "127.0.0.1",

@@ -63,7 +63,11 @@ Formats = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Do again what is there already, else passed over.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Do again what is there already; else it is passed over, whatever its options were.",
+    ),
 ]
 Smoothing = Annotated[
     float, typer.Option(help="Of videos: how much of the frames before is kept where all is still.")

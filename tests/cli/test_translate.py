@@ -224,7 +224,7 @@ def test_other_formats(translate: Translate, work: Path, kind: str, mode: str, k
             "--to is 'zebbra': this model translates to zebra or to horse.",
         ),
         (["a.png", "--threshold", "1.5"], "threshold is 1.5; it must be between 0 and 1."),
-        (["a.png", "--feather", "-1"], "feather is -1.0; it must be 0 or more pixels."),
+        (["a.png", "--feather", "-1"], "feather is -1.0; it must be 0 to 500 pixels."),
         (["a.png", "--smoothing", "1"], "smoothing is 1.0; it must be at least 0 and less than 1."),
         (["a.png", "--point", "3;4"], "--point is '3;4': it takes 2 numbers with commas between."),
         (["a.png", "--region", "9,0,3,4"], "--region is '9,0,3,4': it takes left,top,right,bottom"),
