@@ -12,7 +12,7 @@ class PictureFile(gr.Image):
 
     is_template = True  # Gradio's word for a component that looks like its parent
     # An Image's own model takes a path without the mark by which Gradio knows that it must check it.
-    data_model = FileData
+    data_model = FileData  # type: ignore[assignment]
 
     def preprocess(self, payload: Any) -> str | None:
         """The file's path, unopened.

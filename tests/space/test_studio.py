@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,25 @@ def test_networks_are_asked_once_for_a_picture_and_a_direction(picture: str) -> 
     assert outputs[3] == Image.open(picture).tobytes()
     studio.render(picture, "striped \u2192 plain", "demo", Wishes())
     assert networks.asked == 2
+
+
+def test_a_chosen_object_vanishes_while_it_has_no_attention_and_comes_back(picture: str) -> None:
+    studio = Studio(offered(None))
+    raw = studio.propose(picture, "striped", "demo").raw_attention
+    y, x = (int(place) for place in np.unravel_index(np.argmax(raw), raw.shape))
+    chosen = Wishes(0.1, points=[(x, y)])
+    above = replace(chosen, threshold=float(raw.max()) + 0.01)
+    assert studio.within_reach(picture, "striped", "demo", chosen) == chosen
+    gone = studio.within_reach(picture, "striped", "demo", above)
+    assert studio.render(picture, "striped", "demo", gone).image.tobytes() == (
+        Image.open(picture).tobytes()
+    )
+    with pytest.raises(StudioError, match="No attention is paid"):
+        studio.render(picture, "striped", "demo", above)
+    # Of two, the one that is left stays.
+    far = np.unravel_index(np.argmin(raw), raw.shape)
+    both = replace(chosen, points=[(x, y), (int(far[1]), int(far[0]))])
+    assert studio.within_reach(picture, "striped", "demo", both).points == [(x, y)]
 
 
 def test_a_layers_green_attends_and_its_red_does_not(picture: str) -> None:
