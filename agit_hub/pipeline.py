@@ -101,6 +101,7 @@ class AGITPipeline:
         *,
         invert: bool = False,
         points: Sequence[Point] = (),
+        every_point: bool = True,
         region: Mask | Box | None = None,
         paint: Mask | None = None,
         erase: Mask | None = None,
@@ -121,6 +122,7 @@ class AGITPipeline:
                 picture, scaled to each picture's size.
             invert: Attend to what the map leaves out.
             points: Keep only the objects at these places (x, y), in pixels.
+            every_point: Whether a point where no attention is paid is an error; else it keeps nothing.
             region: Limit attention to a map, or to a box (left, top, right, bottom) in pixels.
             paint: Attend here as well; a map.
             erase: Attend here no longer; a map.
@@ -140,6 +142,7 @@ class AGITPipeline:
             invert=invert,
             threshold=threshold,
             points=points,
+            every_point=every_point,
             region=region,
             paint=paint,
             erase=erase,

@@ -46,6 +46,8 @@ class Steering:
     """tau in [0, 1]: attention below it becomes exactly 0. None takes the model's own, 0 keeps all."""
     points: Sequence[Point] = ()
     """Keep only the objects at these places: connected parts of what is attended to."""
+    every_point: bool = True
+    """Whether a point where no attention is paid is an error; else it keeps nothing."""
     region: Mask | Box | None = None
     """Limit attention to a mask, or to a box (left, top, right, bottom)."""
     paint: Mask | None = None
@@ -100,7 +102,7 @@ def steer(network: Map, steering: Steering, threshold: float) -> Map:
         attention = 1 - attention
     attention = above(attention, threshold if steering.threshold is None else steering.threshold)
     if len(steering.points):
-        attention = objects_at(attention, steering.points)
+        attention = objects_at(attention, steering.points, steering.every_point)
     if steering.region is not None:
         attention = attention * _region(steering.region, size)
     if steering.paint is not None:
@@ -117,11 +119,12 @@ def above(attention: Map, threshold: float) -> Map:
     return np.where(attention < np.float32(threshold), np.float32(0), attention)
 
 
-def objects_at(attention: Map, points: Sequence[Point]) -> Map:
+def objects_at(attention: Map, points: Sequence[Point], every: bool = True) -> Map:
     """Keep the connected parts of a map (H, W) that hold the points (x, y), in pixels.
 
     Raises:
-        SteeringError: If a point lies beyond the picture, or where no attention is paid.
+        SteeringError: If a point lies beyond the picture, or, where `every` one is to hold something,
+            where no attention is paid.
     """
     height, width = attention.shape
     parts, _ = ndimage.label(attention > 0, _TOUCHING)
@@ -132,12 +135,13 @@ def objects_at(attention: Map, points: Sequence[Point]) -> Map:
                 f"({x:g}, {y:g}) is outside a picture of {width} x {height} pixels."
             )
         part = parts[int(y), int(x)]
-        if not part:
+        if every and not part:
             raise SteeringError(
                 f"No attention is paid at ({x:g}, {y:g}): lower the threshold, or choose a place "
                 "on the map."
             )
         chosen.append(part)
+    # Part 0 is what holds no attention, and stays 0.
     return np.where(np.isin(parts, chosen), attention, np.float32(0))
 
 

@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,16 +131,14 @@ def start() -> dict[str, Any]:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         variables = {"GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
-        variables |= {"GRADIO_ANALYTICS_ENABLED": "False"}
+        variables |= {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, str(ROOT / "space" / "app.py")]
-        app = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
+        app = subprocess.Popen(
+            command, env=os.environ | variables, stdout=subprocess.PIPE, text=True
+        )
         try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
+            assert app.stdout is not None
+            next(line for line in app.stdout if "Running on local URL" in line)
             client = Client(f"http://127.0.0.1:{port}", verbose=False)
             example = ROOT / "space" / "examples" / "plain-1.png"
             client.predict(handle_file(example), api_name="/translate")

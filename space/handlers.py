@@ -1,6 +1,7 @@
 """What the page's events do: from the page's values to its new ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -67,26 +68,14 @@ class Handlers:
         *_, points = settings
         if path is None:
             return None, None, None, points, gr.update(visible=False)
-        wishes = self._studio.within_reach(path, to, model, _wishes(*settings))
-        rendering = self._studio.render(path, to, model, wishes)
+        rendering = self._studio.render(path, to, model, _wishes(*settings))
         output = preview(rendering.image)
         pictures = preview(rendering.overlay(HEAT)), output, (preview(rendering.input), output)
         return *pictures, points, gr.update(visible=False)
 
-    def pick(
-        self,
-        path: str,
-        to: str,
-        model: str,
-        threshold: float,
-        feather: float,
-        strength: float,
-        invert: bool,
-        strokes: dict[str, Any] | None,
-        points: list[Point],
-        event: gr.SelectData,
-    ) -> tuple[Any, ...]:
+    def pick(self, event: gr.SelectData, path: str, to: str, model: str, *settings: Any) -> Any:
         """A click on the attention picture: that object, beside those chosen before."""
+        points: list[Point] = settings[-1]
         size = self._studio.propose(path, to, model).picture.size
         scale = max(1.0, max(size) / PREVIEW)
         try:
@@ -94,17 +83,15 @@ class Handlers:
         except (TypeError, ValueError) as error:
             raise StudioError("Click on the attention picture to choose an object.") from error
         # What lies nowhere on the map is told of now; later sliders may leave it without attention.
-        clicked = _wishes(threshold, feather, strength, invert, strokes, [(x, y)])
+        clicked = replace(_wishes(*settings), points=[(x, y)], every_point=True)
         self._studio.render(path, to, model, clicked)
-        settings = (threshold, feather, strength, invert, strokes, [*points, (x, y)])
-        return self.steer(path, to, model, *settings)
+        return self.steer(path, to, model, *settings[:-1], [*points, (x, y)])
 
     def save(self, path: str | None, to: str, model: str, *settings: Any) -> Any:
         """Files of what is shown, at the picture's own size."""
         if path is None:
             raise StudioError("There is no picture yet: drop one on the left.")
-        wishes = self._studio.within_reach(path, to, model, _wishes(*settings))
-        rendering = self._studio.render(path, to, model, wishes)
+        rendering = self._studio.render(path, to, model, _wishes(*settings))
         return gr.update(value=self._studio.files(rendering, path), visible=True)
 
     def batch(

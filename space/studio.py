@@ -9,7 +9,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +26,7 @@ from agit_hub.data.pictures import PictureError, open_picture, to_rgb
 from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
 from agit_hub.results import grey, lossless_ending, save
-from agit_hub.steering import Point, Steering, steer
+from agit_hub.steering import Point, Steering
 from memory import Memory
 
 MAX_MEGAPIXELS = 24
@@ -62,8 +62,12 @@ class Wishes:
     strength: float = 1.0
     invert: bool = False
     points: Sequence[Point] = ()
+    """Where objects were chosen."""
     strokes: Image.Image | None = None
     """The brush's layer, RGBA, of any size: green attends, red does not."""
+    every_point: bool = False
+    """Whether a point without attention is an error; else what was chosen vanishes while a slider leaves
+    it none, and comes back after."""
 
     def steering(self) -> Steering:
         """The same in the pipeline's words.
@@ -82,6 +86,7 @@ class Wishes:
             strength=self.strength,
             invert=self.invert,
             points=self.points,
+            every_point=self.every_point,
             paint=paint,
             erase=erase,
         )
@@ -186,22 +191,6 @@ class Studio:
             return proposal.render(wishes.steering())
         except ValueError as error:
             raise StudioError(str(error)) from error
-
-    def within_reach(self, path: str, to: str, model: str, wishes: Wishes) -> Wishes:
-        """The same wishes with those objects alone that still have attention; none, if none has.
-
-        An object that was chosen vanishes while a slider leaves it no attention, and comes back after.
-        """
-        if not wishes.points:
-            return wishes
-        proposal = self.propose(path, to, model)
-        bare = replace(wishes, points=(), strokes=None, feather=0.0, strength=1.0)
-        try:
-            attention = steer(proposal.raw_attention, bare.steering(), proposal.threshold)
-        except ValueError as error:
-            raise StudioError(str(error)) from error
-        points = [(x, y) for x, y in wishes.points if attention[int(y), int(x)] > 0]
-        return replace(wishes, points=points, strength=wishes.strength if points else 0.0)
 
     def files(self, rendering: Rendering, name: str) -> list[str]:
         """Save a translation, its map and a panel of all three without loss, at their own size."""

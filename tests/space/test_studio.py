@@ -17,7 +17,7 @@ from tests.space.conftest import SPACE
 sys.path.insert(0, str(SPACE))
 
 from memory import Memory
-from studio import MAX_BATCH, PREVIEW, Studio, StudioError, Wishes, offered, preview
+from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, preview
 
 
 @pytest.fixture
@@ -64,17 +64,17 @@ def test_a_chosen_object_vanishes_while_it_has_no_attention_and_comes_back(pictu
     y, x = (int(place) for place in np.unravel_index(np.argmax(raw), raw.shape))
     chosen = Wishes(0.1, points=[(x, y)])
     above = replace(chosen, threshold=float(raw.max()) + 0.01)
-    assert studio.within_reach(picture, "striped", "demo", chosen) == chosen
-    gone = studio.within_reach(picture, "striped", "demo", above)
-    assert studio.render(picture, "striped", "demo", gone).image.tobytes() == (
-        Image.open(picture).tobytes()
-    )
+    there = studio.render(picture, "striped", "demo", chosen).attention
+    assert there[y, x] > 0 and np.count_nonzero(there) < np.count_nonzero(raw > 0.1)
+    assert not studio.render(picture, "striped", "demo", above).attention.any()
     with pytest.raises(StudioError, match="No attention is paid"):
-        studio.render(picture, "striped", "demo", above)
-    # Of two, the one that is left stays.
+        studio.render(picture, "striped", "demo", replace(above, every_point=True))
+    # Of two, the one that is left stays; and what is painted needs no object.
     far = np.unravel_index(np.argmin(raw), raw.shape)
     both = replace(chosen, points=[(x, y), (int(far[1]), int(far[0]))])
-    assert studio.within_reach(picture, "striped", "demo", both).points == [(x, y)]
+    assert np.array_equal(studio.render(picture, "striped", "demo", both).attention, there)
+    painted = replace(above, strokes=Image.new("RGBA", (8, 8), PAINT))
+    assert np.all(studio.render(picture, "striped", "demo", painted).attention == 1)
 
 
 def test_a_layers_green_attends_and_its_red_does_not(picture: str) -> None:
