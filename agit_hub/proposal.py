@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -29,6 +30,18 @@ class Rendering:
     def overlay(self, strength: float = 0.6) -> Image.Image:
         """The input under a heat map of the final attention."""
         return overlay(to_rgb(self.input), self.attention, strength)
+
+    def scaled(self, size: tuple[int, int]) -> "Rendering":
+        """The same at another size (width, height), to be shown: RGB, or RGBA where it was."""
+        before, after = _plain(self.input), _plain(self.image)
+        if size == before.size:
+            return Rendering(before, after, self.attention)
+        attention = Image.fromarray(self.attention).resize(size, Image.Resampling.BOX)
+        return Rendering(
+            before.resize(size, Image.Resampling.BICUBIC, reducing_gap=2),
+            after.resize(size, Image.Resampling.BICUBIC, reducing_gap=2),
+            np.asarray(attention),
+        )
 
     def panel(self) -> Image.Image:
         """Input, attention over the input and translation side by side, RGB."""
@@ -70,3 +83,7 @@ class Proposal:
         attention = steer(self.raw_attention, steering, self.threshold)
         image = composite_picture(self.picture, self.change, attention)
         return Rendering(self.picture, image, attention)
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode in ("RGB", "RGBA") else to_rgb(picture)

@@ -109,13 +109,5 @@ def grey(attention: Map) -> Image.Image:
 def small_panel(rendering: Rendering) -> Image.Image:
     """Input, attention over it and output side by side, each `PANEL_HEIGHT` high at the most."""
     height = min(rendering.input.height, PANEL_HEIGHT)
-    size = max(1, round(rendering.input.width * height / rendering.input.height)), height
-    before, after = (to_rgb(picture) for picture in (rendering.input, rendering.image))
-    if size == before.size:
-        return Rendering(before, after, rendering.attention).panel()
-    attention = Image.fromarray(rendering.attention).resize(size, Image.Resampling.BOX)
-    return Rendering(
-        before.resize(size, Image.Resampling.BICUBIC),
-        after.resize(size, Image.Resampling.BICUBIC),
-        np.asarray(attention),
-    ).panel()
+    width = max(1, round(rendering.input.width * height / rendering.input.height))
+    return rendering.scaled((width, height)).panel()

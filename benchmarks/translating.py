@@ -78,7 +78,7 @@ def _peak() -> int:
 def steering() -> dict[str, Any]:
     """New outputs of a picture of 1 megapixel by the Space's own handler, without encoding."""
     sys.path.insert(0, str(ROOT / "space"))
-    from studio import Studio, Wishes, offered, preview
+    from studio import Studio, Wishes, offered, shown
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
     _photograph(1024, 1024).save(path)
@@ -91,7 +91,7 @@ def steering() -> dict[str, Any]:
 
     def move(number: int, **wishes: Any) -> None:
         rendering = studio.render(str(path), "striped", "demo", Wishes(number / 20, **wishes))
-        preview(rendering.overlay()), preview(rendering.image)
+        shown(rendering).overlay()
 
     try:
         measured = {

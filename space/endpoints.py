@@ -14,13 +14,11 @@ from studio import Studio, StudioError, Wishes
 def add_endpoints(studio: Studio) -> None:
     """Add `/translate` and `/attention` to the page at hand; their files are whole, not previews."""
 
-    def rendered(
-        picture: str | None, to: str, model: str, *settings: Any
-    ) -> tuple[list[str], Rendering]:
+    def rendered(picture: str | None, to: str, model: str, *settings: Any) -> tuple[str, Rendering]:
         if picture is None:
             raise StudioError("There is no picture: send a file.")
-        rendering = studio.render(picture, to, model, Wishes(*settings))
-        return studio.files(rendering, picture), rendering
+        name = model or next(iter(studio.models))
+        return picture, studio.render(picture, to, name, Wishes(*settings))
 
     def translate(
         picture: str | None,
@@ -46,10 +44,8 @@ def add_endpoints(studio: Studio) -> None:
             Three files: the translation, the attention map in grey, and a panel of input, attention and
             translation.
         """
-        name = model or next(iter(studio.models))
-        (image, attention, panel), _ = rendered(
-            picture, to, name, threshold, feather, strength, invert
-        )
+        name, rendering = rendered(picture, to, model, threshold, feather, strength, invert)
+        image, attention, panel = studio.files(rendering, name)
         return image, attention, panel
 
     def attention(picture: str | None, to: str = "", model: str = "") -> tuple[str, Image.Image]:
@@ -63,8 +59,8 @@ def add_endpoints(studio: Studio) -> None:
         Returns:
             The attention map in grey, and a heat map over the picture.
         """
-        name = model or next(iter(studio.models))
-        (_, grey, _), rendering = rendered(picture, to, name)
+        name, rendering = rendered(picture, to, model)
+        (grey,) = studio.files(rendering, name, ["attention"])
         return grey, rendering.overlay()
 
     with gr.Group(visible=False):

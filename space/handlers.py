@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from agit_hub.data.pictures import to_rgb
 from agit_hub.steering import Point
-from studio import PREVIEW, Studio, StudioError, Wishes, preview
+from studio import PREVIEW, Studio, StudioError, Wishes, fitted, shown
 
 HEAT = 0.8  # opacity of the heat map where attention is 1
 EDITOR = 640  # pixels of the longer side of what is painted on
@@ -58,19 +59,18 @@ class Handlers:
         """Another picture, direction or model: all three pictures, nothing painted, all objects."""
         if path is None:
             return None, None, None, None, [], gr.update(visible=False)
-        *shown, points, files = self.steer(path, to, model, *sliders, None, [])
+        *pictures, points, files = self.steer(path, to, model, *sliders, None, [])
         picture = self._studio.propose(path, to, model).picture
-        canvas = preview(picture, EDITOR).convert("RGB")
-        return *shown, {"background": canvas, "layers": [], "composite": canvas}, points, files
+        canvas = to_rgb(picture).resize(fitted(picture.size, EDITOR), Image.Resampling.BICUBIC)
+        return *pictures, {"background": canvas, "layers": [], "composite": canvas}, points, files
 
     def steer(self, path: str | None, to: str, model: str, *settings: Any) -> tuple[Any, ...]:
         """Another setting: the pictures anew, with no network run."""
         *_, points = settings
         if path is None:
             return None, None, None, points, gr.update(visible=False)
-        rendering = self._studio.render(path, to, model, _wishes(*settings))
-        output = preview(rendering.image)
-        pictures = preview(rendering.overlay(HEAT)), output, (preview(rendering.input), output)
+        small = shown(self._studio.render(path, to, model, _wishes(*settings)))
+        pictures = small.overlay(HEAT), small.image, (small.input, small.image)
         return *pictures, points, gr.update(visible=False)
 
     def pick(self, event: gr.SelectData, path: str, to: str, model: str, *settings: Any) -> Any:

@@ -22,10 +22,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from agit_hub import AGITPipeline
-from agit_hub.data.pictures import PictureError, open_picture, to_rgb
+from agit_hub.data.pictures import PictureError, open_picture
 from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
-from agit_hub.results import grey, lossless_ending, save
+from agit_hub.results import grey, lossless_ending, save, small_panel
 from agit_hub.steering import Point, Steering
 from memory import Memory
 
@@ -41,6 +41,11 @@ _ARROW = " → "
 _MEMORY = 500 * 10**6  # bytes of what is remembered
 _MODELS_KEPT = 3
 _FILES_KEPT = 3600  # seconds
+_FILES: dict[str, Callable[[Rendering], Image.Image]] = {
+    "translated": lambda rendering: rendering.image,
+    "attention": lambda rendering: grey(rendering.attention),
+    "panel": lambda rendering: rendering.panel(),
+}
 
 Ask = Callable[[str, Image.Image, str], Proposal]
 
@@ -192,17 +197,18 @@ class Studio:
         except ValueError as error:
             raise StudioError(str(error)) from error
 
-    def files(self, rendering: Rendering, name: str) -> list[str]:
-        """Save a translation, its map and a panel of all three without loss, at their own size."""
+    def files(
+        self, rendering: Rendering, name: str, kinds: Sequence[str] = tuple(_FILES)
+    ) -> list[str]:
+        """Save a translation, its map and a panel of all three without loss, at their own size.
+
+        Args:
+            rendering: What is saved.
+            name: Of the picture's file.
+            kinds: Of `translated`, `attention` and `panel` those that are wanted.
+        """
         folder, stem = self._new_folder(), _safe(name)
-        pictures = {
-            "translated": rendering.image,
-            "attention": grey(rendering.attention),
-            "panel": rendering.panel(),
-        }
-        return [
-            str(_saved(picture, folder / f"{stem}-{kind}")) for kind, picture in pictures.items()
-        ]
+        return [str(_saved(_FILES[kind](rendering), folder / f"{stem}-{kind}")) for kind in kinds]
 
     def batch(
         self,
@@ -235,7 +241,7 @@ class Studio:
                 saved = _saved(rendering.image, folder / f"{number:02d}-{_safe(path)}")
                 archive.write(saved, saved.name)
                 saved.unlink()
-                panels.append((preview(rendering.panel()), Path(path).name))
+                panels.append((small_panel(rendering), Path(path).name))
         return panels, str(folder / "translations.zip") if panels else None, refused
 
     def card(self, model: str) -> str:
@@ -277,11 +283,15 @@ def offered(models: str | None) -> dict[str, str]:
     return {Path(place).name if Path(place).is_dir() else place: place for place in places}
 
 
-def preview(picture: Image.Image, longest: int = PREVIEW) -> Image.Image:
-    """A picture small enough for the page, RGB(A)."""
-    shown = picture.copy() if picture.mode in ("RGB", "RGBA") else to_rgb(picture)
-    shown.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return shown
+def shown(rendering: Rendering) -> Rendering:
+    """A rendering small enough for the page."""
+    return rendering.scaled(fitted(rendering.input.size, PREVIEW))
+
+
+def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """A size (width, height) with neither side longer than so many pixels, its aspect kept."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _open(file: Path) -> Image.Image:

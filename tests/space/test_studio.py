@@ -17,7 +17,7 @@ from tests.space.conftest import SPACE
 sys.path.insert(0, str(SPACE))
 
 from memory import Memory
-from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, preview
+from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, shown
 
 
 @pytest.fixture
@@ -102,7 +102,9 @@ def test_previews_are_small_and_files_are_whole(tmp_path: Path) -> None:
     shapes.draw("plain", 1, size=1600, seed=2)[0].save(path)
     studio = Studio(offered(None))
     rendering = studio.render(str(path), "striped", "demo", Wishes())
-    assert preview(rendering.image).size == (PREVIEW, PREVIEW)
+    small = shown(rendering)
+    assert small.image.size == small.overlay().size == (PREVIEW, PREVIEW)
+    assert small.attention.shape == (PREVIEW, PREVIEW)
     assert rendering.image.size == (1600, 1600)  # and is left as it was
     files = [Path(file) for file in studio.files(rendering, str(path))]
     assert [file.name for file in files] == [
