@@ -18,6 +18,7 @@ from torch import nn
 
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
+from agit_hub.pipeline import AGITPipeline
 from tests.hub_server import Hub
 
 MakeModel = Callable[..., AGITModel]
@@ -64,6 +65,14 @@ def make_model() -> MakeModel:
         return model
 
     return make
+
+
+def uneven(make_model: MakeModel, **changes: Any) -> AGITPipeline:
+    """A pipeline whose maps take every value between 0 and 1."""
+    model = make_model(**changes)
+    for network in (model.attention_s, model.attention_t):
+        network.head.weight.data.mul_(12)
+    return AGITPipeline(model)
 
 
 def _settle(layer: nn.Module, value: float) -> None:

@@ -9,31 +9,16 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from agit_hub.compositing import KEPT_MODES, changed_picture, composite_picture, upright
+from agit_hub.compositing import changed_picture, composite_picture, upright
 from agit_hub.enlarging import bands
+from tests.modes import KEPT, MODES, noise
 
 ORIENTATION = 0x0112
-TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA", "I;16B": "I;16"}
-MODES = {mode: mode for mode in KEPT_MODES} | TURNED
 STEP = (80, -40, 20)  # what the networks want to add to red, green and blue, in bytes
 
 
 def _noise(mode: str, size: tuple[int, int] = (24, 30)) -> Image.Image:
-    random = np.random.default_rng(3)
-    width, height = size
-    deep = random.integers(0, 2**16, (height, width))
-    if mode in ("I;16", "I", "F"):
-        kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
-        return Image.fromarray((deep / (65535 if mode == "F" else 1)).astype(kinds[mode]))
-    if mode == "I;16B":
-        return Image.frombytes("I;16B", size, deep.astype(">u2").tobytes())
-    layers = Image.fromarray(random.integers(0, 256, (height, width, 4), dtype=np.uint8))
-    if mode.startswith("P"):
-        palette = layers.convert("RGB").quantize(64)
-        if mode == "P-keyed":
-            palette.info["transparency"] = 3
-        return palette.convert("PA") if mode == "PA" else palette
-    return layers.convert(mode)
+    return noise(mode, size, seed=3)
 
 
 def _even(*step: float) -> torch.Tensor:
@@ -61,7 +46,7 @@ def test_upright_pictures_are_in_a_mode_that_holds_any_colour(mode: str) -> None
     turned = upright(picture)
     assert turned.mode == MODES[mode] and turned.size == picture.size
     assert turned.info["dpi"] == (72, 72)
-    expected = picture if mode in KEPT_MODES or mode == "I;16B" else picture.convert(MODES[mode])
+    expected = picture if mode in KEPT or mode == "I;16B" else picture.convert(MODES[mode])
     assert np.array_equal(np.asarray(turned), np.asarray(expected))
     assert picture.tobytes() == before and picture.mode == mode.removesuffix("-keyed")
 

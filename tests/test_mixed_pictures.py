@@ -9,16 +9,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from agit_hub.compositing import KEPT_MODES
 from agit_hub.data.shapes import draw
 from agit_hub.pipeline import AGITPipeline
 from agit_hub.proposal import Rendering
 from agit_hub.steering import Steering
-from tests.conftest import MakeModel
+from tests.conftest import MakeModel, uneven
+from tests.modes import MODES, in_mode
 
 TRAINED = Path(__file__).parent.parent / "space" / "model"
-TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA", "I;16B": "I;16"}
-MODES = {mode: mode for mode in KEPT_MODES} | TURNED
 PICTURES = 200
 Random = np.random.Generator
 
@@ -30,18 +28,7 @@ def _noise(random: Random, mode: str, width: int, height: int) -> Image.Image:
     grain = random.integers(-20, 21, (height, width, 4))
     pixels = np.clip(np.asarray(layers, dtype=int) + grain, 0, 255)
     deep = pixels[..., 0] * 257 - random.integers(0, 257, (height, width)) * (pixels[..., 0] > 0)
-    if mode == "I;16B":
-        return Image.frombytes(mode, (width, height), deep.astype(">u2").tobytes())
-    if mode in ("I;16", "I", "F"):
-        kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
-        return Image.fromarray((deep / (65535 if mode == "F" else 1)).astype(kinds[mode]))
-    layers = Image.fromarray(pixels.astype(np.uint8))
-    if mode.startswith("P"):
-        palette = layers.convert("RGB").quantize(64)
-        if mode == "P-keyed":
-            palette.info["transparency"] = 3
-        return palette.convert("PA") if mode == "PA" else palette
-    return layers.convert(mode)
+    return in_mode(mode, pixels.astype(np.uint8), deep)
 
 
 def _mixed() -> Iterator[tuple[str, Image.Image]]:
@@ -52,14 +39,6 @@ def _mixed() -> Iterator[tuple[str, Image.Image]]:
         # As many small ones as large ones; some of them strips.
         width, height = (round(16 * 19 ** float(share)) for share in random.random(2))
         yield mode, _noise(random, mode, width, height)
-
-
-def _uneven(make_model: MakeModel, **changes: Any) -> AGITPipeline:
-    """A model whose maps take every value between 0 and 1."""
-    model = make_model(**changes)
-    for network in (model.attention_s, model.attention_t):
-        network.head.weight.data.mul_(12)
-    return AGITPipeline(model)
 
 
 def _untouched(mode: str, picture: Image.Image, rendering: Rendering) -> npt.NDArray[np.bool_]:
@@ -101,7 +80,7 @@ def _wishes(random: Random, width: int, height: int) -> Steering:
 def test_pictures_of_all_sizes_and_modes_stay_where_nothing_is_attended_to(
     make_model: MakeModel,
 ) -> None:
-    pipeline, random = _uneven(make_model, attention_threshold=0.4), np.random.default_rng(12)
+    pipeline, random = uneven(make_model, attention_threshold=0.4), np.random.default_rng(12)
     shares: dict[str, list[float]] = {"default": [], "threshold": [], "steered": []}
     for mode, picture in _mixed():
         before = picture.tobytes()
@@ -122,7 +101,7 @@ def test_pictures_of_all_sizes_and_modes_stay_where_nothing_is_attended_to(
 
 
 def test_a_point_leaves_all_but_its_object(make_model: MakeModel) -> None:
-    pipeline, left_out = _uneven(make_model), 0
+    pipeline, left_out = uneven(make_model), 0
     for mode, picture in list(_mixed())[:40]:
         proposal = pipeline.propose(picture)
         raw = proposal.raw_attention
@@ -154,7 +133,7 @@ def test_a_trained_model_leaves_nine_tenths_of_the_true_background(label: str, t
 def test_a_batch_gives_what_single_pictures_give(make_model: MakeModel) -> None:
     pictures = [picture for _, picture in list(_mixed())[:20]]
     pictures[4:4] = [draw("plain", index, 64)[0] for index in range(9)]  # two batches and one over
-    for pipeline in (_uneven(make_model), AGITPipeline.from_pretrained(TRAINED, device="cpu")):
+    for pipeline in (uneven(make_model), AGITPipeline.from_pretrained(TRAINED, device="cpu")):
         single, batched = (pipeline(pictures, threshold=0, batch_size=size) for size in (1, 4))
         assert len(batched.images) == len(pictures) == len(batched.generated)
         for one, other in zip(single.raw_attention, batched.raw_attention, strict=True):
@@ -177,7 +156,7 @@ def test_a_batch_of_none_is_refused(size: int, make_model: MakeModel) -> None:
 
 
 def test_a_stream_takes_one_picture_at_a_time(make_model: MakeModel) -> None:
-    pipeline, taken = _uneven(make_model), 0
+    pipeline, taken = uneven(make_model), 0
     frames = [picture for _, picture in list(_mixed())[:6]]
 
     def endless() -> Iterator[Image.Image]:
@@ -198,7 +177,7 @@ def test_a_stream_takes_one_picture_at_a_time(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_pictures_may_come_out_of_a_generator(batch_size: int, make_model: MakeModel) -> None:
-    pipeline = _uneven(make_model)
+    pipeline = uneven(make_model)
     pictures = [picture for _, picture in list(_mixed())[:9]]
     listed = pipeline(pictures, batch_size=batch_size)
     generated = pipeline((picture for picture in pictures), batch_size=batch_size)

@@ -11,47 +11,24 @@ from PIL import Image, ImageOps
 
 from agit_hub.modeling import AGITModel
 from agit_hub.pipeline import AGITPipeline
-from tests.conftest import MakeModel
+from tests.conftest import MakeModel, uneven
+from tests.modes import KEPT, MODES, noise
 
 SIDE = 16  # of the pictures that the tiny networks see
 ORIENTATION = 0x0112
-KEPT = ["RGB", "L", "RGBA", "LA", "CMYK", "1", "I;16", "I", "F", "YCbCr", "HSV"]
-# Palettes come back as RGB, or as RGBA where something is transparent.
-TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA"}
-MODES = {mode: mode for mode in KEPT} | TURNED
 SIZES = [(37, 61), (16, 16), (70, 20)]
 Array = npt.NDArray[np.uint8]
 
 
 def _picture(mode: str, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """Noise, so that every pixel counts; where there is alpha it takes all values."""
-    random = np.random.default_rng(5)
-    width, height = size
-    deep = random.integers(0, 2**16, (height, width))
-    if mode in ("I;16", "I"):
-        return Image.fromarray(deep.astype(np.uint16 if mode == "I;16" else np.int32))
-    if mode == "F":
-        return Image.fromarray((deep / 65535).astype(np.float32))
-    layers = Image.fromarray(random.integers(0, 256, (height, width, 4), dtype=np.uint8))
-    if mode.startswith("P"):
-        picture = layers.convert("RGB").quantize(64)
-        if mode == "P-keyed":
-            picture.info["transparency"] = 3
-        return picture.convert("PA") if mode == "PA" else picture
-    return layers.convert(mode)
+    return noise(mode, size, seed=5)
 
 
 def _in_result_mode(mode: str, picture: Image.Image) -> Array:
     """What the picture's pixels are in the mode in which it comes back."""
-    return np.asarray(picture if mode in KEPT else picture.convert(MODES[mode]))
-
-
-def _uneven(make_model: MakeModel) -> AGITPipeline:
-    """A model whose maps take every value between 0 and 1."""
-    model = make_model()
-    for network in (model.attention_s, model.attention_t):
-        network.head.weight.data.mul_(12)
-    return AGITPipeline(model)
+    return np.asarray(
+        picture if picture.mode.startswith(("I", "F")) else picture.convert(MODES[mode])
+    )
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -60,7 +37,7 @@ def test_size_and_mode_stay_and_so_does_all_that_is_not_attended_to(
     mode: str, size: tuple[int, int], make_model: MakeModel
 ) -> None:
     picture = _picture(mode, size)
-    pipeline = _uneven(make_model)
+    pipeline = uneven(make_model)
     middle = float(np.median(pipeline(picture).raw_attention[0]))
     output = pipeline(picture, threshold=middle)
     (image,), (attention,), (raw,) = output.images, output.attention, output.raw_attention
@@ -111,7 +88,7 @@ def test_a_map_of_zeros_gives_back_the_upright_input_byte_for_byte(
     picture.getexif()[ORIENTATION] = 6
     upright = ImageOps.exif_transpose(picture)
     assert upright.size == size[::-1]
-    output = _uneven(make_model)(picture, attention=np.zeros((4, 4)))
+    output = uneven(make_model)(picture, attention=np.zeros((4, 4)))
     assert output.images[0].mode == mode and output.images[0].size == upright.size
     assert output.images[0].tobytes() == upright.tobytes()
     assert output.attention[0].shape == size and not output.attention[0].any()
@@ -124,7 +101,7 @@ def test_a_photograph_that_lies_on_its_side_is_turned_once(
     exif[ORIENTATION] = 6
     _picture("RGB", (37, 61)).save(tmp_path / "phone.jpg", exif=exif)
     opened = Image.open(tmp_path / "phone.jpg")
-    image = _uneven(make_model)(opened, threshold=1).images[0]
+    image = uneven(make_model)(opened, threshold=1).images[0]
     assert image.size == (61, 37)
     assert image.tobytes() == ImageOps.exif_transpose(opened).tobytes()
     file = io.BytesIO()
@@ -241,7 +218,7 @@ def test_below_the_threshold_attention_is_exactly_0_and_above_it_keeps_its_value
 
 
 def test_the_networks_map_is_cut_after_it_was_enlarged(make_model: MakeModel) -> None:
-    pipeline, picture = _uneven(make_model), _picture("RGB", (64, 48))
+    pipeline, picture = uneven(make_model), _picture("RGB", (64, 48))
     plain = pipeline(picture, threshold=0)
     assert np.array_equal(plain.attention[0], plain.raw_attention[0])
     (raw,) = plain.raw_attention
@@ -255,7 +232,7 @@ def test_the_networks_map_is_cut_after_it_was_enlarged(make_model: MakeModel) ->
 
 def test_maps_are_enlarged_smoothly_and_in_place(make_model: MakeModel) -> None:
     """A grey picture four times the networks' size: enlarging is bilinear between pixel middles."""
-    pipeline = _uneven(make_model)
+    pipeline = uneven(make_model)
     grey = Image.new("RGB", (4 * SIDE, 4 * SIDE), (90, 160, 30))
     with torch.no_grad():
         small = pipeline.model.attention_s(
@@ -320,7 +297,7 @@ def test_what_is_no_map_is_refused(own: npt.ArrayLike, said: str, make_model: Ma
 
 
 def test_pictures_in_a_list_are_each_translated_as_if_alone(make_model: MakeModel) -> None:
-    pipeline = _uneven(make_model)
+    pipeline = uneven(make_model)
     pictures = [_picture(mode, size) for mode in ("RGB", "LA") for size in SIZES]
     together = pipeline(pictures)
     for index, picture in enumerate(pictures):

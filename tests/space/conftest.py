@@ -28,15 +28,6 @@ class Started(NamedTuple):
 
 @contextmanager
 def serve(
-    folder: Path, app: Path = SPACE / "app.py", python: str = sys.executable, **variables: str
-) -> Iterator[str]:
-    """Start the Space, as `serve_process`, for those who want its address alone."""
-    with serve_process(folder, app, python, **variables) as started:
-        yield started.address
-
-
-@contextmanager
-def serve_process(
     folder: Path,
     app: Path = SPACE / "app.py",
     python: str = sys.executable,
@@ -92,8 +83,8 @@ def _address(started: subprocess.Popen[str], said: list[str]) -> str:
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running Space with the model that comes with it."""
-    with serve(tmp_path_factory.mktemp("space") / "files") as address:
-        yield address
+    with serve(tmp_path_factory.mktemp("space") / "files") as started:
+        yield started.address
 
 
 @pytest.fixture(scope="session")

@@ -86,8 +86,8 @@ def test_it_starts_where_nothing_but_its_requirements_is_installed(
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "-r", str(bundle / "requirements.txt")]
     subprocess.run(install, check=True)
-    with serve(tmp_path / "files", bundle / "app.py", python, PYTHONPATH="") as address:
-        client = Client(address, verbose=False, download_files=tmp_path / "answers")
+    with serve(tmp_path / "files", bundle / "app.py", python, PYTHONPATH="") as started:
+        client = Client(started.address, verbose=False, download_files=tmp_path / "answers")
         example = SPACE / "examples" / "plain-1.png"
         image, _, _ = client.predict(handle_file(example), api_name="/translate")
         assert Image.open(image).size == Image.open(example).size

@@ -19,7 +19,7 @@ from PIL import Image
 
 from agit_hub import AGITPipeline
 from agit_hub.data import shapes
-from tests.space.conftest import SPACE, Started, serve_process
+from tests.space.conftest import SPACE, Started, serve
 
 pytestmark = pytest.mark.soak
 
@@ -55,7 +55,7 @@ def test_twenty_visitors_for_five_minutes(tmp_path: Path) -> None:
             done += 1
         return done
 
-    with serve_process(tmp_path / "files") as started:
+    with serve(tmp_path / "files") as started:
         until = time.monotonic() + 60 * MINUTES
         with ThreadPoolExecutor(CLIENTS) as pool:
             visits = [pool.submit(visit, started, n, until) for n in range(CLIENTS)]
@@ -122,7 +122,7 @@ def test_three_hundred_hostile_files_get_a_message_each(tmp_path: Path) -> None:
     elsewhere.mkdir()
     before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
     # Gradio refuses some of the names itself, with a message for the sender and a traceback in its log.
-    with serve_process(tmp_path / "files", calm=False) as started:
+    with serve(tmp_path / "files", calm=False) as started:
         client = Client(started.address, verbose=False, download_files=tmp_path / "answers")
         answers = []
         for name, content in _hostile(HOSTILE, elsewhere):

@@ -7,13 +7,13 @@ import httpx
 import pytest
 
 from agit_hub.data import shapes
-from tests.space.conftest import serve_process
+from tests.space.conftest import serve
 
 
 @pytest.fixture(scope="module")
 def open_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # What Gradio refuses leaves tracebacks in its log.
-    with serve_process(tmp_path_factory.mktemp("space") / "files", calm=False) as started:
+    with serve(tmp_path_factory.mktemp("space") / "files", calm=False) as started:
         yield started.address
 
 
