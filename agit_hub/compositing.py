@@ -77,7 +77,7 @@ def _blend(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
     translated = Image.fromarray(pixels)
     if band.mode == "1":
         translated = translated.convert("L").point(lambda value: 255 * (value > 127))
-    translated = translated.convert(band.mode, dither=Image.Dither.NONE)
+    translated = translated.convert(band.mode)
     if has_alpha:
         translated.putalpha(band.getchannel("A"))
     # Not every mode comes through RGB unharmed, so what is not attended to does not go that way.

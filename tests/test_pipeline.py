@@ -312,6 +312,15 @@ def test_pictures_in_a_list_are_each_translated_as_if_alone(make_model: MakeMode
     assert pipeline([]).images == []
 
 
+def test_pictures_of_one_size_go_through_the_networks_together(make_model: MakeModel) -> None:
+    pipeline, seen = AGITPipeline(make_model()), list[int]()
+    pipeline.model.generator_st.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    square, wide = Image.new("RGB", (20, 20)), Image.new("RGB", (40, 20))
+    output = pipeline([square] * 5 + [wide] + [square] * 2, batch_size=2)
+    assert seen == [2, 2, 1, 1, 2] and len(output.images) == 8
+    assert [image.size for image in output.images[4:7]] == [(20, 20), (40, 20), (20, 20)]
+
+
 def test_the_input_is_left_as_it_was(make_model: MakeModel) -> None:
     for mode in MODES:
         picture = _picture(mode, (20, 24))

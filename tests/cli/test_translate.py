@@ -269,6 +269,18 @@ def test_code_and_closing_line_of_a_process(model: Path, work: Path) -> None:
     assert listing(work / "out") == ["a.png"]
 
 
+def test_a_result_is_replaced_as_a_whole(translate: Translate, work: Path) -> None:
+    """Who has the old one open goes on reading the old one."""
+    paint(work / "a.png")
+    assert translate("a.png").exit_code == 0
+    result = work / "out" / "a.png"
+    before = result.read_bytes()
+    with result.open("rb") as held:
+        assert translate("a.png", "--overwrite", "--strength", "0").exit_code == 0
+        assert held.read() == before
+    assert result.read_bytes() != before
+
+
 def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
     picture = draw("plain", 0, 256)[0]
     (work / "photos").mkdir()

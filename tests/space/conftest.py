@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "space"
+expect.set_options(timeout=20_000)  # two cores may be busy
 CHROMIUM = shutil.which("chromium")
 
 
@@ -103,7 +104,7 @@ def page(browser: Browser, space: str) -> Iterator[Page]:
     """The Space's page, with its first example translated."""
     context = browser.new_context(viewport={"width": 1280, "height": 1100}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(8_000)
+    opened.set_default_timeout(20_000)
     opened.goto(space)
     opened.locator("#output img").wait_for()
     opened.locator("#compare img").first.wait_for()

@@ -16,6 +16,7 @@ from tests.space.conftest import SPACE
 
 sys.path.insert(0, str(SPACE))
 
+from handlers import Handlers
 from memory import Memory
 from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, shown
 
@@ -150,3 +151,12 @@ def test_a_memory_keeps_no_failure() -> None:
     with pytest.raises(KeyError):
         memory.get("key", fail)
     assert memory.get("key", lambda: 7) == 7
+
+
+def test_another_model_keeps_the_direction_that_it_knows() -> None:
+    act = Handlers(Studio(offered(None)))
+    ways = ["plain \u2192 striped", "striped \u2192 plain"]
+    for to, kept in ((ways[1], ways[1]), ("horse \u2192 zebra", ways[0])):
+        update, *thresholds = act.choose("demo", to)
+        assert update["value"] == kept and thresholds == [0.1, 0.1]
+        assert update["choices"] == ways
