@@ -17,7 +17,7 @@ $(BIN)/agit-ready: pyproject.toml
 demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where everything is
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no \
 		--dynamo_backend no --num_cpu_threads_per_process $(CORES) train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) --resume
-	$(BIN)/python -m agit_hub.evaluation.shapes_report $(RUN)/model --out $(RUN)
+	$(BIN)/agit evaluate --model $(RUN) --source shapes --target shapes
 
 test: $(BIN)/agit-ready ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not soak"

@@ -100,6 +100,17 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
+def on_top_of_each_other(pictures: Sequence[Image.Image]) -> Image.Image:
+    """RGB pictures of one width below each other, on paper."""
+    height = sum(picture.height for picture in pictures)
+    sheet = Image.new("RGB", (max(picture.width for picture in pictures), height), _PAPER)
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet
+
+
 def labelled_grid(
     columns: Sequence[str], rows: Sequence[Sequence[Image.Image]], tile: int
 ) -> Image.Image:

@@ -100,14 +100,15 @@ class ShapesDomain:
 
 
 def open_domains(
-    source: DomainConfig, target: DomainConfig, size: int, patience: float
+    source: DomainConfig, target: DomainConfig, size: int | None, patience: float
 ) -> tuple[Opened, Opened]:
     """Find the pictures of both domains.
 
     Args:
         source: Where to look. Both may name one place that holds two domains.
         target: Likewise.
-        size: Shorter side in pixels that is needed; built-in pictures are drawn at it.
+        size: Shorter side in pixels that is needed, None for all there are; built-in pictures are
+            drawn at it, or at their own 64.
         patience: Seconds that a call to the Hub may take with all its retries.
 
     Raises:
@@ -142,12 +143,12 @@ def _open_store(config: DomainConfig, patience: float) -> Store | None:
         raise DataError(f"The folder {path} does not exist here, and of {error}") from error
 
 
-def _open_shapes(config: DomainConfig, size: int) -> Opened:
-    domain = ShapesDomain(config.name, size)
+def _open_shapes(config: DomainConfig, size: int | None) -> Opened:
+    domain = ShapesDomain(config.name, size or shapes.SIZE)
     return Opened(domain, config, f"the built-in shapes, {config.name}")
 
 
-def _open(store: Store, reading: Reading, config: DomainConfig, size: int) -> Opened:
+def _open(store: Store, reading: Reading, config: DomainConfig, size: int | None) -> Opened:
     files = list(dict.fromkeys(item.file for item in reading.items))
     if not config.streaming:
         store.fetch_all(files)
@@ -157,7 +158,9 @@ def _open(store: Store, reading: Reading, config: DomainConfig, size: int) -> Op
     return Opened(domain, settled, f"{store.name}{at} ({reading})")
 
 
-def _domain(store: Store, reading: Reading, files: list[str], cache: bool, size: int) -> Domain:
+def _domain(
+    store: Store, reading: Reading, files: list[str], cache: bool, size: int | None
+) -> Domain:
     if reading.kind == "files":
         pictures = [item.member for item in reading.items if item.member is not None]
         domain = FilesDomain(store, pictures, cache, size)

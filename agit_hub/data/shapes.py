@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 LABELS = ("plain", "striped")
+SIZE = 64
+"""Side in pixels of a drawing for which none is asked."""
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -271,7 +273,7 @@ def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats
     seen |= inside
 
 
-def draw(label: str, index: int, size: int = 64, seed: int = 0) -> tuple[Image.Image, Mask]:
+def draw(label: str, index: int, size: int = SIZE, seed: int = 0) -> tuple[Image.Image, Mask]:
     """Draw one picture of a domain and the mask of its objects.
 
     Args:

@@ -4,6 +4,8 @@ It is trained on real drawings alone, with its own seed, and never sees a transl
 does not depend on the model it is asked about.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -42,16 +44,27 @@ class ObjectJudge:
         self.accuracy = (self._answers(held_out) == truth).float().mean().item()
         """Share of held-out real drawings that it assigns rightly."""
 
-    def share(self, label: str, pictures: list[Image.Image], masks: list[Mask]) -> float:
-        """The share of pictures whose objects it takes for `label`'s.
+    @property
+    def description(self) -> str:
+        """How it came to its judgement, for a protocol."""
+        return (
+            "objects judged by a small CNN trained on real drawings alone, "
+            f"{self.accuracy:.1%} right on held-out ones"
+        )
+
+    def __call__(
+        self, pictures: Sequence[Image.Image], masks: Sequence[Mask | None], label: str
+    ) -> list[float]:
+        """For each picture 1 if it takes its objects for `label`'s, else 0.
 
         Args:
-            label: One of `shapes.LABELS`.
             pictures: RGB, of the size it was made for.
             masks: Where the objects are, (size, size) each.
+            label: One of `shapes.LABELS`.
         """
-        objects = torch.cat([_objects(p, m) for p, m in zip(pictures, masks, strict=True)])
-        return (self._answers(objects) == shapes.LABELS.index(label)).float().mean().item()
+        pairs = [(p, m) for p, m in zip(pictures, masks, strict=True) if m is not None]
+        answers = self._answers(torch.cat([_objects(picture, mask) for picture, mask in pairs]))
+        return (answers == shapes.LABELS.index(label)).float().tolist()
 
     def _train(self, pictures: Tensor, labels: Tensor) -> None:
         optimizer = torch.optim.Adam(self._network.parameters(), lr=2e-3)

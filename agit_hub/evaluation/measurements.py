@@ -28,6 +28,10 @@ class Measurement:
     """What the best or no model would get: real pictures against real ones."""
     ceiling: float | None = None
     """What doing nothing gets: the input as output, or attention everywhere."""
+    std: float | None = None
+    """Standard deviation, over KID's subsets or over pictures."""
+    standard_error: float | None = None
+    """Of the value, had other pictures been drawn: by bootstrap, or std over the root of their number."""
 
 
 def write_measurements(folder: Path, measurements: Sequence[Measurement]) -> Path:

@@ -139,6 +139,41 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class EvalConfig:
+    """How a run measures itself on its way, on pictures that it is not trained on."""
+
+    every: int | None = None
+    """Steps between measurements, of the networks as they would be published, and one at the end; null
+    for none. The weights of the lowest KID so far are kept in `picked`."""
+    holdout: int | None = None
+    """One in so many pictures of both domains is kept from training and measured on."""
+    source: DomainConfig = field(default_factory=DomainConfig)
+    """Pictures of a validation split, in place of held-out ones; `shapes` draws some for it."""
+    target: DomainConfig = field(default_factory=DomainConfig)
+    """Likewise."""
+    pictures: int = 100
+    """The most pictures of each domain: what bounds the time."""
+    protocol: str = "lite0"
+    """Of KID: `lite0` needs no network; see `agit evaluate --help`."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "every", 1)
+        check_range(self, "holdout", 2)
+        check_range(self, "pictures", 4)
+        paths = bool(self.source.path), bool(self.target.path)
+        if paths[0] != paths[1]:
+            raise ConfigError("source.path and target.path belong together: give both, or neither.")
+        if self.holdout is not None and any(paths):
+            raise ConfigError("holdout and source.path are both set: measure on one or the other.")
+        if self.every is not None and self.holdout is None and not any(paths):
+            raise ConfigError(
+                "every is set, and there is nothing to measure on: --eval.holdout 10 keeps every tenth "
+                "picture from training, --eval.source.path and --eval.target.path name others."
+            )
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """What a run says and shows."""
 
@@ -205,6 +240,8 @@ class TrainConfig:
     """The pictures."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """The optimisation."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    """What the run measures on its way."""
     log: LogConfig = field(default_factory=LogConfig)
     """What the run says."""
     hub: HubConfig = field(default_factory=HubConfig)

@@ -15,6 +15,7 @@ from agit_hub.training.figures import Figures
 from agit_hub.training.progress import Progress
 from agit_hub.training.run_folder import RunFolder, tracker_values
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.validation import Finding
 
 _log = logging.getLogger("agit_hub.training")
 
@@ -62,6 +63,7 @@ class Journal:
         self._since_log = Figures()
         self._bad_step = torch.tensor(-1.0, device=accelerator.device)
         self._unseen: list[Tensor] = []
+        self._finding: dict[str, float] = {}
         self._unreadable: set[str] = set()
 
     def open(self, step: int) -> Progress:
@@ -96,6 +98,13 @@ class Journal:
         losses = torch.stack([v for name, v in figures.items() if name.startswith("loss/")])
         is_first_bad = ~losses.isfinite().all() & (self._bad_step < 0)
         self._bad_step = torch.where(is_first_bad, float(step), self._bad_step)
+
+    def note_finding(self, finding: Finding) -> None:
+        """Tell what was measured on the way; the next log line holds it."""
+        self.say(finding.said)
+        self._finding = finding.figures
+        began, step = self._clock
+        self._clock = (began + finding.seconds, step)
 
     def note_unreadable(self, names: list[str]) -> None:
         """Name each damaged picture once, and count them."""
@@ -142,7 +151,8 @@ class Journal:
     def log(self, step: int) -> None:
         """Write the means since the last log step, `step` optimiser steps into the run."""
         self.look(step)
-        figures = self._means() | self._circumstances(step)
+        figures = self._means() | self._circumstances(step) | self._finding
+        self._finding = {}
         per_second = figures["images_per_second"] / self._pictures_per_step
         left = (self._schedule.total_steps - step) / per_second
         self._progress.report(step, figures, left)
@@ -183,7 +193,7 @@ class Journal:
 
     def shared_state(self) -> dict[str, Any]:
         """What a resumed run needs and every rank has alike."""
-        return {"watch": self.watch.state_dict()}
+        return {"watch": self.watch.state_dict(), "finding": dict(self._finding)}
 
     def rank_state(self) -> dict[str, Any]:
         """What a resumed run needs of this rank."""
@@ -195,5 +205,6 @@ class Journal:
     def load_state(self, shared: dict[str, Any], own: dict[str, Any]) -> None:
         """Restore what `shared_state` and `rank_state` returned."""
         self.watch.load_state_dict(shared["watch"])
+        self._finding = dict(shared["finding"])
         self._since_log.load_state_dict(own["since_log"], self._accelerator.device)
         self._unreadable = set(own["unreadable"])

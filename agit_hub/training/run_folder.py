@@ -13,7 +13,7 @@ from agit_hub.config import ConfigError
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.stores import COMMIT
 from agit_hub.training import checkpoint
-from agit_hub.training.command_line import flatten, read_yaml, to_yaml
+from agit_hub.training.command_line import defaults, flatten, read_yaml, to_yaml
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.files import append_line, write_whole
 
@@ -26,7 +26,7 @@ _LOCK = ".lock"
 
 
 class RunFolder:
-    """`config.yaml`, `run.json`, `metrics.jsonl`, `samples/`, `checkpoints/` and `model/` of one run.
+    """What one run leaves: settings, curve, samples, checkpoints, the model, and the picked one.
 
     Args:
         path: The folder; made when first written to.
@@ -37,6 +37,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.model = self.path / "model"
+        self.picked = self.path / "picked"
         self._config = self.path / "config.yaml"
         self._facts = self.path / "run.json"
         self._metrics = self.path / "metrics.jsonl"
@@ -119,6 +120,10 @@ class RunFolder:
         """Write what the model's card says of machine and pictures."""
         write_whole(self._facts, (json.dumps(facts, indent=2) + "\n").encode())
 
+    def write_picked(self, facts: Mapping[str, Any]) -> None:
+        """Write after which step the picked weights were taken, and how they did."""
+        write_whole(self.path / "picked.json", (json.dumps(facts, indent=2) + "\n").encode())
+
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`."""
         append_line(self._metrics, json.dumps(line))
@@ -138,11 +143,12 @@ class RunFolder:
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
         before = flatten(read_yaml(self._config))
+        default = defaults()  # which a key that an older version did not know had the effect of
         now: dict[str, Any] = flatten(yaml.safe_load(to_yaml(config)))
         return [
-            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+            f"{key} was {before.get(key, default.get(key))!r} and is {now.get(key)!r}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(_FREE)
+            if before.get(key, default.get(key)) != now.get(key) and not key.startswith(_FREE)
         ]
 
 

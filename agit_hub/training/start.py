@@ -9,6 +9,7 @@ from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.publisher import check_repo
 from agit_hub.training.run_folder import RunFolder
+from agit_hub.training.validation import kept
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def prepare(config: TrainConfig, resume: bool) -> Start:
     resized = round(config.model.image_size * data.crop_margin)
     source, target = open_domains(data.source, data.target, resized, data.network_patience)
     config = replace(config, data=replace(data, source=source.config, target=target.config))
-    return Start(config, source, target, newest)
+    every = config.eval.holdout
+    return Start(config, kept(source, every), kept(target, every), newest)
 
 
 def read_checkpoint(path: Path, processes: int) -> tuple[bytes, list[bytes]]:

@@ -35,6 +35,7 @@ from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Batch, Networks, Step
+from agit_hub.training.validation import Validation
 from agit_hub.training.warm_start import warm_start
 
 
@@ -94,6 +95,7 @@ class Trainer:
             if config.hub.push_to_hub
             else None
         )
+        self._validation = self._make_validation()
         self._postponed = False
         self.step = 0
         if start.checkpoint is not None:
@@ -157,6 +159,8 @@ class Trainer:
             self._journal.note(self.step, figures)
             self._journal.advance()
             last = self.step == total
+            if self._validation is not None and self._validation.is_due(self.step, last):
+                self._journal.note_finding(self._validation.measure(self.published, self.step))
             if self.step % log.every == 0 or last:
                 self._journal.log(self.step)
             if self.step % log.samples_every == 0 or last:
@@ -267,6 +271,15 @@ class Trainer:
             f"Step {self.step}: the switch. Discriminators see the attended region{warning}."
         )
 
+    def _make_validation(self) -> Validation | None:
+        """On the first process alone, which holds what is published as all do."""
+        made: list[Validation] = []
+        if self.config.eval.every is not None:
+            on_first_rank(
+                self._accelerator, lambda: made.append(Validation(self.config, self.folder))
+            )
+        return made[0] if made else None
+
     def _draw_samples(self) -> None:
         if not self._accelerator.is_main_process:
             return
@@ -323,6 +336,7 @@ class Trainer:
             "postponed": self._postponed,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "journal": self._journal.shared_state(),
+            "validation": self._validation.state_dict() if self._validation is not None else None,
         }
 
     def _rank_state(self) -> dict[str, Any]:
@@ -351,6 +365,8 @@ class Trainer:
         for direction, pool in self._train_step.pools.items():
             pool.load_state_dict(own["pools"][direction], self._accelerator.device)
         self._journal.load_state(shared["journal"], own["journal"])
+        if self._validation is not None and shared["validation"] is not None:
+            self._validation.load_state_dict(shared["validation"])
         torch.set_rng_state(own["random"])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(own["random_cuda"])

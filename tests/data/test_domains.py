@@ -11,7 +11,7 @@ from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains import Domain, ShapesDomain, open_domains
 from agit_hub.data.errors import DataError
 from agit_hub.data.files import FilesDomain
-from agit_hub.evaluation.shapes_report import EVALUATION_SEED
+from agit_hub.evaluation.specimens import SHAPES_SEED
 
 # A QOI picture of 8 x 8 whose pixels are missing: Pillow's decoder runs off the end of the data.
 CUT_QOI = b"qoif" + (8).to_bytes(4, "big") * 2 + b"\x03\x00"
@@ -119,7 +119,7 @@ def test_shapes_are_drawn_at_the_size_that_is_asked_for(label: str) -> None:
         assert domain.picture(0, index).tobytes() == drawn.tobytes()
     assert label in domain.describe(0, 7) and "7" in domain.describe(0, 7)
     # Evaluation draws what training has never seen.
-    unseen, _ = shapes.draw(label, 0, 24, EVALUATION_SEED)
+    unseen, _ = shapes.draw(label, 0, 24, SHAPES_SEED)
     assert np.any(np.asarray(unseen) != np.asarray(domain.picture(0, 0)))
 
 

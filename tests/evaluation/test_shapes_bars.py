@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from agit_hub.evaluation.shapes_report import evaluate_on_shapes
+from agit_hub.evaluation.evaluator import Evaluator
+from agit_hub.evaluation.judge import ObjectJudge
+from agit_hub.evaluation.protocol import find_protocol
+from agit_hub.evaluation.specimens import DrawnSpecimens
 from agit_hub.pipeline import AGITPipeline
 from agit_hub.training.command_line import parse
 from agit_hub.training.trainer import Trainer
@@ -20,10 +23,17 @@ def test_the_demo_finds_objects_changes_them_and_leaves_the_rest(seed: int, tmp_
     assert Trainer(parse(arguments).config).fit().finished
     model = tmp_path / "run" / "model"
     assert (model / "model.safetensors").stat().st_size < 3e6
-    report = evaluate_on_shapes(AGITPipeline.from_pretrained(model, device="cpu"))
-    assert report.judge_accuracy >= 0.98
-    for direction in report.directions:
-        assert direction.iou >= 0.75
-        assert direction.background_change < 0.01
-        assert direction.taken_for_target >= 0.8
-        assert direction.taken_for_target_untouched < 0.1
+    judge = ObjectJudge(64)
+    assert judge.accuracy >= 0.98
+    plain, striped = (DrawnSpecimens(label, 200, 64) for label in ("plain", "striped"))
+    evaluator = Evaluator(
+        plain, striped, find_protocol("lite0"), threshold=0, classifier=judge, with_fid=False
+    )
+    evaluation = evaluator(AGITPipeline.from_pretrained(model, device="cpu"))
+    for direction in ("plain to striped", "striped to plain"):
+        found = {m.metric: m for m in evaluation.measurements if m.direction == direction}
+        assert found["attention_iou"].value >= 0.75
+        assert found["background_change"].value < 0.01
+        assert found["taken_for_target"].value >= 0.8
+        assert found["taken_for_target"].ceiling < 0.1
+        assert found["kid"].floor < found["kid"].value < found["kid"].ceiling / 2

@@ -1,0 +1,217 @@
+"""The commands `evaluate` and `compare`: measure a model, and put several into one table."""
+
+import importlib
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from agit_hub.cli.application import FAILURE, USER_ERROR, app, end
+
+if TYPE_CHECKING:
+    from agit_hub.data.config import DomainConfig
+    from agit_hub.evaluation.evaluator import Classifier
+
+Parameters = ParamSpec("Parameters")
+
+Place = "PATH[,KEY=VALUE...]"
+
+
+def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Errors of a person's making end with code 2, the network's with 1; no tracebacks."""
+
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            from agit_hub.config import ConfigError
+            from agit_hub.data.errors import DataError, PicturesError
+            from agit_hub.evaluation.errors import EvaluationError
+            from agit_hub.hub.facts import RunFolderError
+            from agit_hub.modeling import ModelLoadError
+        except ModuleNotFoundError as error:
+            end(f"{error.name} is not installed: pip install 'agit-hub[eval]'.", USER_ERROR)
+
+        try:
+            command(*args, **kwargs)
+        except (ConfigError, DataError, EvaluationError, ModelLoadError, RunFolderError) as error:
+            end(error, USER_ERROR)
+        except ModuleNotFoundError as error:
+            end(f"{error.name} is not installed: pip install 'agit-hub[eval]'.", USER_ERROR)
+        except (PicturesError, OSError) as error:
+            end(error, FAILURE)
+
+    return run
+
+
+@app.command()
+@_in_a_sentence
+def evaluate(
+    model: Annotated[str, typer.Option(help="A run folder, a model folder, or a repo of the Hub.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            metavar=Place,
+            help="Source pictures: a folder, a dataset on the Hub, or shapes; with keys of `data.source` "
+            "such as user/pair,split=test,column=imageA.",
+        ),
+    ],
+    target: Annotated[str, typer.Option(metavar=Place, help="Target pictures, likewise.")],
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of masks named like the pictures, white on objects; or with a subfolder "
+            "for each label."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Of KID and FID: lite0 (needs no network), inception, inception-legacy, "
+            "inception-both, torchvision:NAME or timm:NAME."
+        ),
+    ] = "lite0",
+    weights: Annotated[
+        str,
+        typer.Option(help="Of a run: last, or picked (the best on its validation pictures)."),
+    ] = "last",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Attention below it becomes 0; the model's own if left out."
+        ),
+    ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Called with pictures, masks and a label: how surely each picture shows the label.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="The most pictures of each domain, evenly spaced; all if left out."),
+    ] = None,
+    fid: Annotated[bool, typer.Option(help="Measure FID too.")] = True,
+    name: Annotated[str | None, typer.Option(help="What a table calls it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for the report; of a run, its own evaluation folder if left out."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda, mps, cpu, ...; the best if left out.")
+    ] = None,
+) -> None:
+    """Measure a model: KID and FID beside floor and ceiling, attention, background."""
+    from rich.progress import Progress
+
+    from agit_hub.evaluation.evaluator import Evaluator
+    from agit_hub.evaluation.measurements import write_measurements
+    from agit_hub.evaluation.opening import open_specimens
+    from agit_hub.evaluation.protocol import find_protocol
+    from agit_hub.evaluation.report import as_table, write_report
+    from agit_hub.hub.subject import find_subject
+    from agit_hub.pipeline import AGITPipeline
+
+    how = find_protocol(protocol)
+    subject = find_subject(model, weights)
+    places = _domain(source, "source"), _domain(target, "target")
+    pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
+    config = pipeline.model.config
+    places = _named_shapes(places, config.labels)
+    specimens = open_specimens(*places, config.labels, config.image_size, masks, limit)
+    judge = _classifier(classifier, places, config.image_size)
+    evaluator = Evaluator(
+        *specimens, how, device=pipeline.device, threshold=threshold, classifier=judge, with_fid=fid
+    )
+    with Progress(transient=True) as bar:
+        task = bar.add_task("Measuring")
+        evaluation = evaluator(
+            pipeline, lambda done, total, _: bar.update(task, completed=done, total=total)
+        )
+    about = {**subject.about, **({"name": name} if name else {})}
+    print(f"{subject.about['model']}, protocol {how}\n\n{as_table(evaluation.measurements)}\n")
+    for picture in evaluation.unreadable:
+        print(f"Left out, for it cannot be read: {picture}")
+    folder = out or subject.folder
+    if folder is not None:
+        write_report(folder, evaluation, about)
+        print(f"Figures: {folder / 'evaluation.json'}  Pictures: {folder / 'evaluation.png'}")
+    if subject.run is not None and weights == "last" and out is None:
+        write_measurements(subject.run, evaluation.measurements)
+        print(f"The card of {subject.run} now shows these figures: agit card {subject.run} ...")
+
+
+@app.command()
+@_in_a_sentence
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders that were evaluated, or evaluation.json files."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="A Markdown file to write as well.")] = None,
+) -> None:
+    """Put evaluated runs into one table: seeds, which weights, figures; means over seeds."""
+    from agit_hub.evaluation import comparison
+
+    table = comparison.compare(comparison.find_records(runs))
+    print(table)
+    if out is not None:
+        out.write_text(table + "\n", encoding="utf-8")
+
+
+def _domain(text: str, side: str) -> "DomainConfig":
+    """`user/pair,split=test` as a domain's settings; an existing path wins, commas and all."""
+    from agit_hub.config import ConfigError
+    from agit_hub.data.config import DomainConfig
+
+    if Path(text).expanduser().exists():
+        return DomainConfig(path=text)
+    path, *rest = text.split(",")
+    values: dict[str, Any] = {}
+    for item in rest:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--{side} holds {item!r}; settings are KEY=VALUE, such as split=test."
+            )
+        values[key.strip()] = {"true": True, "false": False}.get(value, value)
+    try:
+        return DomainConfig(path=path, **values)
+    except TypeError as error:
+        known = ", ".join(key for key in DomainConfig.__dataclass_fields__ if key != "path")
+        raise ConfigError(f"--{side} {text!r} has an unknown key; there are {known}.") from error
+
+
+def _named_shapes(
+    places: "tuple[DomainConfig, DomainConfig]", labels: tuple[str, str]
+) -> "tuple[DomainConfig, DomainConfig]":
+    from dataclasses import replace
+
+    one, other = (
+        replace(place, name=label) if place.path == "shapes" and place.name is None else place
+        for place, label in zip(places, labels, strict=True)
+    )
+    return one, other
+
+
+def _classifier(
+    wanted: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
+) -> "Classifier | None":
+    from agit_hub.evaluation.errors import EvaluationError
+    from agit_hub.evaluation.judge import ObjectJudge
+
+    if wanted is None:
+        return ObjectJudge(size) if all(place.path == "shapes" for place in places) else None
+    module, _, function = wanted.partition(":")
+    try:
+        found: Classifier = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EvaluationError(
+            f"The classifier {wanted!r} cannot be had ({error}): give MODULE:FUNCTION of a module "
+            "that Python finds."
+        ) from error
+    return found

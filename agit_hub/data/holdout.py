@@ -1,0 +1,56 @@
+"""A domain parted in two: what is trained on, and what is kept from training to measure on."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from agit_hub.data.domains import Domain
+
+
+class Part:
+    """Some of each block's pictures.
+
+    Args:
+        whole: The domain.
+        every: One in so many pictures of a block, is held out.
+        held_out: Whether this part is those, or the rest.
+    """
+
+    def __init__(self, whole: Domain, every: int, held_out: bool) -> None:
+        self._whole = whole
+        self._every = every
+        self._held_out = held_out
+        self.blocks: int = whole.blocks
+        self.window: int = whole.window
+        self.shards: Sequence[int] = whole.shards
+
+    @property
+    def length(self) -> int | None:
+        """Pictures in this part; None as long as the whole is not counted."""
+        if self._whole.length is None:
+            return None
+        return sum(map(self.block_length, range(self.blocks)))
+
+    def block_length(self, block: int) -> int:
+        """Pictures of this part in a block."""
+        count = self._whole.block_length(block)
+        held_out = count // self._every
+        return held_out if self._held_out else count - held_out
+
+    def prepare(self, block: int) -> None:
+        """A hint that a block's pictures are wanted soon."""
+        self._whole.prepare(block)
+
+    def picture(self, block: int, row: int) -> Image.Image:
+        """The picture as RGB."""
+        return self._whole.picture(block, self._row(row))
+
+    def describe(self, block: int, row: int) -> str:
+        """Where the picture comes from."""
+        return self._whole.describe(block, self._row(row))
+
+    def _row(self, row: int) -> int:
+        """Rows n - 1, 2n - 1, ... are held out; between two of them lie n - 1 others."""
+        if self._held_out:
+            return (row + 1) * self._every - 1
+        return row + row // (self._every - 1)

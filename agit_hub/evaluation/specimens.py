@@ -1,0 +1,68 @@
+"""The pictures on which a model is measured: each once, whole, with its mask if there is one."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from PIL import Image
+
+from agit_hub.data import shapes
+from agit_hub.evaluation.measures import Mask
+
+# Training draws at seed 0, and validation during it at 2: at this one no scene has been seen.
+SHAPES_SEED = 1
+SHAPES_VALIDATION_SEED = 2
+SHAPES_COUNT = 200
+
+
+class Specimen(NamedTuple):
+    """One picture."""
+
+    name: str
+    picture: Image.Image
+    """RGB."""
+    mask: Mask | None
+    """True on the objects, of the picture's size."""
+
+
+class Specimens(Protocol):
+    """Pictures of one domain, in an order that never changes."""
+
+    label: str
+    """What they show."""
+    dataset: str
+    """Where they come from, without paths of the machine."""
+    split: str
+    has_masks: bool
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Specimen]: ...
+
+
+class DrawnSpecimens:
+    """Drawings of `shapes` that no training has seen, with their true masks.
+
+    Args:
+        label: `plain` or `striped`.
+        count: How many.
+        size: Side in pixels.
+        seed: Of the drawings; another than training's.
+    """
+
+    dataset = "shapes (built in)"
+    split = "unseen"
+    has_masks = True
+
+    def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:
+        self.label = label
+        self._count = count
+        self._size = size
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Specimen]:
+        for number in range(self._count):
+            picture, mask = shapes.draw(self.label, number, self._size, self._seed)
+            yield Specimen(f"{self.label} {number}", picture, mask)

@@ -1,0 +1,70 @@
+"""What is evaluated: a run's last or picked weights, a model's folder, or a repo of the Hub."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.hub.card import shareable
+from agit_hub.hub.facts import read_run
+
+PICKED = "picked"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and what is known of it."""
+
+    weights: str
+    """A folder or a repo."""
+    about: Mapping[str, Any]
+    """For the report: its name and which weights; of a run its settings, steps, time and machine."""
+    run: Path | None = None
+    folder: Path | None = None
+    """Where a run keeps such reports."""
+
+
+def find_subject(model: str, weights: str = "last") -> Subject:
+    """Find what a person means by a model.
+
+    Args:
+        model: A run folder, a model folder, or a repo of the Hub.
+        weights: Of a run: `last`, or `picked`, those that did best on its validation pictures.
+
+    Raises:
+        EvaluationError: If there are no such weights.
+        RunFolderError: If a run holds no model yet.
+    """
+    if weights not in ("last", PICKED):
+        raise EvaluationError(f"weights is {weights!r}; expected last or {PICKED}.")
+    folder = Path(model).expanduser()
+    if not (folder / "config.yaml").is_file():
+        if weights == PICKED:
+            raise EvaluationError(
+                f"{model} is no run folder: only a run has weights to pick among."
+            )
+        name = folder.name if folder.is_dir() else model
+        return Subject(model, {"model": name, "weights": "as published"})
+    run = read_run(folder)
+    place = run.model if weights == "last" else folder / PICKED
+    if not place.is_dir():
+        raise EvaluationError(
+            f"{folder} has no picked weights: they are kept by a run that measures itself on its way "
+            "(eval.every)."
+        )
+    about = {
+        "model": folder.resolve().name,
+        "weights": "last" if weights == "last" else "picked on validation",
+        "steps": run.steps if weights == "last" else _picked_step(folder),
+        "minutes": round(run.seconds / 60, 1),
+        "machine": dict(run.machine),
+        "settings": shareable(run.config),
+    }
+    return Subject(str(place), about, folder, folder / "evaluation" / weights)
+
+
+def _picked_step(run: Path) -> int:
+    facts = json.loads((run / "picked.json").read_text(encoding="utf-8"))
+    return int(facts["step"])

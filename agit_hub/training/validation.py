@@ -1,0 +1,137 @@
+"""A run measures itself on its way, on pictures that it is not trained on."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agit_hub.config import ConfigError
+from agit_hub.data.domains import Opened, open_domains
+from agit_hub.data.holdout import Part
+from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.evaluation.evaluator import Evaluation, Evaluator
+from agit_hub.evaluation.measurements import write_measurements
+from agit_hub.evaluation.opening import DomainSpecimens, open_specimens
+from agit_hub.evaluation.protocol import find_protocol
+from agit_hub.evaluation.specimens import SHAPES_VALIDATION_SEED, Specimens
+from agit_hub.modeling import AGITModel
+from agit_hub.pipeline import AGITPipeline
+from agit_hub.training import checkpoint
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one measurement on the way found."""
+
+    figures: dict[str, float]
+    """For the log: `eval/st/kid`, `eval/ts/identical`, ..., and `eval/step`."""
+    said: str
+    """A sentence for the person."""
+    seconds: float
+    """That it took, which are none of the training's."""
+
+
+class Validation:
+    """Measures the published networks, and keeps the weights of the lowest KID in `picked`.
+
+    Args:
+        config: The run.
+        folder: Of the run.
+
+    Raises:
+        ConfigError: If its protocol or pictures cannot be used.
+    """
+
+    def __init__(self, config: TrainConfig, folder: RunFolder) -> None:
+        self._config = config
+        self._folder = folder
+        self._lowest: float | None = None
+        try:
+            protocol = find_protocol(config.eval.protocol)
+            self._evaluator = Evaluator(*_specimens(config), protocol, with_fid=False)
+        except EvaluationError as error:
+            raise ConfigError(f"eval: {error}") from error
+
+    def is_due(self, step: int, last: bool) -> bool:
+        """Whether to measure after `step` steps."""
+        every = self._config.eval.every
+        return every is not None and (last or step % every == 0)
+
+    def measure(self, model: AGITModel, step: int) -> Finding:
+        """Measure the networks as they would be published after `step` steps."""
+        began = time.perf_counter()
+        was_training = model.training
+        evaluation = self._evaluator(AGITPipeline(model))
+        model.train(was_training)
+        self._note(evaluation, step)
+        kids = [m for m in evaluation.measurements if m.metric == "kid"]
+        total = sum(m.value for m in kids)
+        if self._lowest is None or total < self._lowest:
+            self._lowest = total
+            checkpoint.save_model(model, self._folder.picked)
+            self._folder.write_picked({"step": step, "kid": total / len(kids)})
+        said = "; ".join(
+            f"KID {m.direction} {m.value:.4g} (doing nothing {m.ceiling:.4g})" for m in kids
+        )
+        seconds = time.perf_counter() - began
+        return Finding(
+            _for_the_log(evaluation) | {"eval/step": float(step)},
+            f"Step {step}: {said}; measured in {seconds:.0f} s.",
+            seconds,
+        )
+
+    def _note(self, evaluation: Evaluation, step: int) -> None:
+        """Leave the figures for the model's card."""
+        found = [
+            replace(m, split="validation", protocol=f"{m.protocol}; weights of step {step}")
+            for m in evaluation.measurements
+        ]
+        write_measurements(self._folder.path, found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on identically."""
+        return {"lowest": self._lowest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._lowest = state["lowest"]
+
+
+def _specimens(config: TrainConfig) -> tuple[Specimens, Specimens]:
+    settings, labels = config.eval, config.model.labels
+    if settings.holdout is None:
+        return open_specimens(
+            settings.source,
+            settings.target,
+            labels,
+            config.model.image_size,
+            limit=settings.pictures,
+            shapes_seed=SHAPES_VALIDATION_SEED,
+        )
+    # Opened anew, for training decodes pictures no larger than it needs them.
+    data = config.data
+    opened = open_domains(data.source, data.target, None, data.network_patience)
+    one, other = (
+        DomainSpecimens(held_out(found, settings.holdout), label, limit=settings.pictures)
+        for found, label in zip(opened, labels, strict=True)
+    )
+    return one, other
+
+
+def held_out(opened: Opened, every: int) -> Opened:
+    """The pictures of a domain that are kept from training."""
+    return opened._replace(domain=Part(opened.domain, every, held_out=True))
+
+
+def kept(opened: Opened, every: int | None) -> Opened:
+    """The pictures of a domain that are trained on."""
+    if every is None:
+        return opened
+    return opened._replace(domain=Part(opened.domain, every, held_out=False))
+
+
+def _for_the_log(evaluation: Evaluation) -> dict[str, float]:
+    directions = list(dict.fromkeys(m.direction for m in evaluation.measurements))
+    names = dict(zip(directions, ("st", "ts"), strict=True))
+    return {f"eval/{names[m.direction]}/{m.metric}": m.value for m in evaluation.measurements}
