@@ -106,6 +106,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a model: KID and FID beside floor and ceiling, attention, background."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from agit_hub.evaluation.evaluator import Evaluator
@@ -119,6 +120,7 @@ def evaluate(
     how = find_protocol(protocol)
     subject = find_subject(model, weights)
     places = _domain(source, "source"), _domain(target, "target")
+    _check_device(device)
     pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
     config = pipeline.model.config
     places = _named_shapes(places, config.labels)
@@ -127,7 +129,8 @@ def evaluate(
     evaluator = Evaluator(
         *specimens, how, device=pipeline.device, threshold=threshold, classifier=judge, with_fid=fid
     )
-    with Progress(transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Measuring")
         evaluation = evaluator(
             pipeline, lambda done, total, _: bar.update(task, completed=done, total=total)
@@ -214,4 +217,18 @@ def _classifier(
             f"The classifier {wanted!r} cannot be had ({error}): give MODULE:FUNCTION of a module "
             "that Python finds."
         ) from error
+    if not callable(found):
+        raise EvaluationError(f"The classifier {wanted!r} is no function: it cannot be called.")
     return found
+
+
+def _check_device(device: str | None) -> None:
+    import torch
+
+    from agit_hub.evaluation.errors import EvaluationError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise EvaluationError(f"The device {device} cannot be used here: {reason}") from error

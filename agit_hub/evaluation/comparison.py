@@ -126,19 +126,33 @@ def _yardstick(records: Sequence[Record], column: tuple[str, str], field: str) -
 
 def _recipes(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Runs of the same settings but for the seed, by what sets them apart from the others."""
-    flat = [_flat(record.about.get("settings", {})) for record in records]
+    flat = [_recipe(record) for record in records]
+    known = [settings for settings in flat if settings]
     keys = {
         key
-        for settings in flat
+        for settings in known
         for key in settings
-        if key not in _BESIDE and any(other.get(key) != settings[key] for other in flat)
+        if any(other.get(key) != settings[key] for other in known)
     }
-    found: dict[str, list[Record]] = {}
+    groups: dict[str, list[Record]] = {}
     for record, settings in zip(records, flat, strict=True):
         told = ", ".join(f"{key} {settings.get(key)}" for key in sorted(keys))
-        name = record.about.get("name") or told or record.about.get("model", "")
-        found.setdefault(str(name), []).append(record)
-    return found
+        of_its_own = str(record.about.get("model", ""))
+        recipe = told or "the same recipe" if settings else of_its_own
+        groups.setdefault(str(record.about.get("name") or recipe), []).append(record)
+    return {_called(name, group): group for name, group in groups.items()}
+
+
+def _recipe(record: Record) -> dict[str, Any]:
+    """A run's settings but for its seed, with dotted keys; of a published model none are known."""
+    settings = _flat(record.about.get("settings", {}))
+    return {key: value for key, value in settings.items() if key not in _BESIDE}
+
+
+def _called(name: str, group: Sequence[Record]) -> str:
+    """A recipe of a single run goes by the run's name where nothing sets it apart."""
+    models = {str(record.about.get("model", "")) for record in group}
+    return models.pop() if name == "the same recipe" and len(models) == 1 else name
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,11 +12,12 @@ from torch import Tensor
 from agit_hub.attention import composite
 from agit_hub.evaluation import measures
 from agit_hub.evaluation.distances import Kid, average, fid, kid, kid_floor
+from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.features import FeatureExtractor
 from agit_hub.evaluation.measurements import Measurement
 from agit_hub.evaluation.measures import Mask
 from agit_hub.evaluation.protocol import Protocol
-from agit_hub.evaluation.specimens import Specimen, Specimens
+from agit_hub.evaluation.specimens import FEWEST, Specimen, Specimens
 from agit_hub.evaluation.summary import (
     PictureResult,
     Writer,
@@ -132,9 +133,10 @@ class Evaluator:
         self, pipeline: AGITPipeline, own: Specimens, to: str, step: Callable[[str], None]
     ) -> _Direction:
         direction, real = _Direction(), []
-        steering = Steering(threshold=self._threshold)
+        tau = pipeline.threshold if self._threshold is None else self._threshold
+        steering = Steering(threshold=tau)
         for chunk in _chunks(own):
-            proposals = [pipeline.propose(specimen.picture, to) for specimen in chunk]
+            proposals = [_proposal(pipeline, specimen, to) for specimen in chunk]
             renderings = [proposal.render(steering) for proposal in proposals]
             translations = [rendering.image for rendering in renderings]
             direction.features.append(self._extract(translations))
@@ -144,7 +146,7 @@ class Evaluator:
             for n, (specimen, proposal, rendering) in enumerate(
                 zip(chunk, proposals, renderings, strict=True)
             ):
-                figures = _figures(specimen, proposal, rendering)
+                figures = _figures(specimen, proposal, rendering, tau)
                 figures["cycle_error"] = _cycle_error(pipeline, proposal, own.label)
                 figures |= {name: float(values[n]) for name, values in scores.items()}
                 if specimen.mask is not None:
@@ -155,6 +157,11 @@ class Evaluator:
                     PictureResult(specimen.name, f"{own.label} to {to}", figures, shown)
                 )
                 step(specimen.name)
+        if len(direction.results) < FEWEST:
+            raise EvaluationError(
+                f"Only {len(direction.results)} of {len(own)} {own.label} pictures can be read: {FEWEST} "
+                "or more are needed."
+            )
         if real:
             self._real[own.label] = torch.cat(real)
         return direction
@@ -181,7 +188,7 @@ class Evaluator:
         tau = pipeline.threshold if self._threshold is None else self._threshold
         cut = f"attention below {tau:g} cut to 0"
         if not isinstance(pipeline.model.attention_s, FullAttention):
-            found += attention_figures(writer, direction.results, direction.curves)
+            found += attention_figures(writer, direction.results, direction.curves, tau)
         return (
             found
             + preservation_figures(writer, direction.results, cut)
@@ -233,12 +240,21 @@ class Evaluator:
         return average(against_target, kid(inputs, fakes, self._protocol))
 
 
-def _figures(specimen: Specimen, proposal: Proposal, rendering: Rendering) -> dict[str, float]:
+def _proposal(pipeline: AGITPipeline, specimen: Specimen, to: str) -> Proposal:
+    try:
+        return pipeline.propose(specimen.picture, to)
+    except ValueError as error:
+        raise EvaluationError(f"{specimen.name}: {error}") from error
+
+
+def _figures(
+    specimen: Specimen, proposal: Proposal, rendering: Rendering, tau: float
+) -> dict[str, float]:
     """What can be measured of one picture and its translation by themselves."""
     raw = proposal.raw_attention
     before, after = np.asarray(specimen.picture), np.asarray(rendering.image)
     figures = {
-        "attention_area": float((raw >= proposal.threshold).mean()),
+        "attention_area": float((raw >= tau).mean()),
         "identical": measures.identical_share(before, after),
     }
     if specimen.mask is None:

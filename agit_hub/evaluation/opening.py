@@ -15,6 +15,7 @@ from agit_hub.data.order import Place
 from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.measures import Mask
 from agit_hub.evaluation.specimens import (
+    FEWEST,
     SHAPES_COUNT,
     SHAPES_SEED,
     DrawnSpecimens,
@@ -45,16 +46,17 @@ class DomainSpecimens:
     ) -> None:
         config = opened.config
         self.label = label
-        self.dataset = config.path if config.revision else f"{Path(config.path).name} (a folder)"
+        folder = Path(config.path).expanduser().resolve().name
+        self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
         self.has_masks = masks is not None
         self.unreadable: list[str] = []
         self._domain = opened.domain
         self._places = _evenly(_places(opened.domain), limit)
-        if len(self._places) < 4:
+        if len(self._places) < FEWEST:
             raise EvaluationError(
-                f"{len(self._places)} {label} picture(s) are too few to measure anything by: four or "
-                "more are needed."
+                f"{len(self._places)} {label} picture(s) are too few to measure anything by: "
+                f"{FEWEST} or more are needed."
             )
         self._masks = None if masks is None else self._find_masks(masks)
 
@@ -70,7 +72,8 @@ class DomainSpecimens:
             except PicturesError:
                 raise
             except UNREADABLE as error:
-                self.unreadable.append(f"{name} ({error})")
+                # Pillow's messages hold the whole path, which is nobody's business but the machine's.
+                self.unreadable.append(f"{name} ({type(error).__name__})")
                 continue
             yield Specimen(name, picture, self._mask(name, picture))
 
@@ -136,11 +139,16 @@ def open_specimens(
         DataError: If a place holds nothing usable, or several readings are.
         FetchError: If the network stays bad.
     """
-    if limit is not None and limit < 4:
+    if limit is not None and limit < FEWEST:
         raise EvaluationError(
-            f"{limit} picture(s) are too few to measure anything by: take 4 or more."
+            f"{limit} picture(s) are too few to measure anything by: take {FEWEST} or more."
         )
-    if source.path == target.path == "shapes":
+    if "shapes" in (source.path, target.path) and source.path != target.path:
+        raise EvaluationError(
+            "shapes is one domain and a place of your own the other: measure on shapes for both, or on "
+            "none."
+        )
+    if source.path == "shapes":
         if set(labels) != set(shapes.LABELS):
             raise EvaluationError(
                 f"The model translates between {' and '.join(labels)}; shapes has "

@@ -12,6 +12,8 @@ from agit_hub.evaluation.measures import Mask
 SHAPES_SEED = 1
 SHAPES_VALIDATION_SEED = 2
 SHAPES_COUNT = 200
+FEWEST = 4
+"""Pictures of a domain by which anything can be measured: a floor needs two halves of two."""
 
 
 class Specimen(NamedTuple):

@@ -56,13 +56,16 @@ class Writer:
 
 
 def attention_figures(
-    writer: Writer, results: Sequence[PictureResult], curves: Sequence[Curve]
+    writer: Writer, results: Sequence[PictureResult], curves: Sequence[Curve], tau: float
 ) -> list[Measurement]:
     """How well maps find objects, beside maps that need no looking; and how much they cover."""
     of = _columns(results)
     plain = "the network's map at the picture's own size"
     found = writer.mean(
-        "attention_area", "Share of pixels at or above tau", of("attention_area"), plain
+        "attention_area",
+        "Share of pixels at or above tau",
+        of("attention_area"),
+        f"{plain}, tau {tau:g}",
     )
     if not curves:
         return found

@@ -73,15 +73,18 @@ def datasets(run: RunFacts) -> list[str]:
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without what tells of the person's own machine: folders keep their last name alone."""
     shared = {key: value for key, value in config.items() if key not in ("output_dir", "hub")}
-    shared["data"] = dict(shared["data"])
-    for side in ("source", "target"):
-        domain = dict(shared["data"][side])
-        domain["path"] = _name_of(domain)
-        shared["data"][side] = domain
+    for section in ("data", "eval"):
+        if section in shared:  # eval is younger than some runs
+            sides = {side: _named(shared[section][side]) for side in ("source", "target")}
+            shared[section] = {**shared[section], **sides}
     origin = shared["train"].get("init_from")
     if origin:
         shared["train"] = shared["train"] | {"init_from": Path(origin).name}
     return shared
+
+
+def _named(domain: Mapping[str, Any]) -> dict[str, Any]:
+    return {**domain, "path": _name_of(domain)}
 
 
 def _name_of(domain: Mapping[str, Any]) -> str:

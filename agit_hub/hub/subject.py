@@ -45,7 +45,7 @@ def find_subject(model: str, weights: str = "last") -> Subject:
             raise EvaluationError(
                 f"{model} is no run folder: only a run has weights to pick among."
             )
-        name = folder.name if folder.is_dir() else model
+        name = folder.resolve().name if folder.is_dir() else model
         return Subject(model, {"model": name, "weights": "as published"})
     run = read_run(folder)
     place = run.model if weights == "last" else folder / PICKED

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
 from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
+from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
 from agit_hub.networks import AttentionNetwork
@@ -122,6 +123,10 @@ class Trainer:
                 return self._loop(interrupt)
         except PicturesError as error:
             raise self._without_pictures(error) from error
+        except EvaluationError as error:
+            raise RankError(
+                f"Step {self.step} cannot be measured: {error}{self._journal.what_is_safe()}"
+            ) from error
         except (MemoryError, RuntimeError) as error:
             if _is_lost_process(error):
                 raise RankError(
