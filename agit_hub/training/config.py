@@ -81,9 +81,16 @@ class TrainSettings:
     lambda_cyc: float = 10.0
     """Weight of the two cycle consistency losses."""
     lambda_cyc_warmup_steps: int = 0
-    """Steps over which `lambda_cyc` rises linearly from 0. Small networks need it (not in the paper)."""
+    """Steps over which `lambda_cyc` rises linearly to its value, after those of attention's warm-up (not
+    in the paper)."""
+    lambda_cyc_start: float = 0.0
+    """The value from which `lambda_cyc` rises."""
     attention_threshold: float = 0.1
     """tau: pixels whose attention is below it are background."""
+    attention_warmup_steps: int = 0
+    """Steps for which every map is held at 0.5 and attention networks rest. What generators make of a
+    picture at first looks worse than the picture, and attention that is trained then learns to pay none
+    (not in the paper)."""
     attention_bias: float = 0.0
     """Bias with which the attention heads start; 2 starts them open (not in the paper)."""
     switch: SwitchConfig = field(default_factory=SwitchConfig)
@@ -96,6 +103,10 @@ class TrainSettings:
     """Width of the discriminators' first layer."""
     discriminator_layers: int = 3
     """The discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of 34."""
+    discriminator_updates: int = 1
+    """Updates of the discriminators in each step; all but the first are by other real pictures and
+    fakes out of the image pools. A discriminator that lags is fooled by changes too faint to see, and
+    attention stays as faint (not in the paper)."""
     discriminator_learning_rate: float | None = None
     """The discriminators' own learning rate; null for the generators'."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
@@ -122,6 +133,12 @@ class TrainSettings:
         for name in ("batch_size", "gradient_accumulation_steps"):
             check_range(self, name, 1)
         check_range(self, "discriminator_channels", 1)
+        check_range(self, "discriminator_updates", 1)
+        if self.discriminator_updates > 1 and self.pool_size == 0:
+            raise ConfigError(
+                "pool_size is 0 and discriminator_updates more than 1: later updates take their fakes "
+                "out of the image pools."
+            )
         check_range(self, "discriminator_layers", 1, 5)
         for name in ("max_steps", "steps_per_epoch", "collapse_patience"):
             check_range(self, name, 1)
@@ -129,7 +146,9 @@ class TrainSettings:
             check_range(self, name, 1)
         for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
             check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "pool_size"):
+        for name in ("lambda_cyc", "lambda_cyc_start", "lambda_cyc_warmup_steps"):
+            check_range(self, name, 0)
+        for name in ("attention_warmup_steps", "pool_size"):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
@@ -277,6 +296,8 @@ _PAPER: dict[str, Any] = {
         "adam_beta1": 0.5,
         "lambda_cyc": 10.0,
         "lambda_cyc_warmup_steps": 0,
+        "lambda_cyc_start": 0.0,
+        "attention_warmup_steps": 0,
         "attention_threshold": 0.1,
         "attention_bias": 0.0,
         "switch": {
@@ -290,6 +311,7 @@ _PAPER: dict[str, Any] = {
         "update_order": "joint",
         "discriminator_channels": 64,
         "discriminator_layers": 3,
+        "discriminator_updates": 1,
         "ema": 0.0,
     },
 }

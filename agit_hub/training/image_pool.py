@@ -43,6 +43,18 @@ class ImagePool:
         pairs = [self._exchange(i, a) for i, a in zip(images, attention, strict=True)]
         return torch.stack([image for image, _ in pairs]), torch.stack([a for _, a in pairs])
 
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Stored pictures with their maps, drawn at random with repeats; nothing is exchanged.
+
+        Args:
+            count: How many; the pool holds at least one.
+        """
+        numbers = torch.randint(len(self), (count,), generator=self._random).tolist()
+        return (
+            torch.stack([self._images[number] for number in numbers]),
+            torch.stack([self._attention[number] for number in numbers]),
+        )
+
     def _exchange(self, image: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
         if len(self) < self.capacity:
             # Cloned, for a slice would keep the whole batch's storage alive.

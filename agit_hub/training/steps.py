@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from agit_hub.attention import foreground
+from agit_hub.attention import composite, foreground
 from agit_hub.losses import adversarial_discriminator, adversarial_generator, cycle_consistency
 from agit_hub.modeling import AGITModel, Translation
 from agit_hub.networks import PatchDiscriminator
@@ -67,14 +67,22 @@ class Networks(nn.Module):
         self.discriminator_s = PatchDiscriminator(discriminator_channels, discriminator_layers)
         self.discriminator_t = PatchDiscriminator(discriminator_channels, discriminator_layers)
 
-    def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
-        """Go s -> s' -> s'' and t -> t' -> t''."""
-        s_prime = self.model.source_to_target(batch.source)
-        t_prime = self.model.target_to_source(batch.target)
+    def cycles(self, batch: Batch, held: float | None = None) -> dict[Direction, Cycle]:
+        """Go s -> s' -> s'' and t -> t' -> t'', by maps of one value if they are held at it."""
+        s_prime = self._translate("st", batch.source, held)
+        t_prime = self._translate("ts", batch.target, held)
         return {
-            "st": Cycle(s_prime, self.model.target_to_source(s_prime.image)),
-            "ts": Cycle(t_prime, self.model.source_to_target(t_prime.image)),
+            "st": Cycle(s_prime, self._translate("ts", s_prime.image, held)),
+            "ts": Cycle(t_prime, self._translate("st", t_prime.image, held)),
         }
+
+    def _translate(self, direction: Direction, picture: Tensor, held: float | None) -> Translation:
+        if held is None:
+            there, back = self.model.source_to_target, self.model.target_to_source
+            return there(picture) if direction == "st" else back(picture)
+        generated: Tensor = self.generator(direction)(picture)
+        attention = torch.full_like(picture[:, :1], held)
+        return Translation(composite(picture, generated, attention), attention, generated)
 
     def generator(self, direction: Direction) -> nn.Module:
         """F_ST or F_TS."""
@@ -133,12 +141,15 @@ class Step:
             self.optimizers[_generators(turn)] = adam(makers)
             self.optimizers[_discriminators(turn)] = adam(networks.discriminator(d) for d in turn)
 
-    def __call__(self, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
+    def __call__(
+        self, batches: Sequence[Batch], phase: Phase, more: Sequence[Sequence[Batch]] = ()
+    ) -> dict[str, Tensor]:
         """Run one optimiser step.
 
         Args:
             batches: Micro-batches of equal size, whose gradients add up to the large batch's.
             phase: What the schedule says of this step.
+            more: Micro-batches for each further update of the discriminators.
 
         Returns:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
@@ -149,6 +160,8 @@ class Step:
         figures = Figures()
         for turn in self._turns:
             self._turn(turn, batches, phase, figures)
+        for others in more:
+            self._discriminate_again(others, phase, figures)
         return figures.means()
 
     def _turn(
@@ -158,7 +171,7 @@ class Step:
         judged: list[dict[Direction, Judged]] = []
 
         def generator_loss(batch: Batch) -> Tensor:
-            cycles = networks.cycles(batch)
+            cycles = networks.cycles(batch, phase.held_attention)
             judged.append({d: self._judge_later(d, batch, cycles) for d in turn})
             for side, d in SIDE_OF.items():
                 health = attention_figures(cycles[d].there.attention, self._threshold)
@@ -176,21 +189,43 @@ class Step:
                 loss = loss + figures.add(f"loss/adversarial_{d}", adversarial_generator(score))
             return loss
 
-        def discriminator_loss(pictures: dict[Direction, Judged]) -> Tensor:
+        makers = [networks.generator(d) for d in turn]
+        if phase.train_attention:
+            makers += [networks.attention(d) for d in turn]
+        with _only_trainable(networks, makers):
+            self._update(_generators(turn), generator_loss, batches, phase.learning_rate)
+        self._discriminate(turn, judged, phase, figures)
+
+    def _discriminate(
+        self,
+        turn: Sequence[Direction],
+        judged: Sequence[dict[Direction, Judged]],
+        phase: Phase,
+        figures: Figures,
+    ) -> None:
+        def loss(pictures: dict[Direction, Judged]) -> Tensor:
             losses = [
                 figures.add(f"loss/discriminator_{d[1]}", self._discriminator_loss(d, seen, phase))
                 for d, seen in pictures.items()
             ]
             return torch.stack(losses).sum()
 
-        makers = [networks.generator(d) for d in turn]
-        if phase.train_attention:
-            makers += [networks.attention(d) for d in turn]
-        with _only_trainable(networks, makers):
-            self._update(_generators(turn), generator_loss, batches, phase.learning_rate)
-        with _only_trainable(networks, [networks.discriminator(d) for d in turn]):
+        with _only_trainable(self.networks, [self.networks.discriminator(d) for d in turn]):
             rate = phase.discriminator_learning_rate
-            self._update(_discriminators(turn), discriminator_loss, judged, rate)
+            self._update(_discriminators(turn), loss, judged, rate)
+
+    def _discriminate_again(self, batches: Sequence[Batch], phase: Phase, figures: Figures) -> None:
+        """Update the discriminators on other real pictures, and on fakes that the pools remember."""
+        for turn in self._turns:
+            judged = [{d: self._judge_again(d, batch) for d in turn} for batch in batches]
+            self._discriminate(turn, judged, phase, figures)
+
+    def _judge_again(self, direction: Direction, batch: Batch) -> Judged:
+        real = batch.target if direction == "st" else batch.source
+        reverse = self.networks.attention("ts" if direction == "st" else "st")
+        with torch.no_grad(), self._accelerator.autocast():
+            attention = reverse(real)
+        return Judged(real, attention, *self.pools[direction].draw(len(real)))
 
     def _judge_later(
         self, direction: Direction, batch: Batch, cycles: dict[Direction, Cycle]

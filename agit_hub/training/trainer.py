@@ -156,8 +156,11 @@ class Trainer:
         batches = self._batches()
         while self.step < total:
             self._switch_if_due()
-            micro_batches = [next(batches) for _ in range(train.gradient_accumulation_steps)]
-            figures = self._train_step(micro_batches, self._schedule.phase(self.step))
+            first, *more = [
+                [next(batches) for _ in range(train.gradient_accumulation_steps)]
+                for _ in range(train.discriminator_updates)
+            ]
+            figures = self._train_step(first, self._schedule.phase(self.step), more)
             if self._ema is not None:
                 self._ema.update_parameters(self._networks.model)
             self.step += 1
@@ -216,7 +219,7 @@ class Trainer:
             train.batch_size,
             rank=self._accelerator.process_index,
             processes=self._accelerator.num_processes,
-            start=self.step * train.gradient_accumulation_steps,
+            start=self.step * train.gradient_accumulation_steps * train.discriminator_updates,
         )
         for samples in load(self._samples, positions, self.config.data.workers, leave_to_parent):
             self._journal.note_unreadable(samples.unreadable)

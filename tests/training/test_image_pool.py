@@ -72,6 +72,17 @@ def test_its_choices_are_the_seeds() -> None:
     assert history(5) != history(6)
 
 
+def test_drawing_takes_stored_pairs_and_leaves_them_there() -> None:
+    pool = ImagePool(4, seed=1)
+    for number in range(1, 4):
+        pool.query(*_fakes(number))
+    kept = _kept(pool)
+    images, attention = pool.draw(60)
+    assert images.shape == (60, 3, 2, 2) and torch.equal(attention, images[:, :1] / 100)
+    assert set(images[:, 0, 0, 0].tolist()) == {1, 2, 3}
+    assert _kept(pool) == kept == [1, 2, 3]
+
+
 @pytest.mark.parametrize("filled", [0, 2, 4, 30], ids=["empty", "half", "full", "used"])
 def test_a_resumed_pool_has_the_same_future(filled: int) -> None:
     pool, resumed = ImagePool(4, seed=1), ImagePool(4, seed=2)

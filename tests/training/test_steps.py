@@ -178,6 +178,68 @@ def test_steps_equal_the_literal_reference(preset: str, switched: bool) -> None:
                 )
 
 
+@pytest.mark.parametrize("switched", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_further_updates_of_discriminators_equal_the_literal_reference(
+    preset: str, switched: bool
+) -> None:
+    """Other real pictures by their own maps, against what the pool holds: here one picture, twice."""
+    networks = _networks(decoder=preset)
+    settings = _settings(update_order="joint" if preset == "paper" else "official")
+    step, schedule = _step(networks, settings), Schedule(settings, steps_per_epoch=10)
+    if switched:
+        schedule.switch(0)
+    state = literal.State(
+        **{n: [p.detach().clone() for p in ps] for n, ps in _by_name(networks).items()},
+        draw=_draws(),
+        pool_capacity=1,
+    )
+    first, second, third = _batches(3)
+    figures = step([first], schedule.phase(0), [[second], [third]])
+    reference = literal.joint_step if preset == "paper" else literal.official_step
+    more = {"lr": RATE, "tau": TAU, "switched": switched}
+    result = reference(state, *first, lambda_cyc=LAMBDA, decoder=preset, blocks=BLOCKS, **more)
+    losses = [result["losses"]["discriminator_t"]]
+    kept_t, kept_s = state.pool_t, state.pool_s
+    state.pool_capacity = 0  # so that the reference takes the fakes that it is given
+    for batch in (second, third):
+        for name, real, attention, (image, map_of_it) in (
+            ("discriminator_t", batch.target, state.attention_t, kept_t[0]),
+            ("discriminator_s", batch.source, state.attention_s, kept_s[0]),
+        ):
+            pictures = (real, literal.attention(attention, real, preset))
+            twice = (torch.stack([image] * BATCH), torch.stack([map_of_it] * BATCH))
+            literal.update_discriminator(state, name, pictures, twice, result=result, **more)
+            losses += [result["losses"][name]] * (name == "discriminator_t")
+    # What is told is the mean over a step's updates.
+    assert figures["loss/discriminator_t"].item() == pytest.approx(sum(losses) / 3, 1e-5)
+    for name, parameters in _by_name(networks).items():
+        for k, parameter in enumerate(parameters):
+            torch.testing.assert_close(
+                parameter.detach(), getattr(state, name)[k], rtol=1e-6, atol=1e-8
+            )
+
+
+def test_held_attention_composites_by_one_value_and_rests() -> None:
+    networks = _networks(decoder="paper")
+    settings = _settings(attention_warmup_steps=1, switch=SwitchConfig(epoch=None), pool_size=0)
+    (batch,) = _batches(1)
+    before = {n: [p.detach().clone() for p in ps] for n, ps in _by_name(networks).items()}
+    figures = _step(networks, settings)([batch], Schedule(settings, 10).phase(0))
+    f_st, f_ts = before["generator_st"], before["generator_ts"]
+    s_prime = (literal.generator(f_st, batch.source, BLOCKS) + batch.source) / 2
+    s_cycle = (literal.generator(f_ts, s_prime, BLOCKS) + s_prime) / 2
+    cycle = (s_cycle - batch.source).abs().mean().item()
+    assert figures["loss/cycle_s"].item() == pytest.approx(cycle, 1e-5)
+    score = literal.discriminator(before["discriminator_t"], s_prime, True)
+    adversarial = (score - 1).square().mean().item()
+    assert figures["loss/adversarial_st"].item() == pytest.approx(adversarial, 1e-5)
+    assert figures["attention/target/mean"].item() == 0.5
+    for name, parameters in _by_name(networks).items():
+        moved = [not torch.equal(p, was) for p, was in zip(parameters, before[name], strict=True)]
+        assert any(moved) != name.startswith("attention")
+
+
 def test_the_reference_was_put_to_use() -> None:
     """After the switch some pixels are masked and some are not, or the test above shows little."""
     networks = _networks(decoder="paper")
