@@ -10,6 +10,9 @@ FORMAT_VERSION = 1
 
 AttentionDecoder = Literal["paper", "official"]
 
+# Keys that the first files do not hold; what they had was the default.
+_YOUNGER = ("attention_smoothing",)
+
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
 MIN_SIZE = 16
@@ -39,6 +42,9 @@ class AGITConfig:
     """Width of the attention networks' first layer."""
     attention_decoder: AttentionDecoder = "paper"
     """Kernels of the attention decoder: `paper` 3x3, 3x3, 7x7; `official` 1x1, the code as run."""
+    attention_smoothing: int = 1
+    """Side in pixels of the window, odd, over which attention is averaged before its sigmoid: wider than
+    the target's texture, it keeps attention from drawing the texture itself. 1 is none (the paper)."""
     attention_threshold: float = 0.1
     """tau: below it a pixel counts as background, in training after the switch and in translation."""
     source_label: str = "source"
@@ -56,6 +62,11 @@ class AGITConfig:
         for name in ("channels", "attention_channels"):
             check_range(self, name, 1)
         check_range(self, "blocks", 0)
+        check_range(self, "attention_smoothing", 1)
+        if self.attention_smoothing % 2 == 0:
+            raise ConfigError(
+                f"attention_smoothing is {self.attention_smoothing}; it must be odd, for the window has a middle."
+            )
         check_range(self, "attention_threshold", 0, 1)
         for name in ("source_label", "target_label"):
             if not getattr(self, name).strip():
@@ -81,7 +92,7 @@ class AGITConfig:
                 raise ConfigError(f"Unknown key {key!r} in config.json.{suggest(key, known)}")
         if "format_version" not in values:
             raise ConfigError("config.json has no format_version: it was not written by agit-hub.")
-        missing = [key for key in known if key not in values]
+        missing = [key for key in known if key not in values and key not in _YOUNGER]
         if missing:
             raise ConfigError(f"config.json lacks {', '.join(missing)}.")
         return cls(**values)

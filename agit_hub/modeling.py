@@ -186,7 +186,9 @@ class AGITModel(
 def _attention(config: AGITConfig) -> nn.Module:
     if config.attention == "ones":
         return FullAttention()
-    return AttentionNetwork(config.attention_channels, config.attention_decoder)
+    return AttentionNetwork(
+        config.attention_channels, config.attention_decoder, config.attention_smoothing
+    )
 
 
 def _translate(image: Tensor, generator: nn.Module, attention: nn.Module) -> Translation:

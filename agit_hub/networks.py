@@ -96,9 +96,12 @@ class AttentionNetwork(nn.Module):
         channels: Width of the first layer.
         decoder: Kernel sizes of the decoder: "paper" (3x3, 3x3, 7x7, reflection padded) or
             "official" (1x1, the code as run: maps constant in 4x4 blocks of pixels).
+        smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
     """
 
-    def __init__(self, channels: int = 32, decoder: AttentionDecoder = "paper") -> None:
+    def __init__(
+        self, channels: int = 32, decoder: AttentionDecoder = "paper", smoothing: int = 1
+    ) -> None:
         super().__init__()
         c = channels
         first, second, last = DECODER_KERNELS[decoder]
@@ -117,11 +120,18 @@ class AttentionNetwork(nn.Module):
             *(nn.Upsample(scale_factor=2), _reflected(2 * c, c, second), _norm(c), nn.ReLU()),
         )
         self.head = _reflected(c, 1, last)
+        self.smoothing = smoothing
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
-        return torch.sigmoid(self.head(self.decoder(self.encoder(image))))
+        logits: Tensor = self.head(self.decoder(self.encoder(image)))
+        if self.smoothing > 1:
+            # The border counts on as it is: with zeros around it, it would be pulled towards a half.
+            edge = self.smoothing // 2
+            padded = F.pad(logits, (edge, edge, edge, edge), mode="replicate")
+            logits = F.avg_pool2d(padded, self.smoothing, stride=1)
+        return torch.sigmoid(logits)
 
 
 class FullAttention(nn.Module):

@@ -19,6 +19,7 @@ def _values(**changes: Any) -> dict[str, Any]:
         "attention": "network",
         "attention_channels": 8,
         "attention_decoder": "official",
+        "attention_smoothing": 5,
         "attention_threshold": 0.25,
         "source_label": "horse",
         "target_label": "zebra",
@@ -91,6 +92,8 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("attention", "none", "'none' 'network' 'ones'"),
         ("attention", 1, "1 'network' 'ones'"),
         ("attention_decoder", "Paper", "'Paper' 'paper' 'official'"),
+        ("attention_smoothing", 0, "0 at least 1"),
+        ("attention_smoothing", 4, "4 odd"),
         # Labels.
         ("source_label", "", "empty"),
         ("target_label", " \t", "empty"),
@@ -135,7 +138,13 @@ def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: st
     assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
 
 
-@pytest.mark.parametrize("key", list(_values()))
+def test_a_file_from_before_there_was_smoothing_had_none() -> None:
+    values = _values()
+    del values["attention_smoothing"]
+    assert AGITConfig.from_dict(values).attention_smoothing == 1
+
+
+@pytest.mark.parametrize("key", sorted(_values().keys() - {"attention_smoothing"}))
 def test_every_key_must_be_there(key: str) -> None:
     values = _values()
     del values[key]

@@ -239,3 +239,22 @@ def test_weights_begin_normal_and_cut_at_two_sigma(network: type[nn.Module]) -> 
     assert scale.min() >= 0.96 and scale.max() <= 1.04
     assert scale.std().item() == pytest.approx(std, rel=0.25)
     assert scale.mean().item() == pytest.approx(1, abs=5 * std / math.sqrt(len(scale)))
+
+
+def test_smoothing_averages_the_head_over_a_window_and_the_border_counts_on() -> None:
+    torch.manual_seed(0)
+    plain, smooth = AttentionNetwork(4), AttentionNetwork(4, smoothing=3)
+    smooth.load_state_dict(plain.state_dict())
+    for network in (plain, smooth):
+        network.head.weight.data.mul_(40)
+    picture = torch.rand(1, 3, 16, 20) * 2 - 1
+    logits = torch.logit(plain(picture).double())[0, 0]
+    found = torch.logit(smooth(picture).double())[0, 0]
+    assert logits.std() > 0.5
+
+    def at(row: int, column: int) -> float:
+        return logits[min(max(row, 0), 15), min(max(column, 0), 19)].item()
+
+    for row, column in ((7, 8), (0, 0), (15, 4), (3, 19)):
+        window = [at(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        assert found[row, column].item() == pytest.approx(sum(window) / 9, abs=1e-3)

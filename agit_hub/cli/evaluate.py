@@ -93,6 +93,12 @@ def evaluate(
         int | None,
         typer.Option(help="The most pictures of each domain, evenly spaced; all if left out."),
     ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            help="Scale pictures to this shorter side first; at their own size if left out."
+        ),
+    ] = None,
     fid: Annotated[bool, typer.Option(help="Measure FID too.")] = True,
     name: Annotated[str | None, typer.Option(help="What a table calls it.")] = None,
     out: Annotated[
@@ -124,7 +130,7 @@ def evaluate(
     pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
     config = pipeline.model.config
     places = _named_shapes(places, config.labels)
-    specimens = open_specimens(*places, config.labels, config.image_size, masks, limit)
+    specimens = open_specimens(*places, config.labels, config.image_size, masks, limit, side)
     judge = _classifier(classifier, places, config.image_size)
     evaluator = Evaluator(
         *specimens, how, device=pipeline.device, threshold=threshold, classifier=judge, with_fid=fid

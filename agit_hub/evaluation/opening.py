@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from agit_hub.config import MIN_SIZE
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains import Domain, Opened, open_domains
 from agit_hub.data.errors import UNREADABLE, PicturesError
 from agit_hub.data.files import picture_endings
 from agit_hub.data.order import Place
+from agit_hub.data.pictures import fitted_size
 from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.measures import Mask
 from agit_hub.evaluation.specimens import (
@@ -36,21 +38,28 @@ class DomainSpecimens:
         label: What it shows.
         masks: A folder of masks named like the pictures.
         limit: The most pictures that are taken, evenly spaced; None takes all.
+        side: Pixels to which a picture's shorter side is scaled first; None leaves it as it is.
 
     Raises:
         EvaluationError: If there are fewer than four, or a picture has no mask.
     """
 
     def __init__(
-        self, opened: Opened, label: str, masks: Path | None = None, limit: int | None = None
+        self,
+        opened: Opened,
+        label: str,
+        masks: Path | None = None,
+        limit: int | None = None,
+        side: int | None = None,
     ) -> None:
         config = opened.config
         self.label = label
         folder = Path(config.path).expanduser().resolve().name
         self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
-        self.has_masks = masks is not None
+        self.size = "at their own size" if side is None else f"scaled to {side} pixels"
         self.unreadable: list[str] = []
+        self._side = side
         self._domain = opened.domain
         self._places = _evenly(_places(opened.domain), limit)
         if len(self._places) < FEWEST:
@@ -68,7 +77,7 @@ class DomainSpecimens:
         for place in self._places:
             name = self._name(place)
             try:
-                picture = self._domain.picture(*place)
+                picture = self._scaled(self._domain.picture(*place))
             except PicturesError:
                 raise
             except UNREADABLE as error:
@@ -76,6 +85,12 @@ class DomainSpecimens:
                 self.unreadable.append(f"{name} ({type(error).__name__})")
                 continue
             yield Specimen(name, picture, self._mask(name, picture))
+
+    def _scaled(self, picture: Image.Image) -> Image.Image:
+        if self._side is None:
+            return picture
+        size = fitted_size(picture, self._side)
+        return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
     def _name(self, place: Place) -> str:
         return Path(self._domain.describe(*place)).name
@@ -120,6 +135,7 @@ def open_specimens(
     size: int,
     masks: Path | None = None,
     limit: int | None = None,
+    side: int | None = None,
     shapes_seed: int = SHAPES_SEED,
 ) -> tuple[Specimens, Specimens]:
     """Find the pictures to measure on.
@@ -132,6 +148,8 @@ def open_specimens(
         masks: A folder of masks named like the pictures, white on objects; those of one domain may
             lie in a subfolder named like its label. `shapes` has its own.
         limit: The most pictures of a domain that are taken, evenly spaced.
+        side: Pixels to which a picture's shorter side is scaled first; None leaves it as it is. Drawings
+            have the networks' size.
         shapes_seed: Of the drawings.
 
     Raises:
@@ -157,11 +175,15 @@ def open_specimens(
         count = limit or SHAPES_COUNT
         drawn = (DrawnSpecimens(label, count, size, shapes_seed) for label in labels)
         return next(drawn), next(drawn)
+    if side is not None and side < MIN_SIZE:
+        raise EvaluationError(
+            f"Pictures of {side} pixels a side are too small: {MIN_SIZE} are the least."
+        )
     if masks is not None and not masks.is_dir():
         raise EvaluationError(f"There is no folder of masks {masks}.")
     opened = open_domains(source, target, None, _PATIENCE)
     one, other = (
-        DomainSpecimens(domain, label, masks, limit)
+        DomainSpecimens(domain, label, masks, limit, side)
         for domain, label in zip(opened, labels, strict=True)
     )
     return one, other

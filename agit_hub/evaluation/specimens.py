@@ -34,7 +34,8 @@ class Specimens(Protocol):
     dataset: str
     """Where they come from, without paths of the machine."""
     split: str
-    has_masks: bool
+    size: str
+    """In words: at their own size, or scaled to what."""
 
     def __len__(self) -> int: ...
 
@@ -53,13 +54,13 @@ class DrawnSpecimens:
 
     dataset = "shapes (built in)"
     split = "unseen"
-    has_masks = True
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:
         self.label = label
         self._count = count
         self._size = size
         self._seed = seed
+        self.size = f"drawn at {size} pixels"
 
     def __len__(self) -> int:
         return self._count

@@ -36,7 +36,7 @@ class Writer:
         self, metric: str, title: str, value: float, protocol: str, **more: float | None
     ) -> Measurement:
         """A figure, with floor, ceiling, std or standard_error as given."""
-        how = f"{self._count} pictures, each once, whole; {protocol}"
+        how = f"{self._count} pictures, each once, whole, {self._own.size}; {protocol}"
         return Measurement(
             metric, title, value, self._own.dataset, self._own.split, how, self._direction, **more
         )

@@ -286,6 +286,7 @@ _PAPER: dict[str, Any] = {
         "attention": "network",
         "attention_channels": 32,
         "attention_decoder": "paper",
+        "attention_smoothing": 1,
     },
     "data": {"pairing": "random", "crop_margin": 286 / 256, "flip": True},
     "train": {

@@ -107,13 +107,18 @@ def _specimens(config: TrainConfig) -> tuple[Specimens, Specimens]:
             labels,
             config.model.image_size,
             limit=settings.pictures,
+            side=config.model.image_size,
             shapes_seed=SHAPES_VALIDATION_SEED,
         )
-    # Opened anew, for training decodes pictures no larger than it needs them.
-    data = config.data
-    opened = open_domains(data.source, data.target, None, data.network_patience)
+    data, side = config.data, config.model.image_size
+    opened = open_domains(data.source, data.target, side, data.network_patience)
     one, other = (
-        DomainSpecimens(held_out(found, settings.holdout), label, limit=settings.pictures)
+        DomainSpecimens(
+            held_out(found, settings.holdout),
+            label,
+            limit=settings.pictures,
+            side=side,
+        )
         for found, label in zip(opened, labels, strict=True)
     )
     return one, other

@@ -14,6 +14,7 @@ _ARCHITECTURE = (
     "attention",
     "attention_channels",
     "attention_decoder",
+    "attention_smoothing",
 )
 
 

@@ -33,13 +33,12 @@ COLUMNS = [4, 8, 12, 12]
 class Given:
     """Pictures made by hand: even greys, with objects in their left columns if wished."""
 
-    dataset, split = "made by hand", "all"
+    dataset, split, size = "made by hand", "all", "as they are"
 
     def __init__(
         self, label: str, greys: Sequence[int], columns: Sequence[int] = (), side: int = SIDE
     ) -> None:
         self.label = label
-        self.has_masks = bool(columns)
         masks = [_left(count, side) for count in columns] or [None] * len(greys)
         self.pairs = [
             (Image.new("RGB", (side, side), (grey,) * 3), mask)
