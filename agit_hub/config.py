@@ -64,9 +64,7 @@ class AGITConfig:
         check_range(self, "blocks", 0)
         check_range(self, "attention_smoothing", 1)
         if self.attention_smoothing % 2 == 0:
-            raise ConfigError(
-                f"attention_smoothing is {self.attention_smoothing}; it must be odd: a window has a middle."
-            )
+            raise ConfigError(f"attention_smoothing is {self.attention_smoothing}; it must be odd.")
         check_range(self, "attention_threshold", 0, 1)
         for name in ("source_label", "target_label"):
             if not getattr(self, name).strip():
