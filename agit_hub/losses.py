@@ -1,4 +1,4 @@
-"""The three losses of the method, each a pure function of tensors."""
+"""The three losses of the method, and one of ours, each a pure function of tensors."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +27,21 @@ def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
         A scalar, 0 for a discriminator that is never wrong.
     """
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def attention_shortfall(attention: Tensor, floor: float) -> Tensor:
+    """How far a batch's attention falls short of a floor, as a share of it (not in the paper).
+
+    It keeps maps from emptying, and leaves to the other losses where attention is paid.
+
+    Args:
+        attention: Maps, any shape, in [0, 1].
+        floor: The least mean they are to have, above 0.
+
+    Returns:
+        A scalar in [0, 1], 0 at the floor and above.
+    """
+    return F.relu(1 - attention.mean() / floor)
 
 
 def cycle_consistency(image: Tensor, cycle: Tensor) -> Tensor:

@@ -1,9 +1,14 @@
-"""The three losses against numbers worked out by hand."""
+"""The losses against numbers worked out by hand."""
 
 import pytest
 import torch
 
-from agit_hub.losses import adversarial_discriminator, adversarial_generator, cycle_consistency
+from agit_hub.losses import (
+    adversarial_discriminator,
+    adversarial_generator,
+    attention_shortfall,
+    cycle_consistency,
+)
 
 
 def test_generator_wants_every_patch_taken_for_real() -> None:
@@ -39,3 +44,15 @@ def test_cycle_consistency_is_the_mean_absolute_difference() -> None:
     assert cycle.grad is not None
     assert cycle.grad.flatten().tolist() == [-0.25, 0, 0.25, -0.25]
     assert cycle_consistency(-torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).item() == 2
+
+
+def test_attention_that_falls_short_pays_its_share_of_the_floor() -> None:
+    maps = torch.tensor([0.1, 0.0, 0.0, 0.1]).reshape(1, 1, 2, 2).requires_grad_()
+    loss = attention_shortfall(maps, 0.2)
+    loss.backward()
+    # The mean is 0.05, three quarters of the floor are missing.
+    assert loss.item() == pytest.approx(0.75)
+    assert maps.grad is not None
+    assert maps.grad.flatten().tolist() == pytest.approx([-1 / 0.2 / 4] * 4)
+    assert attention_shortfall(torch.zeros(2, 1, 2, 2), 0.3).item() == 1
+    assert attention_shortfall(torch.full((2, 1, 2, 2), 0.4), 0.3).item() == 0

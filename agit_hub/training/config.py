@@ -91,6 +91,11 @@ class TrainSettings:
     """Steps for which every map is held at 0.5 and attention networks rest. What generators make of a
     picture at first looks worse than the picture, and attention that is trained then learns to pay none
     (not in the paper)."""
+    attention_floor: float = 0.0
+    """The least mean that maps are to have, in [0, 1): they pay for what they fall short of it, and so
+    never empty. Objects cover more than that of a usual picture; 0 is none (the paper)."""
+    lambda_floor: float = 0.5
+    """Weight of what maps fall short of `attention_floor`, as a share of it."""
     attention_bias: float = 0.0
     """Bias with which the attention heads start; 2 starts them open (not in the paper)."""
     switch: SwitchConfig = field(default_factory=SwitchConfig)
@@ -146,14 +151,14 @@ class TrainSettings:
             check_range(self, name, 1)
         for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
             check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_start", "lambda_cyc_warmup_steps"):
+        for name in ("lambda_cyc", "lambda_cyc_start", "lambda_cyc_warmup_steps", "lambda_floor"):
             check_range(self, name, 0)
         for name in ("attention_warmup_steps", "pool_size"):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
             check_range(self, name, 0, 1)
-        for name in ("adam_beta1", "ema"):
+        for name in ("adam_beta1", "ema", "attention_floor"):
             check_range(self, name, 0, 1, open_high=True)
 
 
@@ -299,6 +304,7 @@ _PAPER: dict[str, Any] = {
         "lambda_cyc_warmup_steps": 0,
         "lambda_cyc_start": 0.0,
         "attention_warmup_steps": 0,
+        "attention_floor": 0.0,
         "attention_threshold": 0.1,
         "attention_bias": 0.0,
         "switch": {

@@ -15,7 +15,12 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from agit_hub.attention import composite, foreground
-from agit_hub.losses import adversarial_discriminator, adversarial_generator, cycle_consistency
+from agit_hub.losses import (
+    adversarial_discriminator,
+    adversarial_generator,
+    attention_shortfall,
+    cycle_consistency,
+)
 from agit_hub.modeling import AGITModel, Translation
 from agit_hub.networks import PatchDiscriminator
 from agit_hub.training.attention_health import Side, attention_figures
@@ -128,6 +133,7 @@ class Step:
         self._accelerator = accelerator
         self._clip_norm = settings.clip_norm
         self._threshold = settings.attention_threshold
+        self._floor, self._lambda_floor = settings.attention_floor, settings.lambda_floor
         betas = (settings.adam_beta1, 0.999)
 
         def adam(modules: Iterable[nn.Module]) -> AcceleratedOptimizer:
@@ -187,6 +193,10 @@ class Step:
                 seen = foreground(there.image, there.attention, phase.threshold)
                 score = networks.discriminator(d)(seen, phase.normalise)
                 loss = loss + figures.add(f"loss/adversarial_{d}", adversarial_generator(score))
+                if self._floor and phase.train_attention:
+                    loss = loss + self._lambda_floor * attention_shortfall(
+                        there.attention, self._floor
+                    )
             return loss
 
         makers = [networks.generator(d) for d in turn]

@@ -240,6 +240,39 @@ def test_held_attention_composites_by_one_value_and_rests() -> None:
         assert any(moved) != name.startswith("attention")
 
 
+@pytest.mark.parametrize("order", ["joint", "official"])
+def test_attention_pays_for_what_it_falls_short_of_its_floor(order: str) -> None:
+    """The floor adds its own gradient to that of the first attention network, and to nothing else."""
+    floor, weight = 0.9, 0.7
+    (batch,) = _batches(1)
+    moments = []
+    for changes in ({}, {"attention_floor": floor, "lambda_floor": weight}):
+        networks = _networks(decoder="paper")
+        settings = _settings(update_order=order, switch=SwitchConfig(epoch=None), **changes)
+        step = _step(networks, settings)
+        step([batch], Schedule(settings, 10).phase(0))
+        moments.append(
+            {
+                name: [_moments(step, p, "exp_avg") for p in parameters]
+                for name, parameters in _by_name(networks).items()
+            }
+        )
+    leaves = [
+        p.detach().clone().requires_grad_()
+        for p in _by_name(_networks(decoder="paper"))["attention_s"]
+    ]
+    mean = literal.attention(leaves, batch.source, "paper").mean()
+    assert mean < floor
+    added = torch.autograd.grad(weight * (1 - mean / floor), leaves, allow_unused=True)
+    plain, floored = moments
+    for before, after, own in zip(plain["attention_s"], floored["attention_s"], added, strict=True):
+        assert own is not None
+        # Adam's first moment is half of its first gradient.
+        torch.testing.assert_close(after - before, own / 2, rtol=1e-5, atol=1e-10)
+    for before, after in zip(plain["generator_st"], floored["generator_st"], strict=True):
+        torch.testing.assert_close(after, before)
+
+
 def test_the_reference_was_put_to_use() -> None:
     """After the switch some pixels are masked and some are not, or the test above shows little."""
     networks = _networks(decoder="paper")
