@@ -319,9 +319,9 @@ class Trainer:
             checkpoint.rotate(self.folder.checkpoints, self.config.train.keep_checkpoints)
 
         on_first_rank(self._accelerator, write)
+        self._journal.saved = checkpoint.checkpoint_path(self.folder.checkpoints, self.step)
         # A process that ends while another still listens to it takes that one down.
         self._accelerator.wait_for_everyone()
-        self._journal.saved = checkpoint.checkpoint_path(self.folder.checkpoints, self.step)
 
     def _check_weights(self) -> None:
         # A step's losses are those of the weights before it.
