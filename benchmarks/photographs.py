@@ -52,9 +52,9 @@ def main() -> None:
     for name in arguments.only:
         result = OUT / f"{name}.json"
         if not result.exists():
-            folder = arguments.runs / name
-            _train(name, arguments.photos, folder)
-            _measure(name, arguments.photos, arguments.masks, folder, result)
+            folder, photos = (arguments.runs / name).resolve(), arguments.photos.resolve()
+            _train(name, photos, folder)
+            _measure(name, photos, arguments.masks and arguments.masks.resolve(), folder, result)
 
 
 def _train(name: str, photos: Path, folder: Path) -> None:
