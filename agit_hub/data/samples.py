@@ -38,6 +38,7 @@ class UnpairedSamples(Dataset[Samples]):
         target: Pictures to translate to.
         size: Side of a sample in pixels.
         crop_margin: Pictures are resized to `size` times this before the crop.
+        zoom: Largest factor by which they are enlarged further at random, evenly on a logarithmic scale.
         flip: Mirror half of the samples.
         shuffle: False keeps both domains in order, which pairs them for good.
         seed: Of order and augmentation.
@@ -50,6 +51,7 @@ class UnpairedSamples(Dataset[Samples]):
         size: int,
         *,
         crop_margin: float = 1.0,
+        zoom: float = 1.0,
         flip: bool = True,
         shuffle: bool = True,
         seed: int = 0,
@@ -59,7 +61,8 @@ class UnpairedSamples(Dataset[Samples]):
             Order(domain, (seed, side), shuffle) for side, domain in enumerate(self._domains)
         )
         self._size = size
-        self._resized = round(size * crop_margin)
+        self._margin = crop_margin
+        self._zoom = zoom
         self._flip = flip
         self._seed = seed
 
@@ -78,7 +81,9 @@ class UnpairedSamples(Dataset[Samples]):
         place = self._orders[side].place(position)
         picture = _readable(self._domains[side], place, unreadable)
         random = np.random.default_rng((self._seed, side, 1, position))
-        crop = random_crop(picture, self._size, self._flip, random, self._resized)
+        zoom = self._zoom ** random.random() if self._zoom > 1 else 1.0
+        resized = round(self._size * self._margin * zoom)
+        crop = random_crop(picture, self._size, self._flip, random, resized)
         return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
 
 

@@ -20,6 +20,9 @@ class DataConfig:
     """`random` shuffles each domain on its own; `fixed` keeps both in order, as the authors' CSV does."""
     crop_margin: float = 286 / 256
     """Pictures are resized to `model.image_size` times this (shorter side), then randomly cropped."""
+    zoom: float = 1.0
+    """Largest factor by which pictures are enlarged at random beyond that, each by its own: objects are
+    seen at many sizes (not in the paper)."""
     flip: bool = True
     """Mirror half of the samples left to right."""
     workers: int = 0
@@ -31,6 +34,7 @@ class DataConfig:
         check_types(self)
         check_range(self, "network_patience", 0)
         check_range(self, "crop_margin", 1)
+        check_range(self, "zoom", 1)
         check_range(self, "workers", 0)
 
 
@@ -293,7 +297,7 @@ _PAPER: dict[str, Any] = {
         "attention_decoder": "paper",
         "attention_smoothing": 1,
     },
-    "data": {"pairing": "random", "crop_margin": 286 / 256, "flip": True},
+    "data": {"pairing": "random", "crop_margin": 286 / 256, "zoom": 1.0, "flip": True},
     "train": {
         "epochs": 100,
         "batch_size": 1,

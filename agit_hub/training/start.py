@@ -39,7 +39,7 @@ def prepare(config: TrainConfig, resume: bool) -> Start:
     if config.hub.push_to_hub:
         check_repo(config.hub)
     data = config.data
-    resized = round(config.model.image_size * data.crop_margin)
+    resized = round(config.model.image_size * data.crop_margin * data.zoom)
     source, target = open_domains(data.source, data.target, resized, data.network_patience)
     config = replace(config, data=replace(data, source=source.config, target=target.config))
     every = config.eval.holdout

@@ -77,6 +77,7 @@ class Trainer:
             *self._domains,
             config.model.image_size,
             crop_margin=config.data.crop_margin,
+            zoom=config.data.zoom,
             flip=config.data.flip,
             shuffle=config.data.pairing == "random",
             seed=config.train.seed,

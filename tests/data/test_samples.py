@@ -192,3 +192,21 @@ def test_when_none_is_left_the_run_ends_with_a_reason(workers: int, tmp_path: Pa
     with pytest.raises(DataError, match="None of 2 pictures") as refusal:
         _loaded(samples, workers, 1)
     assert str(tmp_path) in str(refusal.value)
+
+
+def test_zoom_enlarges_each_sample_by_a_factor_of_its_own() -> None:
+    """Of a picture of 128 pixels a sample of 16 shows all, half, or anything between them."""
+    samples = UnpairedSamples(Numbered(1, 128), Numbered(1, 128), SIZE, zoom=2.0, flip=False)
+    shown = []
+    for position in range(200):
+        for sample in samples[position][:2]:
+            columns = sample[0].float().mean(dim=0)  # where each column comes from
+            shown.append(((columns[-1] - columns[0]) / 15 * 16).item())
+    assert min(shown) == pytest.approx(64, rel=0.06) and max(shown) == pytest.approx(128, rel=0.06)
+    # On a logarithmic scale the middle lies at the square root.
+    assert np.median(shown) == pytest.approx(128 / 2**0.5, rel=0.06)
+    first = UnpairedSamples(Numbered(1, 128), Numbered(1, 128), SIZE, flip=False)[0]
+    assert torch.equal(
+        UnpairedSamples(Numbered(1, 128), Numbered(1, 128), SIZE, zoom=1.0, flip=False)[0].source,
+        first.source,
+    )

@@ -27,6 +27,7 @@ PAPER: dict[str, Any] = {
     "model.attention_decoder": "paper",
     "model.image_size": 256,
     "data.crop_margin": 286 / 256,
+    "data.zoom": 1.0,
     "data.flip": True,
     "data.pairing": "random",
     "train.epochs": 100,
