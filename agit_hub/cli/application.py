@@ -1,9 +1,14 @@
 """The command line itself, to which each module of this package adds its commands."""
 
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import NoReturn, ParamSpec
 
 import typer
+
+Parameters = ParamSpec("Parameters")
+Errors = tuple[type[Exception], ...]
 
 USER_ERROR = 2
 FAILURE = 1
@@ -28,3 +33,44 @@ def end(error: Exception | str, code: int) -> NoReturn:
     """End a command with a sentence instead of a traceback."""
     print(f"error: {error}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def in_a_sentence(
+    extra: str, errors: Callable[[], tuple[Errors, Errors]]
+) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Let a command end its expected errors with a sentence instead of a traceback.
+
+    Args:
+        extra: What installs the packages that the command needs.
+        errors: Imports and returns those of a person's making, which end with code 2, and others that
+            are expected, which end with 1.
+    """
+
+    def decorate(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        @wraps(command)
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            try:
+                mistakes, failures = errors()
+                try:
+                    command(*args, **kwargs)
+                except mistakes as error:
+                    end(error, USER_ERROR)
+                except failures as error:
+                    end(error, FAILURE)
+            except ModuleNotFoundError as error:
+                end(f"{error.name} is not installed: pip install '{extra}'.", USER_ERROR)
+
+        return run
+
+    return decorate
+
+
+def check_device(device: str | None) -> None:
+    """End with a sentence if a device of that name cannot be used here."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        end(f"The device {device} cannot be used here: {reason}", USER_ERROR)

@@ -1,48 +1,32 @@
 """The commands `evaluate` and `compare`: measure a model, and put several into one table."""
 
 import importlib
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.application import FAILURE, USER_ERROR, app, end
+from agit_hub.cli.application import Errors, app, check_device, in_a_sentence
 
 if TYPE_CHECKING:
     from agit_hub.data.config import DomainConfig
     from agit_hub.evaluation.evaluator import Classifier
 
-Parameters = ParamSpec("Parameters")
-
 Place = "PATH[,KEY=VALUE...]"
 
 
-def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Errors of a person's making end with code 2, the network's with 1; no tracebacks."""
+def _errors() -> tuple[Errors, Errors]:
+    from agit_hub.config import ConfigError
+    from agit_hub.data.errors import DataError, PicturesError
+    from agit_hub.evaluation.errors import EvaluationError
+    from agit_hub.hub.facts import RunFolderError
+    from agit_hub.modeling import ModelLoadError
 
-    @wraps(command)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        try:
-            from agit_hub.config import ConfigError
-            from agit_hub.data.errors import DataError, PicturesError
-            from agit_hub.evaluation.errors import EvaluationError
-            from agit_hub.hub.facts import RunFolderError
-            from agit_hub.modeling import ModelLoadError
-        except ModuleNotFoundError as error:
-            end(f"{error.name} is not installed: pip install 'agit-hub[eval]'.", USER_ERROR)
+    mistakes = (ConfigError, DataError, EvaluationError, ModelLoadError, RunFolderError)
+    return mistakes, (PicturesError, OSError)
 
-        try:
-            command(*args, **kwargs)
-        except (ConfigError, DataError, EvaluationError, ModelLoadError, RunFolderError) as error:
-            end(error, USER_ERROR)
-        except ModuleNotFoundError as error:
-            end(f"{error.name} is not installed: pip install 'agit-hub[eval]'.", USER_ERROR)
-        except (PicturesError, OSError) as error:
-            end(error, FAILURE)
 
-    return run
+_in_a_sentence = in_a_sentence("agit-hub[eval]", _errors)
 
 
 @app.command()
@@ -126,10 +110,9 @@ def evaluate(
     how = find_protocol(protocol)
     subject = find_subject(model, weights)
     places = _domain(source, "source"), _domain(target, "target")
-    _check_device(device)
+    check_device(device)
     pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
     config = pipeline.model.config
-    places = _named_shapes(places, config.labels)
     specimens = open_specimens(*places, config.labels, config.image_size, masks, limit, side)
     judge = _classifier(classifier, places, config.image_size)
     evaluator = Evaluator(
@@ -195,18 +178,6 @@ def _domain(text: str, side: str) -> "DomainConfig":
         raise ConfigError(f"--{side} {text!r} has an unknown key; there are {known}.") from error
 
 
-def _named_shapes(
-    places: "tuple[DomainConfig, DomainConfig]", labels: tuple[str, str]
-) -> "tuple[DomainConfig, DomainConfig]":
-    from dataclasses import replace
-
-    one, other = (
-        replace(place, name=label) if place.path == "shapes" and place.name is None else place
-        for place, label in zip(places, labels, strict=True)
-    )
-    return one, other
-
-
 def _classifier(
     wanted: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
 ) -> "Classifier | None":
@@ -226,15 +197,3 @@ def _classifier(
     if not callable(found):
         raise EvaluationError(f"The classifier {wanted!r} is no function: it cannot be called.")
     return found
-
-
-def _check_device(device: str | None) -> None:
-    import torch
-
-    from agit_hub.evaluation.errors import EvaluationError
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise EvaluationError(f"The device {device} cannot be used here: {reason}") from error

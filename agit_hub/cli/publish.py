@@ -1,15 +1,11 @@
 """The commands `push`, `card` and `push-data`: publish what was trained, and its pictures."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 
-from agit_hub.cli.application import FAILURE, USER_ERROR, app, end
-
-Parameters = ParamSpec("Parameters")
+from agit_hub.cli.application import Errors, app, in_a_sentence
 
 Repo = Annotated[str, typer.Option(help="Where to: user/name, or name for your own.")]
 License = Annotated[
@@ -24,26 +20,15 @@ Samples = Annotated[
 Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
 
 
-def _in_a_sentence(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Errors of a person's making end with code 2, others that are expected with 1; no tracebacks."""
+def _errors() -> tuple[Errors, Errors]:
+    from agit_hub.data.errors import PicturesError
+    from agit_hub.hub.facts import RunFolderError
+    from agit_hub.hub.push import PushError
 
-    @wraps(command)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        try:
-            from agit_hub.data.errors import PicturesError
-            from agit_hub.hub.facts import RunFolderError
-            from agit_hub.hub.push import PushError
-        except ModuleNotFoundError as error:
-            end(f"{error.name} is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
+    return (RunFolderError, PicturesError), (PushError,)
 
-        try:
-            command(*args, **kwargs)
-        except (RunFolderError, PicturesError) as error:
-            end(error, USER_ERROR)
-        except PushError as error:
-            end(error, FAILURE)
 
-    return run
+_in_a_sentence = in_a_sentence("agit-hub[train]", _errors)
 
 
 @app.command()

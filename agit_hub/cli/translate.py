@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.application import FAILURE, INTERRUPTED, USER_ERROR, app, end
+from agit_hub.cli.application import (
+    FAILURE,
+    INTERRUPTED,
+    USER_ERROR,
+    app,
+    check_device,
+    end,
+)
 
 if TYPE_CHECKING:
     from agit_hub.jobs import Job
@@ -170,16 +177,10 @@ def _plan(
 
 
 def _load(model: str, revision: str | None, device: str | None, to: str) -> "AGITPipeline":
-    import torch
-
     from agit_hub.modeling import ModelLoadError
     from agit_hub.pipeline import AGITPipeline
 
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        end(f"The device {device} cannot be used here: {reason}", USER_ERROR)
+    check_device(device)
     try:
         pipe = AGITPipeline.from_pretrained(model, revision=revision, device=device)
     except ModelLoadError as error:

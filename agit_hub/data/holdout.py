@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from agit_hub.data.domains import Domain
+from agit_hub.data.domains import Domain, Opened
 
 
 class Part:
@@ -12,7 +12,7 @@ class Part:
 
     Args:
         whole: The domain.
-        every: One in so many pictures of a block, is held out.
+        every: One in so many pictures of a block is held out.
         held_out: Whether this part is those, or the rest.
     """
 
@@ -23,13 +23,14 @@ class Part:
         self.blocks: int = whole.blocks
         self.window: int = whole.window
         self.shards: Sequence[int] = whole.shards
+        self._length: int | None = None
 
     @property
     def length(self) -> int | None:
         """Pictures in this part; None as long as the whole is not counted."""
-        if self._whole.length is None:
-            return None
-        return sum(map(self.block_length, range(self.blocks)))
+        if self._length is None and self._whole.length is not None:  # each sample asks for it
+            self._length = sum(map(self.block_length, range(self.blocks)))
+        return self._length
 
     def block_length(self, block: int) -> int:
         """Pictures of this part in a block."""
@@ -54,3 +55,15 @@ class Part:
         if self._held_out:
             return (row + 1) * self._every - 1
         return row + row // (self._every - 1)
+
+
+def held_out(opened: Opened, every: int) -> Opened:
+    """The pictures of a domain that are kept from training."""
+    return opened._replace(domain=Part(opened.domain, every, held_out=True))
+
+
+def kept(opened: Opened, every: int | None) -> Opened:
+    """The pictures of a domain that are trained on; all of them if none is held out."""
+    if every is None:
+        return opened
+    return opened._replace(domain=Part(opened.domain, every, held_out=False))

@@ -111,6 +111,15 @@ def average(one: Kid, other: Kid) -> Kid:
     )
 
 
+def closeness(real: Tensor, fake: Tensor) -> Array:
+    """How like the real pictures each fake is: its mean KID kernel with them, (M,)."""
+    from torch_fidelity.metric_kid import kernel_poly
+
+    kernel: Array = kernel_poly(fake.numpy(), real.numpy(), **_KERNEL)
+    means: Array = kernel.mean(axis=1)
+    return means
+
+
 def fid(real: Tensor, fake: Tensor) -> float:
     """Frechet inception distance (Heusel et al., 2017); biased upwards for sets as small as these."""
     from torch_fidelity.metric_fid import (

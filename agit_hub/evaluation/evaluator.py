@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agit_hub.attention import composite
 from agit_hub.evaluation import measures
-from agit_hub.evaluation.distances import Kid, average, fid, kid, kid_floor
+from agit_hub.evaluation.distances import Kid, average, closeness, fid, kid, kid_floor
 from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.features import FeatureExtractor
 from agit_hub.evaluation.measurements import Measurement
@@ -26,7 +26,6 @@ from agit_hub.evaluation.summary import (
     preservation_figures,
 )
 from agit_hub.image_processor import Map, heat_map
-from agit_hub.networks import FullAttention
 from agit_hub.pipeline import AGITPipeline
 from agit_hub.proposal import Proposal, Rendering
 from agit_hub.steering import Steering
@@ -126,14 +125,14 @@ class Evaluator:
             str(self._protocol),
             measurements,
             [result for direction in found for result in direction.results],
-            [name for own in self._sets for name in getattr(own, "unreadable", [])],
+            [name for own in self._sets for name in own.unreadable],
         )
 
     def _translate(
         self, pipeline: AGITPipeline, own: Specimens, to: str, step: Callable[[str], None]
     ) -> _Direction:
         direction, real = _Direction(), []
-        tau = pipeline.threshold if self._threshold is None else self._threshold
+        tau = self._tau(pipeline)
         steering = Steering(threshold=tau)
         for chunk in _chunks(own):
             proposals = [_proposal(pipeline, specimen, to) for specimen in chunk]
@@ -166,6 +165,9 @@ class Evaluator:
             self._real[own.label] = torch.cat(real)
         return direction
 
+    def _tau(self, pipeline: AGITPipeline) -> float:
+        return pipeline.threshold if self._threshold is None else self._threshold
+
     def _scores(
         self, chunk: Sequence[Specimen], translations: Sequence[Image.Image], to: str
     ) -> dict[str, Sequence[float]]:
@@ -182,12 +184,14 @@ class Evaluator:
         self, pipeline: AGITPipeline, direction: _Direction, own: Specimens, other: Specimens
     ) -> list[Measurement]:
         fakes = torch.cat(direction.features)
-        _note_closeness(direction.results, self._real[other.label], fakes)
+        near = closeness(self._real[other.label], fakes).tolist()
+        for result, value in zip(direction.results, near, strict=True):
+            result.figures["closeness"] = value
         writer = Writer(own, f"{own.label} to {other.label}", len(direction.results))
         found = self._distances(writer, fakes, own, other)
-        tau = pipeline.threshold if self._threshold is None else self._threshold
+        tau = self._tau(pipeline)
         cut = f"attention below {tau:g} cut to 0"
-        if not isinstance(pipeline.model.attention_s, FullAttention):
+        if pipeline.model.config.attention == "network":
             found += attention_figures(writer, direction.results, direction.curves, tau)
         return (
             found
@@ -290,13 +294,6 @@ def _cycle_error(pipeline: AGITPipeline, proposal: Proposal, back_to: str) -> fl
     s_prime = composite(s, s + proposal.change, proposal.attention)
     s_cycle = pipeline.model(s_prime.to(pipeline.device), back_to).image.cpu()
     return float((s - s_cycle).abs().mean() / 2)
-
-
-def _note_closeness(results: Sequence[PictureResult], real: Tensor, fakes: Tensor) -> None:
-    """Note how like the real targets each translation is: its mean KID kernel with them."""
-    closeness = (fakes @ real.T / real.shape[1] + 1).pow(3).mean(dim=1)
-    for result, value in zip(results, closeness.tolist(), strict=True):
-        result.figures["closeness"] = value
 
 
 def _thumbnails(specimen: Specimen, rendering: Rendering) -> tuple[Image.Image, ...]:

@@ -1,6 +1,6 @@
 """Finds the pictures on which a model is measured, in folders and on the Hub, and their masks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class DomainSpecimens:
         self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
         self.size = "at their own size" if side is None else f"scaled to {side} pixels"
-        self.unreadable: list[str] = []
+        self.unreadable: Sequence[str] = ()
         self._side = side
         self._domain = opened.domain
         self._places = _evenly(_places(opened.domain), limit)
@@ -73,7 +73,8 @@ class DomainSpecimens:
         return len(self._places)
 
     def __iter__(self) -> Iterator[Specimen]:
-        self.unreadable = []
+        unreadable: list[str] = []
+        self.unreadable = unreadable
         for place in self._places:
             name = self._name(place)
             try:
@@ -82,7 +83,7 @@ class DomainSpecimens:
                 raise
             except UNREADABLE as error:
                 # Pillow's messages hold the whole path, which is nobody's business but the machine's.
-                self.unreadable.append(f"{name} ({type(error).__name__})")
+                unreadable.append(f"{name} ({type(error).__name__})")
                 continue
             yield Specimen(name, picture, self._mask(name, picture))
 

@@ -1,6 +1,6 @@
 """The pictures on which a model is measured: each once, whole, with its mask if there is one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from PIL import Image
@@ -36,6 +36,8 @@ class Specimens(Protocol):
     split: str
     size: str
     """In words: at their own size, or scaled to what."""
+    unreadable: Sequence[str]
+    """Pictures that the last walk over them left out."""
 
     def __len__(self) -> int: ...
 
@@ -54,6 +56,7 @@ class DrawnSpecimens:
 
     dataset = "shapes (built in)"
     split = "unseen"
+    unreadable: Sequence[str] = ()
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:
         self.label = label

@@ -85,19 +85,13 @@ class TrainSettings:
     lambda_cyc: float = 10.0
     """Weight of the two cycle consistency losses."""
     lambda_cyc_warmup_steps: int = 0
-    """Steps over which `lambda_cyc` rises linearly to its value, after those of attention's warm-up (not
-    in the paper)."""
-    lambda_cyc_start: float = 0.0
-    """The value from which `lambda_cyc` rises."""
+    """Steps over which `lambda_cyc` rises linearly from 0. Small networks need it (not in the paper)."""
     attention_threshold: float = 0.1
     """tau: pixels whose attention is below it are background."""
-    attention_warmup_steps: int = 0
-    """Steps for which every map is held at 0.5 and attention networks rest. What generators make of a
-    picture at first looks worse than the picture, and attention that is trained then learns to pay none
-    (not in the paper)."""
     attention_floor: float = 0.0
     """The least mean that maps are to have, in [0, 1): they pay for what they fall short of it, and so
-    never empty. Objects cover more than that of a usual picture; 0 is none (the paper)."""
+    never empty. It is that of a micro-batch: with it, accumulated gradients do not quite equal those of a
+    larger batch. 0 is none (the paper)."""
     lambda_floor: float = 0.5
     """Weight of what maps fall short of `attention_floor`, as a share of it."""
     attention_bias: float = 0.0
@@ -155,9 +149,7 @@ class TrainSettings:
             check_range(self, name, 1)
         for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
             check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_start", "lambda_cyc_warmup_steps", "lambda_floor"):
-            check_range(self, name, 0)
-        for name in ("attention_warmup_steps", "pool_size"):
+        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_floor", "pool_size"):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
@@ -306,8 +298,6 @@ _PAPER: dict[str, Any] = {
         "adam_beta1": 0.5,
         "lambda_cyc": 10.0,
         "lambda_cyc_warmup_steps": 0,
-        "lambda_cyc_start": 0.0,
-        "attention_warmup_steps": 0,
         "attention_floor": 0.0,
         "attention_threshold": 0.1,
         "attention_bias": 0.0,

@@ -5,9 +5,6 @@ from typing import Any
 
 from agit_hub.training.config import TrainSettings
 
-HELD = 0.5
-"""What maps are held at while attention waits: generators and inputs count alike."""
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -19,8 +16,6 @@ class Phase:
     lambda_cyc: float
     threshold: float
     """tau with which discriminators see foregrounds; 0 passes every pixel."""
-    held_attention: float | None
-    """What every map is held at; None leaves them to the attention networks."""
     train_attention: bool
     normalise: bool
     """Whether the discriminators' instance norms are in use."""
@@ -58,14 +53,12 @@ class Schedule:
         settings, switch = self._settings, self._settings.switch
         switched = self.switched_at is not None and step >= self.switched_at
         decay, rate = self._decay(step), settings.learning_rate
-        held = step < settings.attention_warmup_steps
         return Phase(
             learning_rate=rate * decay,
             discriminator_learning_rate=(settings.discriminator_learning_rate or rate) * decay,
-            lambda_cyc=self._lambda_cyc(step),
+            lambda_cyc=settings.lambda_cyc * self._warmup(step),
             threshold=settings.attention_threshold if switched and switch.mask else 0.0,
-            held_attention=HELD if held else None,
-            train_attention=not (held or (switched and switch.freeze_attention)),
+            train_attention=not (switched and switch.freeze_attention),
             normalise=not (switched and switch.bypass_norm),
         )
 
@@ -75,17 +68,9 @@ class Schedule:
             return 1.0
         return (self.total_steps - step) / (self.total_steps - start)
 
-    def _lambda_cyc(self, step: int) -> float:
-        settings = self._settings
-        start, end, rise = (
-            settings.lambda_cyc_start,
-            settings.lambda_cyc,
-            settings.lambda_cyc_warmup_steps,
-        )
-        if not rise:
-            return end
-        risen = (step - settings.attention_warmup_steps) / rise
-        return start + (end - start) * min(1.0, max(0.0, risen))
+    def _warmup(self, step: int) -> float:
+        steps = self._settings.lambda_cyc_warmup_steps
+        return min(1.0, step / steps) if steps else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to go on identically."""

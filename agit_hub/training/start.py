@@ -5,11 +5,11 @@ from pathlib import Path
 
 from agit_hub.config import ConfigError
 from agit_hub.data.domains import Opened, open_domains
+from agit_hub.data.holdout import kept
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.publisher import check_repo
 from agit_hub.training.run_folder import RunFolder
-from agit_hub.training.validation import kept
 
 
 @dataclass(frozen=True)

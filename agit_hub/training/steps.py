@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from agit_hub.attention import composite, foreground
+from agit_hub.attention import foreground
 from agit_hub.losses import (
     adversarial_discriminator,
     adversarial_generator,
@@ -72,22 +72,14 @@ class Networks(nn.Module):
         self.discriminator_s = PatchDiscriminator(discriminator_channels, discriminator_layers)
         self.discriminator_t = PatchDiscriminator(discriminator_channels, discriminator_layers)
 
-    def cycles(self, batch: Batch, held: float | None = None) -> dict[Direction, Cycle]:
-        """Go s -> s' -> s'' and t -> t' -> t'', by maps of one value if they are held at it."""
-        s_prime = self._translate("st", batch.source, held)
-        t_prime = self._translate("ts", batch.target, held)
+    def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
+        """Go s -> s' -> s'' and t -> t' -> t''."""
+        s_prime = self.model.source_to_target(batch.source)
+        t_prime = self.model.target_to_source(batch.target)
         return {
-            "st": Cycle(s_prime, self._translate("ts", s_prime.image, held)),
-            "ts": Cycle(t_prime, self._translate("st", t_prime.image, held)),
+            "st": Cycle(s_prime, self.model.target_to_source(s_prime.image)),
+            "ts": Cycle(t_prime, self.model.source_to_target(t_prime.image)),
         }
-
-    def _translate(self, direction: Direction, picture: Tensor, held: float | None) -> Translation:
-        if held is None:
-            there, back = self.model.source_to_target, self.model.target_to_source
-            return there(picture) if direction == "st" else back(picture)
-        generated: Tensor = self.generator(direction)(picture)
-        attention = torch.full_like(picture[:, :1], held)
-        return Translation(composite(picture, generated, attention), attention, generated)
 
     def generator(self, direction: Direction) -> nn.Module:
         """F_ST or F_TS."""
@@ -177,7 +169,7 @@ class Step:
         judged: list[dict[Direction, Judged]] = []
 
         def generator_loss(batch: Batch) -> Tensor:
-            cycles = networks.cycles(batch, phase.held_attention)
+            cycles = networks.cycles(batch)
             judged.append({d: self._judge_later(d, batch, cycles) for d in turn})
             for side, d in SIDE_OF.items():
                 health = attention_figures(cycles[d].there.attention, self._threshold)
@@ -227,15 +219,17 @@ class Step:
     def _discriminate_again(self, batches: Sequence[Batch], phase: Phase, figures: Figures) -> None:
         """Update the discriminators on other real pictures, and on fakes that the pools remember."""
         for turn in self._turns:
-            judged = [{d: self._judge_again(d, batch) for d in turn} for batch in batches]
+            judged = [{d: self._judge_again(d, batch, phase) for d in turn} for batch in batches]
             self._discriminate(turn, judged, phase, figures)
 
-    def _judge_again(self, direction: Direction, batch: Batch) -> Judged:
+    def _judge_again(self, direction: Direction, batch: Batch, phase: Phase) -> Judged:
         real = batch.target if direction == "st" else batch.source
-        reverse = self.networks.attention("ts" if direction == "st" else "st")
+        fakes = self.pools[direction].draw(len(real))
+        if not phase.threshold:  # whatever the maps are, every pixel passes
+            return Judged(real, torch.ones_like(real[:, :1]), *fakes)
+        attention = self.networks.attention("ts" if direction == "st" else "st")
         with torch.no_grad(), self._accelerator.autocast():
-            attention = reverse(real)
-        return Judged(real, attention, *self.pools[direction].draw(len(real)))
+            return Judged(real, attention(real), *fakes)
 
     def _judge_later(
         self, direction: Direction, batch: Batch, cycles: dict[Direction, Cycle]

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
@@ -19,9 +17,9 @@ from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collat
 from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
-from agit_hub.networks import AttentionNetwork
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.initial import initial_networks, moving_average
 from agit_hub.training.interrupt import Interrupt, leave_to_parent
 from agit_hub.training.journal import Journal, RankError, RunError
 from agit_hub.training.launch import (
@@ -35,9 +33,8 @@ from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
-from agit_hub.training.steps import Batch, Networks, Step
+from agit_hub.training.steps import Batch, Step
 from agit_hub.training.validation import Validation
-from agit_hub.training.warm_start import warm_start
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,11 @@ class Trainer:
         self._journal = Journal(
             config, self.folder, self._schedule, steps_per_epoch, self._accelerator
         )
-        networks = _networks(config, warm=start.checkpoint is None)
+        networks = initial_networks(config, warm=start.checkpoint is None)
         self._networks = networks.to(self._accelerator.device)
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
-        self._ema = _average(self._networks.model, config.train.ema)
+        self._ema = moving_average(self._networks.model, config.train.ema)
         self._publisher = (
             Publisher(config.hub, self.folder.path, self._journal.say)
             if config.hub.push_to_hub
@@ -387,28 +384,6 @@ class Trainer:
                     f"data.{side} had {then} pictures when this run was saved and has {count}: put "
                     "them back as they were, or begin anew in another --output_dir."
                 )
-
-
-def _networks(config: TrainConfig, warm: bool) -> Networks:
-    """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
-    set_seed(config.train.seed)
-    train = config.train
-    networks = Networks(
-        AGITModel(config.model), train.discriminator_channels, train.discriminator_layers
-    )
-    for attention in (networks.model.attention_s, networks.model.attention_t):
-        if isinstance(attention, AttentionNetwork):
-            assert attention.head.bias is not None
-            torch.nn.init.constant_(attention.head.bias, train.attention_bias)
-    if train.init_from and warm:
-        warm_start(networks, train.init_from)
-    return networks
-
-
-def _average(model: AGITModel, decay: float) -> AveragedModel | None:
-    if not decay:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 def _is_lost_process(error: BaseException) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agit_hub.config import ConfigError
-from agit_hub.data.domains import Opened, open_domains
-from agit_hub.data.holdout import Part
+from agit_hub.data.domains import open_domains
+from agit_hub.data.holdout import held_out
 from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
 from agit_hub.evaluation.measurements import write_measurements
@@ -99,41 +99,18 @@ class Validation:
 
 
 def _specimens(config: TrainConfig) -> tuple[Specimens, Specimens]:
-    settings, labels = config.eval, config.model.labels
+    data, settings, labels = config.data, config.eval, config.model.labels
+    size, limit = config.model.image_size, settings.pictures
     if settings.holdout is None:
-        return open_specimens(
-            settings.source,
-            settings.target,
-            labels,
-            config.model.image_size,
-            limit=settings.pictures,
-            side=config.model.image_size,
-            shapes_seed=SHAPES_VALIDATION_SEED,
-        )
-    data, side = config.data, config.model.image_size
-    opened = open_domains(data.source, data.target, side, data.network_patience)
+        places = settings.source, settings.target
+        seed = SHAPES_VALIDATION_SEED
+        return open_specimens(*places, labels, size, limit=limit, side=size, shapes_seed=seed)
+    opened = open_domains(data.source, data.target, size, data.network_patience)
     one, other = (
-        DomainSpecimens(
-            held_out(found, settings.holdout),
-            label,
-            limit=settings.pictures,
-            side=side,
-        )
+        DomainSpecimens(held_out(found, settings.holdout), label, limit=limit, side=size)
         for found, label in zip(opened, labels, strict=True)
     )
     return one, other
-
-
-def held_out(opened: Opened, every: int) -> Opened:
-    """The pictures of a domain that are kept from training."""
-    return opened._replace(domain=Part(opened.domain, every, held_out=True))
-
-
-def kept(opened: Opened, every: int | None) -> Opened:
-    """The pictures of a domain that are trained on."""
-    if every is None:
-        return opened
-    return opened._replace(domain=Part(opened.domain, every, held_out=False))
 
 
 def _for_the_log(evaluation: Evaluation) -> dict[str, float]:

@@ -154,6 +154,14 @@ def test_two_folders_with_masks(evaluate: Evaluate, pictures: Path, work: Path) 
     assert str(pictures) not in text and str(work) not in text
 
 
+def test_pictures_are_scaled_first_if_asked(evaluate: Evaluate, work: Path) -> None:
+    assert evaluate("--side", 24, "--out", "out").exit_code == 0
+    for direction in (THERE, BACK):
+        assert "scaled to 24 pixels" in _figures(work / "out", direction)["kid"]["protocol"]
+    assert evaluate("--out", "own").exit_code == 0
+    assert "at their own size" in _figures(work / "own", THERE)["kid"]["protocol"]
+
+
 def test_a_model_folder_gets_no_files_unless_asked(
     evaluate: Evaluate, model: Path, work: Path
 ) -> None:

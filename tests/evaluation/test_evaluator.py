@@ -34,6 +34,7 @@ class Given:
     """Pictures made by hand: even greys, with objects in their left columns if wished."""
 
     dataset, split, size = "made by hand", "all", "as they are"
+    unreadable: Sequence[str] = ()
 
     def __init__(
         self, label: str, greys: Sequence[int], columns: Sequence[int] = (), side: int = SIDE

@@ -33,11 +33,11 @@ def _mask(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 
 
 def _specimens(
-    folder: Path, masks: Path | None = None, limit: int | None = None
+    folder: Path, masks: Path | None = None, limit: int | None = None, side: int | None = None
 ) -> DomainSpecimens:
     config = DomainConfig(path=str(folder))
     opened, _ = open_domains(config, DomainConfig(path="shapes", name="plain"), None, 1)
-    return DomainSpecimens(opened, "horse", masks, limit)
+    return DomainSpecimens(opened, "horse", masks, limit, side)
 
 
 def _greys(specimens: Specimens) -> list[int]:
@@ -93,6 +93,27 @@ def test_a_limit_takes_evenly_spaced_ones(tmp_path: Path, limit: int, expected: 
     specimens = _specimens(_folder(tmp_path / "horses", 12), limit=limit)
     assert len(specimens) == len(expected)
     assert _greys(specimens) == [10 * number for number in expected]
+
+
+def test_pictures_are_scaled_to_a_side_with_their_masks(tmp_path: Path) -> None:
+    """The shorter one: 24 x 18 pixels become 48 x 36, and a mask of the left half stays that."""
+    folder = _folder(tmp_path / "horses", 4)
+    for number in range(4):
+        pixels = np.zeros((18, 24), np.uint8)
+        pixels[:, :12] = 255
+        _mask(tmp_path / "masks" / f"{number:02}.png", pixels)
+    scaled = _specimens(folder, tmp_path / "masks", side=36)
+    assert scaled.size == "scaled to 36 pixels"
+    assert _specimens(folder).size == "at their own size"
+    for specimen in scaled:
+        assert specimen.picture.size == (48, 36)
+        assert specimen.mask is not None and specimen.mask.shape == (36, 48)
+        assert specimen.mask[:, :24].all() and not specimen.mask[:, 24:].any()
+    place, other = _at(folder), _at(_folder(tmp_path / "zebras", 4))
+    opened, _ = open_specimens(place, other, LABELS, 16, side=27)
+    assert {specimen.picture.size for specimen in opened} == {(36, 27)}
+    with pytest.raises(EvaluationError, match="Pictures of 8 pixels a side are too small"):
+        open_specimens(place, other, LABELS, 16, side=8)
 
 
 def test_fewer_than_four_are_too_few(tmp_path: Path) -> None:

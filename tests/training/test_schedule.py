@@ -45,26 +45,6 @@ def test_the_cycle_weight_rises_linearly_from_zero() -> None:
     assert _schedule(max_steps=10, lambda_cyc=6.0).phase(0).lambda_cyc == 6
 
 
-def test_the_cycle_weight_rises_from_where_it_is_told_to_once_attention_is_trained() -> None:
-    rising = _schedule(
-        max_steps=10,
-        lambda_cyc=6.0,
-        lambda_cyc_start=2.0,
-        lambda_cyc_warmup_steps=4,
-        attention_warmup_steps=3,
-    )
-    found = [rising.phase(step).lambda_cyc for step in range(9)]
-    assert found == pytest.approx([2, 2, 2, 2, 3, 4, 5, 6, 6])
-
-
-def test_attention_is_held_and_rests_during_its_warm_up() -> None:
-    waiting = _schedule(max_steps=10, attention_warmup_steps=3)
-    phases = [waiting.phase(step) for step in range(5)]
-    assert [phase.held_attention for phase in phases] == [0.5, 0.5, 0.5, None, None]
-    assert [phase.train_attention for phase in phases] == [False, False, False, True, True]
-    assert _schedule(max_steps=10).phase(0).held_attention is None
-
-
 def test_epochs_become_steps_and_steps_win() -> None:
     by_epochs = _schedule(epochs=2.5, switch=SwitchConfig(epoch=1.5))
     assert (by_epochs.total_steps, by_epochs.switch_due) == (20, 12)

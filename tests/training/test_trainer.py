@@ -89,12 +89,14 @@ def test_the_seed_decides_everything_and_looking_changes_nothing(
         "looked at often": {"log.samples_every": 1, "log.every": 3, "log.samples": 2},
         "by workers": {"data.workers": 2, "log.samples_every": 1000},
         "another seed": {"train.seed": 1},
+        "enlarged": {"data.zoom": 2.0},
     }
     weights = {}
     for name, changes in variants.items():
         train(tmp_path / name, {"train.max_steps": 6} | changes)
         weights[name] = (tmp_path / name / WEIGHTS).read_bytes()
-    assert weights.pop("another seed") != weights["once"]
+    for other in ("another seed", "enlarged"):
+        assert weights.pop(other) != weights["once"]
     assert all(each == weights["once"] for each in weights.values())
 
 
@@ -108,8 +110,14 @@ def test_the_seed_decides_everything_and_looking_changes_nothing(
             "train.gradient_accumulation_steps": 2,
             "data.pairing": "fixed",
         },
+        {
+            "train.discriminator_updates": 3,
+            "train.gradient_accumulation_steps": 2,
+            "train.attention_floor": 0.6,
+            "data.zoom": 1.5,
+        },
     ],
-    ids=["joint", "official, workers, accumulation"],
+    ids=["joint", "official, workers, accumulation", "further updates"],
 )
 def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
     tmp_path: Path,
@@ -163,6 +171,31 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
         assert files == sorted(file.name for file in (parts / folder).iterdir())
         for name in files:
             assert (parts / folder / name).read_bytes() == (whole / folder / name).read_bytes()
+
+
+def test_every_update_of_a_step_has_pictures_of_its_own(
+    tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two updates of two micro-batches: each step takes the next four batches of the stream."""
+    changes = {"train.discriminator_updates": 2, "train.gradient_accumulation_steps": 2}
+    trainer = Trainer(configure(tmp_path / "run", changes | {"train.max_steps": 2}))
+    plain = Trainer(configure(tmp_path / "plain", {"train.max_steps": 8}))
+    seen: dict[Trainer, list[Tensor]] = {trainer: [], plain: []}
+    for each, batches in seen.items():
+        step = each._train_step
+
+        def watch(
+            first: Any, phase: Any, more: Any, step: Any = step, batches: Any = batches
+        ) -> Any:
+            batches += [batch.source for update in (first, *more) for batch in update]
+            return step(first, phase, more)
+
+        monkeypatch.setattr(each, "_train_step", watch)
+        monkeypatch.setattr(each, "_save", lambda: None)
+        assert each.fit().finished
+    assert len(seen[trainer]) == 8
+    for one, other in zip(seen[trainer], seen[plain], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_second_interrupt_ends_the_run_at_once_and_nothing_untrue_is_said(
@@ -291,7 +324,12 @@ def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
 
 @pytest.mark.parametrize(
     ("key", "ours", "theirs"),
-    [("channels", 5, 4), ("blocks", 1, 0), ("attention", "ones", "network")],
+    [
+        ("channels", 5, 4),
+        ("blocks", 1, 0),
+        ("attention", "ones", "network"),
+        ("attention_smoothing", 3, 1),
+    ],
 )
 def test_another_architecture_is_named(
     tmp_path: Path, train: Train, configure: Configure, key: str, ours: object, theirs: object

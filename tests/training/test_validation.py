@@ -94,6 +94,8 @@ def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Met
     assert {m.split for m in found} == {"validation"}
     assert all(m.protocol.endswith("; weights of step 5") for m in found)
     assert all("4 pictures" in m.protocol for m in found)
+    # At the size of training, whatever that of the files is.
+    assert all(f"scaled to {SIZE} pixels" in m.protocol for m in found)
     last = metrics(run)[-1]
     labels = {m.direction for m in found}
     for m in found:

@@ -1,0 +1,34 @@
+"""The networks with which a run begins."""
+
+import torch
+from accelerate.utils import set_seed
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from agit_hub.modeling import AGITModel
+from agit_hub.networks import AttentionNetwork
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.steps import Networks
+from agit_hub.training.warm_start import warm_start
+
+
+def initial_networks(config: TrainConfig, warm: bool) -> Networks:
+    """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
+    set_seed(config.train.seed)
+    train = config.train
+    networks = Networks(
+        AGITModel(config.model), train.discriminator_channels, train.discriminator_layers
+    )
+    for attention in (networks.model.attention_s, networks.model.attention_t):
+        if isinstance(attention, AttentionNetwork):
+            assert attention.head.bias is not None
+            torch.nn.init.constant_(attention.head.bias, train.attention_bias)
+    if train.init_from and warm:
+        warm_start(networks, train.init_from)
+    return networks
+
+
+def moving_average(model: AGITModel, decay: float) -> AveragedModel | None:
+    """A copy of the published networks that follows them by 1 - decay a step; None for decay 0."""
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
