@@ -96,11 +96,11 @@ def test_a_limit_takes_evenly_spaced_ones(tmp_path: Path, limit: int, expected: 
 
 
 def test_pictures_are_scaled_to_a_side_with_their_masks(tmp_path: Path) -> None:
-    """The shorter one: 24 x 18 pixels become 48 x 36, and a mask of the left half stays that."""
+    """The shorter one: 16 x 12 pixels become 48 x 36, and a mask of the left half stays that."""
     folder = _folder(tmp_path / "horses", 4)
     for number in range(4):
-        pixels = np.zeros((18, 24), np.uint8)
-        pixels[:, :12] = 255
+        pixels = np.zeros((12, 16), np.uint8)
+        pixels[:, :8] = 255
         _mask(tmp_path / "masks" / f"{number:02}.png", pixels)
     scaled = _specimens(folder, tmp_path / "masks", side=36)
     assert scaled.size == "scaled to 36 pixels"
