@@ -50,7 +50,8 @@ def parse(arguments: Sequence[str]) -> Command:
     if preset is not None:
         given["preset"] = None if preset == "null" else preset
     resume = given.pop("resume", False)
-    values = defaults() | flatten(_preset(given.get("preset"))) | given
+    defaults = {key: default for key, (_, default) in _keys(TrainConfig).items()}
+    values = defaults | flatten(_preset(given.get("preset"))) | given
     typed = _parse(_parser(values, resume), rest)
     resume = bool(typed.pop("resume"))
     typed["model"]["attention_threshold"] = typed["train"]["attention_threshold"]
@@ -240,11 +241,6 @@ def _in_plain_words(message: str) -> str:
     if key_found and given and key_found[1] in known:
         return f"{key_found[1]} is {given[1]}; expected {describe_type(known[key_found[1]])}."
     return " ".join(message.split())
-
-
-def defaults() -> dict[str, Any]:
-    """Every dotted key with its default."""
-    return {key: default for key, (_, default) in _keys(TrainConfig).items()}
 
 
 def _types() -> dict[str, Any]:

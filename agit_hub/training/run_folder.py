@@ -13,7 +13,7 @@ from agit_hub.config import ConfigError
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.stores import COMMIT
 from agit_hub.training import checkpoint
-from agit_hub.training.command_line import defaults, flatten, read_yaml, to_yaml
+from agit_hub.training.command_line import flatten, read_yaml, to_yaml
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.files import append_line, write_whole
 
@@ -143,12 +143,11 @@ class RunFolder:
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
         before = flatten(read_yaml(self._config))
-        default = defaults()  # which a key that an older version did not know had the effect of
         now: dict[str, Any] = flatten(yaml.safe_load(to_yaml(config)))
         return [
-            f"{key} was {before.get(key, default.get(key))!r} and is {now.get(key)!r}"
+            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key, default.get(key)) != now.get(key) and not key.startswith(_FREE)
+            if before.get(key) != now.get(key) and not key.startswith(_FREE)
         ]
 
 

@@ -76,8 +76,12 @@ def test_drawing_takes_stored_pairs_and_leaves_them_there() -> None:
     pool = ImagePool(4, seed=1)
     for number in range(1, 4):
         pool.query(*_fakes(number))
-    kept = _kept(pool)
+    kept, before = _kept(pool), pool.state_dict()
+    torch.seed()  # the stream of everything else has no part in it
     images, attention = pool.draw(60)
+    again = ImagePool(4, seed=1)
+    again.load_state_dict(before, CPU)
+    assert torch.equal(again.draw(60)[0], images)
     assert images.shape == (60, 3, 2, 2) and torch.equal(attention, images[:, :1] / 100)
     assert set(images[:, 0, 0, 0].tolist()) == {1, 2, 3}
     assert _kept(pool) == kept == [1, 2, 3]

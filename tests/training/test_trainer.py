@@ -17,6 +17,7 @@ from agit_hub.modeling import AGITModel
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.journal import RunError
 from agit_hub.training.main import main
+from agit_hub.training.start import prepare
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import Arguments, Train
 
@@ -171,6 +172,20 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
         assert files == sorted(file.name for file in (parts / folder).iterdir())
         for name in files:
             assert (parts / folder / name).read_bytes() == (whole / folder / name).read_bytes()
+
+
+def test_photographs_are_decoded_as_large_as_the_largest_zoom_needs(
+    tmp_path: Path, configure: Configure
+) -> None:
+    """A JPEG of 160 pixels is decoded at a quarter where 18 are needed, and whole where 54 are."""
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+        Image.new("RGB", (160, 160), "red").save(tmp_path / side / "0.jpg")
+    places = {f"data.{side}.path": tmp_path / side for side in ("source", "target")}
+    for zoom, decoded in ((1.0, 40), (3.0, 160)):
+        config = configure(tmp_path / f"run{zoom}", places | {"data.zoom": zoom})
+        picture = prepare(config, resume=False).source.domain.picture(0, 0)
+        assert picture.size == (decoded, decoded)
 
 
 def test_every_update_of_a_step_has_pictures_of_its_own(

@@ -18,6 +18,7 @@ from agit_hub.training.config import TrainConfig
 from agit_hub.training.main import main
 from agit_hub.training.start import prepare
 from agit_hub.training.trainer import Trainer
+from agit_hub.training.validation import Finding, Validation
 from tests.training.conftest import SIZE, Arguments, Process, Train
 
 Configure = Callable[..., TrainConfig]
@@ -87,6 +88,20 @@ def test_the_log_holds_what_was_measured(run: Path, metrics: Metrics) -> None:
         }
         assert 0 <= line["eval/st/attention_area"] <= 1 and 0 < line["eval/ts/cycle_error"] < 1
     assert not any(key.startswith("eval/") for step in (1, 3) for key in lines[step])
+
+
+def test_the_time_of_a_measurement_is_none_of_the_trainings(
+    pictures: Path, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said to have ended an hour before it began, it makes the steps take that hour."""
+    settings = {"eval.every": 2, "eval.holdout": 3, "train.max_steps": 2, "log.every": 2}
+    trainer = Trainer(configure(tmp_path / "run", settings | _places(pictures)))
+    finding = Finding({"eval/step": 2.0}, "measured", seconds=-3600)
+    monkeypatch.setattr(Validation, "measure", lambda *_: finding)
+    assert trainer.fit().finished
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    # Two steps of one picture of each domain.
+    assert json.loads(line)["images_per_second"] == pytest.approx(4 / 3600, rel=0.05)
 
 
 def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Metrics) -> None:
