@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_object_list
 
@@ -27,6 +28,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     precision = _precision(config)
     trackers = config.log.tracker_names
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        raise ConfigError(
+            f"train.mixed_precision is {precision}, and this process has trained in "
+            f"{AcceleratorState().mixed_precision}, which Accelerate keeps for all of a process: "
+            "start another."
+        )
     known = [str(kind) for kind in LoggerType if kind != LoggerType.ALL]
     available = [str(kind) for kind in get_available_trackers()]
     for name in trackers:

@@ -14,7 +14,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from agit_hub.config import ConfigError
 from agit_hub.modeling import AGITModel
+from agit_hub.training.command_line import parse
+from agit_hub.training.trainer import Trainer
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
@@ -82,6 +85,27 @@ def test_a_mistake_is_answered_in_one_sentence_and_leaves_nothing_behind(
     assert (code, printed) == (2, "")
     assert sorted(tmp_path.iterdir()) == sorted(places.values())
     assert (tmp_path / "thesis" / "thesis.tex").read_text() == "years of work"
+
+
+def _train_in_two_precisions(*commands: list[str]) -> None:
+    for command in commands:
+        try:
+            Trainer(parse(command).config).fit()
+        except ConfigError as error:
+            print(error, flush=True)
+
+
+def test_a_second_run_of_one_process_in_another_precision_is_answered_in_a_sentence(
+    tmp_path: Path, arguments: Arguments, process: type[Process]
+) -> None:
+    first = arguments(tmp_path / "first")
+    second = arguments(tmp_path / "second", {"train.mixed_precision": "bf16"})
+    running = process([first, first, second], function=_train_in_two_precisions)
+    code, _, printed = running.finish()
+    said = printed.splitlines()
+    assert code == 0 and "already holds a run" in said[0]
+    assert said[1].startswith("train.mixed_precision is bf16, and this process has trained in no")
+    assert not (tmp_path / "second").exists()
 
 
 def test_an_unknown_tracker_is_not_offered_for_installation(
