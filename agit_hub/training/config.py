@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agit_hub.config import AGITConfig, ConfigError, check_range, check_types
+from agit_hub.config import AGITConfig, ConfigError, check_range, check_size, check_types
 from agit_hub.data.config import DomainConfig
 
 
@@ -18,8 +18,11 @@ class DataConfig:
     """The pictures to translate to, such as zebras."""
     pairing: Literal["random", "fixed"] = "random"
     """`random` shuffles each domain on its own; `fixed` keeps both in order, as the authors' CSV does."""
+    crop_size: int | None = None
+    """Side in pixels of the squares to train on; null for `model.image_size`, at which the networks
+    translate. Smaller squares train faster (not in the paper)."""
     crop_margin: float = 286 / 256
-    """Pictures are resized to `model.image_size` times this (shorter side), then randomly cropped."""
+    """Pictures are resized to `crop_size` times this (shorter side), then randomly cropped."""
     zoom: float = 1.0
     """Largest factor by which pictures are enlarged at random beyond that, each by its own: objects are
     seen at many sizes (not in the paper)."""
@@ -32,6 +35,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.crop_size is not None:
+            check_size("crop_size", self.crop_size)
         check_range(self, "network_patience", 0)
         check_range(self, "crop_margin", 1)
         check_range(self, "zoom", 1)
@@ -276,6 +281,11 @@ class TrainConfig:
             if not getattr(self.data, side).path:
                 raise ConfigError(f"data.{side}.path is missing: --data.{side}.path FOLDER")
 
+    @property
+    def crop_size(self) -> int:
+        """Side in pixels of the squares to train on."""
+        return self.data.crop_size or self.model.image_size
+
 
 # A preset states every figure that makes it what it is, equal to a default or not, so that a change
 # of defaults never changes what "paper" means.
@@ -289,7 +299,13 @@ _PAPER: dict[str, Any] = {
         "attention_decoder": "paper",
         "attention_smoothing": 1,
     },
-    "data": {"pairing": "random", "crop_margin": 286 / 256, "zoom": 1.0, "flip": True},
+    "data": {
+        "pairing": "random",
+        "crop_size": None,
+        "crop_margin": 286 / 256,
+        "zoom": 1.0,
+        "flip": True,
+    },
     "train": {
         "epochs": 100,
         "batch_size": 1,

@@ -39,8 +39,10 @@ def prepare(config: TrainConfig, resume: bool) -> Start:
     if config.hub.push_to_hub:
         check_repo(config.hub)
     data = config.data
-    resized = round(config.model.image_size * data.crop_margin * data.zoom)
-    source, target = open_domains(data.source, data.target, resized, data.network_patience)
+    resized = round(config.crop_size * data.crop_margin * data.zoom)
+    # Sample grids show them at the networks' size.
+    needed = max(resized, config.model.image_size)
+    source, target = open_domains(data.source, data.target, needed, data.network_patience)
     config = replace(config, data=replace(data, source=source.config, target=target.config))
     every = config.eval.holdout
     return Start(config, kept(source, every), kept(target, every), newest)

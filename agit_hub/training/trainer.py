@@ -72,7 +72,7 @@ class Trainer:
         self._pictures = [domain.length for domain in self._domains]  # None: not counted yet
         self._samples = UnpairedSamples(
             *self._domains,
-            config.model.image_size,
+            config.crop_size,
             crop_margin=config.data.crop_margin,
             zoom=config.data.zoom,
             flip=config.data.flip,
@@ -135,8 +135,8 @@ class Trainer:
                 raise
             raise RunError(
                 f"Out of memory at step {self.step} with train.batch_size "
-                f"{self.config.train.batch_size} and model.image_size "
-                f"{self.config.model.image_size}: lower either, or halve the batch and double "
+                f"{self.config.train.batch_size} and squares of {self.config.crop_size} pixels "
+                f"(data.crop_size): lower either, or halve the batch and double "
                 f"train.gradient_accumulation_steps.{self._journal.what_is_safe()}"
             ) from error
         except OSError as error:

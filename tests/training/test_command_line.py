@@ -26,6 +26,7 @@ PAPER: dict[str, Any] = {
     "model.attention_channels": 32,
     "model.attention_decoder": "paper",
     "model.image_size": 256,
+    "data.crop_size": None,
     "data.crop_margin": 286 / 256,
     "data.zoom": 1.0,
     "data.flip": True,
@@ -266,6 +267,7 @@ WRONG = [
     ("preset", "papper", ["papper", "'paper', 'official', 'cyclegan'"]),
     ("model.image_size", "65", ["65", "64 or 68"]),
     ("model.image_size", "8", ["16"]),
+    ("data.crop_size", "65", ["65", "64 or 68"]),
     ("data.crop_margin", "0.5", ["0.5", "at least 1"]),
     ("log.every", "0", ["at least 1"]),
 ]

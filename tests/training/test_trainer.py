@@ -174,16 +174,21 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
             assert (parts / folder / name).read_bytes() == (whole / folder / name).read_bytes()
 
 
-def test_photographs_are_decoded_as_large_as_the_largest_zoom_needs(
+def test_photographs_are_decoded_as_large_as_is_needed(
     tmp_path: Path, configure: Configure
 ) -> None:
-    """A JPEG of 160 pixels is decoded at a quarter where 18 are needed, and whole where 54 are."""
+    """A JPEG of 160 pixels is decoded at a quarter where 18 are needed, and whole where 54 are, or 64."""
     for side in ("source", "target"):
         (tmp_path / side).mkdir()
         Image.new("RGB", (160, 160), "red").save(tmp_path / side / "0.jpg")
     places = {f"data.{side}.path": tmp_path / side for side in ("source", "target")}
-    for zoom, decoded in ((1.0, 40), (3.0, 160)):
-        config = configure(tmp_path / f"run{zoom}", places | {"data.zoom": zoom})
+    larger = {"model.image_size": 64, "data.crop_size": 16}
+    for name, changes, decoded in (
+        ("plain", {}, 40),
+        ("zoomed", {"data.zoom": 3.0}, 160),
+        ("shown larger than trained on", larger, 160),
+    ):
+        config = configure(tmp_path / name, places | changes)
         picture = prepare(config, resume=False).source.domain.picture(0, 0)
         assert picture.size == (decoded, decoded)
 
@@ -211,6 +216,30 @@ def test_every_update_of_a_step_has_pictures_of_its_own(
     assert len(seen[trainer]) == 8
     for one, other in zip(seen[trainer], seen[plain], strict=True):
         assert torch.equal(one, other)
+
+
+def test_squares_to_train_on_may_be_smaller_than_what_the_networks_translate(
+    tmp_path: Path, configure: Configure
+) -> None:
+    """Pictures are black to the left and white to the right: by its edges a square shows all of one."""
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+        halves = np.zeros((64, 64, 3), np.uint8)
+        halves[:, 32:] = 255
+        Image.fromarray(halves).save(tmp_path / side / "0.png")
+    places = {f"data.{side}.path": tmp_path / side for side in ("source", "target")}
+    sizes = {"model.image_size": 32, "data.crop_size": 16, "data.crop_margin": 1.0}
+    trainer = Trainer(configure(tmp_path / "run", places | sizes | {"train.max_steps": 1}))
+    seen: list[Tensor] = []
+    trainer.published.attention_s.register_forward_pre_hook(
+        lambda network, pictures: seen.append(pictures[0])
+    )
+    assert trainer.fit().finished
+    trained_on, shown = seen[0], next(each for each in seen if each.shape[2:] == (32, 32))
+    assert trained_on.shape == (1, 3, 16, 16)
+    for each in (trained_on, shown):
+        assert sorted(each[..., column].mean().round().item() for column in (0, -1)) == [-1, 1]
+    assert AGITModel.from_pretrained(tmp_path / "run" / "model").config.image_size == 32
 
 
 def test_a_second_interrupt_ends_the_run_at_once_and_nothing_untrue_is_said(
