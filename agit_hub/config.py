@@ -9,9 +9,10 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 FORMAT_VERSION = 1
 
 AttentionDecoder = Literal["paper", "official"]
+Upsampling = Literal["transposed", "nearest"]
 
 # Keys that the first files do not hold; what they had was the default.
-_YOUNGER = ("attention_smoothing",)
+_YOUNGER = ("upsampling", "attention_smoothing")
 
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
@@ -31,11 +32,14 @@ class AGITConfig:
     """
 
     image_size: int = 256
-    """Side in pixels at which the networks were trained: a multiple of 4, 16 or more."""
+    """Side in pixels at which the networks translate: a multiple of 4, 16 or more."""
     channels: int = 32
     """Width of the generators' first layer."""
     blocks: int = 9
     """Residual blocks in each generator."""
+    upsampling: Upsampling = "transposed"
+    """How generators double: by `transposed` convolutions (the paper), or by `nearest` neighbours before
+    a convolution, which leave no pattern of their own in a coat."""
     attention: Literal["network", "ones"] = "network"
     """`network` learns where to look; `ones` attends to everything and holds no weights (CycleGAN)."""
     attention_channels: int = 32

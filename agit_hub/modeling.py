@@ -62,8 +62,8 @@ class AGITModel(
     def __init__(self, config: AGITConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator_st = ResnetGenerator(config.channels, config.blocks)
-        self.generator_ts = ResnetGenerator(config.channels, config.blocks)
+        self.generator_st = ResnetGenerator(config.channels, config.blocks, config.upsampling)
+        self.generator_ts = ResnetGenerator(config.channels, config.blocks, config.upsampling)
         self.attention_s = _attention(config)
         self.attention_t = _attention(config)
 

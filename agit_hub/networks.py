@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agit_hub.config import AttentionDecoder
+from agit_hub.config import AttentionDecoder, Upsampling
 
 # Kernel sizes of the attention decoder's three convolutions. "official" is what the authors' code
 # runs: its kernel arguments bind to height and width of one axis only, and come out 1x1.
@@ -67,9 +67,13 @@ class ResnetGenerator(nn.Module):
     Args:
         channels: Width of the first layer; the residual blocks have four times as many.
         blocks: Number of residual blocks.
+        upsampling: "transposed", or "nearest" for doubled pixels before a 3x3 convolution: transposed
+            convolutions overlap unevenly, and draw checkers (Odena et al., 2016).
     """
 
-    def __init__(self, channels: int = 32, blocks: int = 9) -> None:
+    def __init__(
+        self, channels: int = 32, blocks: int = 9, upsampling: Upsampling = "transposed"
+    ) -> None:
         super().__init__()
         c = channels
         self.layers = nn.Sequential(
@@ -77,8 +81,8 @@ class ResnetGenerator(nn.Module):
             *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), _norm(2 * c), nn.ReLU()),
             *(SamePad(), nn.Conv2d(2 * c, 4 * c, 3, stride=2), _norm(4 * c), nn.ReLU()),
             *(ResidualBlock(4 * c, "zeros") for _ in range(blocks)),
-            *(nn.ConvTranspose2d(4 * c, 2 * c, 3, stride=2), SameCrop(), _norm(2 * c), nn.ReLU()),
-            *(nn.ConvTranspose2d(2 * c, c, 3, stride=2), SameCrop(), _norm(c), nn.ReLU()),
+            *(*_doubling(4 * c, 2 * c, upsampling), _norm(2 * c), nn.ReLU()),
+            *(*_doubling(2 * c, c, upsampling), _norm(c), nn.ReLU()),
             nn.Conv2d(c, 3, 7, padding=3),
             nn.Tanh(),
         )
@@ -193,6 +197,12 @@ def initialise(network: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _doubling(inputs: int, outputs: int, upsampling: Upsampling) -> tuple[nn.Module, nn.Module]:
+    if upsampling == "nearest":
+        return nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1)
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2), SameCrop()
 
 
 def _reflected(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:

@@ -16,6 +16,7 @@ def _values(**changes: Any) -> dict[str, Any]:
         "image_size": 64,
         "channels": 16,
         "blocks": 3,
+        "upsampling": "nearest",
         "attention": "network",
         "attention_channels": 8,
         "attention_decoder": "official",
@@ -33,6 +34,7 @@ def test_defaults_are_the_papers() -> None:
     assert (config.image_size, config.channels, config.blocks) == (256, 32, 9)
     assert (config.attention_channels, config.attention_threshold) == (32, 0.1)
     assert (config.attention, config.attention_decoder) == ("network", "paper")
+    assert (config.upsampling, config.attention_smoothing) == ("transposed", 1)
     assert config.labels == ("source", "target")
 
 
@@ -92,6 +94,7 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("attention", "none", "'none' 'network' 'ones'"),
         ("attention", 1, "1 'network' 'ones'"),
         ("attention_decoder", "Paper", "'Paper' 'paper' 'official'"),
+        ("upsampling", "bilinear", "'bilinear' 'transposed' 'nearest'"),
         ("attention_smoothing", 0, "0 at least 1"),
         ("attention_smoothing", 4, "4 odd"),
         # Labels.
@@ -138,13 +141,17 @@ def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: st
     assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
 
 
-def test_a_file_from_before_there_was_smoothing_had_none() -> None:
+YOUNGER = {"attention_smoothing": 1, "upsampling": "transposed"}
+
+
+@pytest.mark.parametrize("key", YOUNGER)
+def test_what_a_file_from_before_there_was_a_choice_leaves_out_is_the_papers(key: str) -> None:
     values = _values()
-    del values["attention_smoothing"]
-    assert AGITConfig.from_dict(values).attention_smoothing == 1
+    del values[key]
+    assert getattr(AGITConfig.from_dict(values), key) == YOUNGER[key]
 
 
-@pytest.mark.parametrize("key", sorted(_values().keys() - {"attention_smoothing"}))
+@pytest.mark.parametrize("key", sorted(_values().keys() - YOUNGER.keys()))
 def test_every_key_must_be_there(key: str) -> None:
     values = _values()
     del values[key]

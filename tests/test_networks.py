@@ -28,9 +28,10 @@ def _pictures(*shape: int) -> Tensor:
 def test_shapes_and_ranges(height: int, width: int) -> None:
     torch.manual_seed(0)
     pictures = _pictures(2, 3, height, width) * 5
-    translated = ResnetGenerator(4, 1)(pictures)
-    assert translated.shape == pictures.shape
-    assert translated.abs().max() <= 1
+    for generator in (ResnetGenerator(4, 1), ResnetGenerator(4, 1, "nearest")):
+        translated = generator(pictures)
+        assert translated.shape == pictures.shape
+        assert translated.abs().max() <= 1
     for network in (*(AttentionNetwork(4, decoder) for decoder in DECODERS), FullAttention()):
         attention = network(pictures)
         assert attention.shape == (2, 1, height, width)
@@ -118,6 +119,9 @@ def test_reach_of_one_pixel_through_the_generator() -> None:
     # 7x7: 13..19. SAME stride 2, output i sees 2i..2i+2: 6..9, then 2..4.
     # Transposed, i gives to 2i..2i+2: 4..10, then 8..22. 7x7: 5..25.
     assert _reach(ResnetGenerator(2, blocks=0), size=32, at=16) == (5, 25, 5, 25)
+    # 2..4 as before. Doubled: 4..9. 3x3: 3..10. Doubled: 6..21. 3x3: 5..22. 7x7: 2..25.
+    doubled = ResnetGenerator(2, blocks=0, upsampling="nearest")
+    assert _reach(doubled, size=32, at=16) == (2, 25, 2, 25)
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,7 @@ _PAPER: dict[str, Any] = {
         "image_size": 256,
         "channels": 32,
         "blocks": 9,
+        "upsampling": "transposed",
         "attention": "network",
         "attention_channels": 32,
         "attention_decoder": "paper",

@@ -11,6 +11,7 @@ from agit_hub.training.steps import Networks
 _ARCHITECTURE = (
     "channels",
     "blocks",
+    "upsampling",
     "attention",
     "attention_channels",
     "attention_decoder",

@@ -22,6 +22,7 @@ PLACES = [
 PAPER: dict[str, Any] = {
     "model.channels": 32,
     "model.blocks": 9,
+    "model.upsampling": "transposed",
     "model.attention": "network",
     "model.attention_channels": 32,
     "model.attention_decoder": "paper",

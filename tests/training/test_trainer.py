@@ -371,6 +371,7 @@ def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
     [
         ("channels", 5, 4),
         ("blocks", 1, 0),
+        ("upsampling", "nearest", "transposed"),
         ("attention", "ones", "network"),
         ("attention_smoothing", 3, 1),
     ],
