@@ -73,8 +73,8 @@ def _measure(name: str, photos: Path, masks: Path | None, folder: Path, result: 
         if not (folder / ("model" if weights == "last" else weights)).is_dir():
             continue
         print(f"{name}: measuring {weights}", flush=True)
-        # At the networks' own size: beside a sharp photograph any change by 64 pixels looks blurred.
-        how = ["--weights", weights, "--name", called, "--side", "64"]
+        # At the networks' own size: beside a sharp photograph any change by fewer pixels looks blurred.
+        how = ["--weights", weights, "--name", called, "--side", "128"]
         _run("-m", "agit_hub.cli", "evaluate", "--model", str(folder), *places, *how)
         measured = json.loads((folder / "evaluation" / weights / "evaluation.json").read_text())
         kept = {key: value for key, value in measured.items() if key not in _LEFT_OUT}
