@@ -236,6 +236,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     from agit_hub.image_processor import from_bytes
     from agit_hub.modeling import AGITModel
     from agit_hub.training.command_line import parse
+    from agit_hub.training.initial import discriminator_maker
     from agit_hub.training.launch import make_accelerator
     from agit_hub.training.schedule import Schedule
     from agit_hub.training.steps import Batch, Networks, Step
@@ -245,9 +246,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     torch.manual_seed(0)
     train = config.train
     accelerator = make_accelerator(config)
-    networks = Networks(
-        AGITModel(config.model), train.discriminator_channels, train.discriminator_layers
-    )
+    networks = Networks(AGITModel(config.model), discriminator_maker(train))
     step = Step(networks, train, accelerator, pool_seed=0)
     phase = Schedule(train, 100).phase(0)
     samples = open_samples()

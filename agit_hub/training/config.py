@@ -107,10 +107,14 @@ class TrainSettings:
     """Translated pictures, with their maps, that each discriminator's image pool remembers."""
     update_order: Literal["joint", "official"] = "joint"
     """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
+    discriminator: Literal["patch", "projected"] = "patch"
+    """`patch` learns from nothing (the paper); `projected` judges by the features of a frozen classifier
+    of photographs, which was trained with labels (ImageNet): for small runs on photographs."""
     discriminator_channels: int = 64
-    """Width of the discriminators' first layer."""
+    """Width of the discriminators' first layer, or of the projected ones' heads."""
     discriminator_layers: int = 3
-    """The discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of 34."""
+    """The patch discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of
+    34."""
     discriminator_updates: int = 1
     """Updates of the discriminators in each step; all but the first are by other real pictures and
     fakes out of the image pools. A discriminator that lags is fooled by changes too faint to see, and
@@ -327,6 +331,7 @@ _PAPER: dict[str, Any] = {
         },
         "pool_size": 50,
         "update_order": "joint",
+        "discriminator": "patch",
         "discriminator_channels": 64,
         "discriminator_layers": 3,
         "discriminator_updates": 1,

@@ -1,12 +1,16 @@
 """The networks with which a run begins."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from accelerate.utils import set_seed
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agit_hub.modeling import AGITModel
-from agit_hub.networks import AttentionNetwork
-from agit_hub.training.config import TrainConfig
+from agit_hub.networks import AttentionNetwork, PatchDiscriminator
+from agit_hub.training.config import TrainConfig, TrainSettings
 from agit_hub.training.steps import Networks
 from agit_hub.training.warm_start import warm_start
 
@@ -15,9 +19,7 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
     """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
     set_seed(config.train.seed)
     train = config.train
-    networks = Networks(
-        AGITModel(config.model), train.discriminator_channels, train.discriminator_layers
-    )
+    networks = Networks(AGITModel(config.model), discriminator_maker(train))
     for attention in (networks.model.attention_s, networks.model.attention_t):
         if isinstance(attention, AttentionNetwork):
             assert attention.head.bias is not None
@@ -25,6 +27,21 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
     if train.init_from and warm:
         warm_start(networks, train.init_from)
     return networks
+
+
+def discriminator_maker(settings: TrainSettings) -> Callable[[], nn.Module]:
+    """A function that draws a discriminator as configured.
+
+    Raises:
+        ConfigError: If it needs a package that is not installed.
+    """
+    channels = settings.discriminator_channels
+    if settings.discriminator == "projected":
+        # Imported where it is needed, for few runs need what it imports.
+        from agit_hub.training.projected import ProjectedDiscriminator, photographs_features
+
+        return partial(ProjectedDiscriminator, photographs_features(), channels)
+    return partial(PatchDiscriminator, channels, settings.discriminator_layers)
 
 
 def moving_average(model: AGITModel, decay: float) -> AveragedModel | None:

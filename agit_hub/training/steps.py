@@ -22,7 +22,6 @@ from agit_hub.losses import (
     cycle_consistency,
 )
 from agit_hub.modeling import AGITModel, Translation
-from agit_hub.networks import PatchDiscriminator
 from agit_hub.training.attention_health import Side, attention_figures
 from agit_hub.training.config import TrainSettings
 from agit_hub.training.figures import Figures
@@ -60,17 +59,14 @@ class Networks(nn.Module):
 
     Args:
         model: Generators and attention networks.
-        discriminator_channels: Width of the discriminators' first layer.
-        discriminator_layers: Their stride-2 layers.
+        discriminator: Makes a discriminator.
     """
 
-    def __init__(
-        self, model: AGITModel, discriminator_channels: int, discriminator_layers: int = 3
-    ) -> None:
+    def __init__(self, model: AGITModel, discriminator: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.model = model
-        self.discriminator_s = PatchDiscriminator(discriminator_channels, discriminator_layers)
-        self.discriminator_t = PatchDiscriminator(discriminator_channels, discriminator_layers)
+        self.discriminator_s = discriminator()
+        self.discriminator_t = discriminator()
 
     def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
         """Go s -> s' -> s'' and t -> t' -> t''."""

@@ -51,6 +51,7 @@ PAPER: dict[str, Any] = {
     "train.switch.on_collapse": "warn",
     "train.pool_size": 50,
     "train.update_order": "joint",
+    "train.discriminator": "patch",
     "train.discriminator_channels": 64,
     "train.discriminator_layers": 3,
     "train.clip_norm": None,

@@ -32,7 +32,7 @@ def _networks(decoder: str, attention: str = "network") -> Networks:
         attention_decoder=decoder,  # type: ignore[arg-type]
         attention=attention,  # type: ignore[arg-type]
     )
-    networks = Networks(AGITModel(config), discriminator_channels=4).double()
+    networks = Networks(AGITModel(config), lambda: PatchDiscriminator(4)).double()
     for module in networks.modules():
         # Larger weights than at the start, so that every term of the gradient counts; and biases
         # that are not 0, for there the two frameworks' leaky ReLU differ by definition.
