@@ -127,17 +127,24 @@ def _procedure(run: RunFacts) -> list[tuple[str, str]]:
     switch = next((f"step {line['step']:g}" for line in run.curve if line["switched"]), None)
     due = f"not reached (due at {f'step {step}' if step is not None else f'epoch {epoch}'})"
     never = "never" if step is None and epoch is None else due
+    crop = run.config["data"].get("crop_size")
+    squares = f", trained on squares of {crop}" if crop else ""
+    judges = {
+        "patch": "of patches, from nothing",
+        "projected": "on the features of EfficientNet-Lite1, which was trained with ImageNet's labels",
+    }
     rows = [
         (
             "method",
             f"preset `{run.config['preset']}`" if run.config.get("preset") else "settings below",
         ),
-        ("size", f"{model['image_size']} x {model['image_size']} pixels"),
+        ("size", f"{model['image_size']} x {model['image_size']} pixels{squares}"),
         ("generators", f"{model['channels']} channels, {model['blocks']} residual blocks"),
         ("attention", "fixed at 1 (CycleGAN)" if model["attention"] == "ones" else "learned"),
         ("steps", f"{run.steps} of batch {batch * processes}, seed {train['seed']}"),
         ("Adam", f"learning rate {train['learning_rate']:g}, beta1 {train['adam_beta1']:g}"),
         ("cycle consistency", f"weight {train['lambda_cyc']:g}{rise}"),
+        ("discriminators", judges[train.get("discriminator", "patch")]),
         ("discriminators see the attended region from", f"{switch or never}"),
         (
             "weights",

@@ -89,6 +89,16 @@ def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
     ):
         assert row in text
     assert 'AGITPipeline.from_pretrained("user/agit-horse2zebra")' in text
+    assert "| discriminators | of patches, from nothing |" in text
+
+
+def test_labels_that_a_discriminator_has_seen_are_confessed(make_run: MakeRun) -> None:
+    run = make_run(**{"train.discriminator": "projected", "data.crop_size": 32})
+    text = _card(run).text
+    assert (
+        "| discriminators | on the features of EfficientNet-Lite1, which was trained with" in text
+    )
+    assert "pixels, trained on squares of 32 |" in text
 
 
 @pytest.mark.parametrize(("mean", "fallen"), [(0.001, True), (0.999, True), (0.2, False)])
