@@ -22,21 +22,37 @@ _LEFT_OUT = ("pictures",)
 SMALL = ["--config", "horse2zebra_small"]
 CYCLEGAN = ["--config", "cyclegan_horse2zebra_small"]
 # A run short enough for ablations, all of which differ from it in what their name says.
-SHORT = [*SMALL, "--train.max_steps=1500"]
-SWITCH = [*SHORT, "--train.switch.step=750"]
+SHORT = [*SMALL, "--train.max_steps=900"]
+PATCH = [
+    *(*SHORT, "--train.discriminator=patch", "--train.discriminator_channels=48"),
+    *("--train.discriminator_layers=2", "--train.discriminator_learning_rate=null"),
+]
+SWITCH = [*SHORT, "--train.switch.step=450"]
 RUNS: dict[str, list[str]] = {
     **{f"agit-seed{seed}": [*SMALL, f"--train.seed={seed}"] for seed in range(5)},
     **{f"cyclegan-seed{seed}": [*CYCLEGAN, f"--train.seed={seed}"] for seed in range(2)},
+    "cyclegan-lambda-1": [
+        *CYCLEGAN,
+        "--train.lambda_cyc=1",
+        "--train.lambda_cyc_warmup_steps=1000",
+    ],
     "short": SHORT,
+    "short-patch": PATCH,
     "short-one-update": [*SHORT, "--train.discriminator_updates=1"],
     "short-no-smoothing": [*SHORT, "--model.attention_smoothing=1"],
+    "short-transposed": [*SHORT, "--model.upsampling=transposed"],
     "short-no-floor": [*SHORT, "--train.attention_floor=0"],
+    "short-no-zoom": [*SHORT, "--data.zoom=1"],
     "short-lambda-10": [*SHORT, "--train.lambda_cyc=10", "--train.lambda_cyc_warmup_steps=0"],
     "short-switch": SWITCH,
     "short-switch-no-mask": [*SWITCH, "--train.switch.mask=false"],
-    "short-switch-norm-kept": [*SWITCH, "--train.switch.bypass_norm=false"],
     "short-switch-tau-0.3": [*SWITCH, "--train.attention_threshold=0.3"],
-    "short-switch-late": [*SHORT, "--train.switch.step=1200"],
+    "short-switch-late": [*SHORT, "--train.switch.step=700"],
+    # Projected discriminators have no norms to bypass.
+    "short-patch-switch": [*PATCH, "--train.switch.step=450"],
+    "short-patch-switch-norm-kept": [
+        *(*PATCH, "--train.switch.step=450", "--train.switch.bypass_norm=false"),
+    ],
 }
 
 
