@@ -40,10 +40,12 @@ class AGITConfig:
     upsampling: Upsampling = "transposed"
     """How generators double: by `transposed` convolutions (the paper), or by `nearest` neighbours before
     a convolution, which leave no pattern of their own in a coat."""
-    attention: Literal["network", "ones"] = "network"
-    """`network` learns where to look; `ones` attends to everything and holds no weights (CycleGAN)."""
+    attention: Literal["network", "features", "ones"] = "network"
+    """`network` learns where to look, from nothing (the paper); `features` learns it on those of a frozen
+    classifier of photographs, which was trained with labels (ImageNet); `ones` attends to everything and
+    holds no weights (CycleGAN)."""
     attention_channels: int = 32
-    """Width of the attention networks' first layer."""
+    """Width of the attention networks' first layer, or of what they make of features."""
     attention_decoder: AttentionDecoder = "paper"
     """Kernels of the attention decoder: `paper` 3x3, 3x3, 7x7; `official` 1x1, the code as run."""
     attention_smoothing: int = 1

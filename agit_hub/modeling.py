@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from agit_hub.attention import composite
 from agit_hub.config import AGITConfig, ConfigError
+from agit_hub.feature_attention import FeatureAttention
+from agit_hub.features import PhotographFeatures
 from agit_hub.networks import AttentionNetwork, FullAttention, ResnetGenerator
 
 CONFIG_FILE = "config.json"
@@ -53,7 +55,8 @@ class AGITModel(
 ):
     """The published part of the method: `generator_st`, `generator_ts`, `attention_s`, `attention_t`.
 
-    Each is a plain module to build on. Weights are drawn as the authors draw them.
+    Each is a plain module to build on. Weights are drawn as the authors draw them; those of `features`,
+    which there are if `config.attention` says so, are had by `features.load_imagenet()`.
 
     Args:
         config: The architecture.
@@ -64,8 +67,9 @@ class AGITModel(
         self.config = config
         self.generator_st = ResnetGenerator(config.channels, config.blocks, config.upsampling)
         self.generator_ts = ResnetGenerator(config.channels, config.blocks, config.upsampling)
-        self.attention_s = _attention(config)
-        self.attention_t = _attention(config)
+        self.features = PhotographFeatures() if config.attention == "features" else None
+        self.attention_s = _attention(config, self.features)
+        self.attention_t = _attention(config, self.features)
 
     def source_to_target(self, source: Tensor) -> Translation:
         """Translate source pictures s, (N, 3, H, W) in [-1, 1], by Eq. 1."""
@@ -183,9 +187,11 @@ class AGITModel(
             return cls(config)
 
 
-def _attention(config: AGITConfig) -> nn.Module:
+def _attention(config: AGITConfig, features: PhotographFeatures | None) -> nn.Module:
     if config.attention == "ones":
         return FullAttention()
+    if features is not None:
+        return FeatureAttention(features, config.attention_channels, config.attention_smoothing)
     return AttentionNetwork(
         config.attention_channels, config.attention_decoder, config.attention_smoothing
     )

@@ -130,12 +130,7 @@ class AttentionNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
         logits: Tensor = self.head(self.decoder(self.encoder(image)))
-        if self.smoothing > 1:
-            # The border counts on as it is: with zeros around it, it would be pulled towards a half.
-            edge = self.smoothing // 2
-            padded = F.pad(logits, (edge, edge, edge, edge), mode="replicate")
-            logits = F.avg_pool2d(padded, self.smoothing, stride=1)
-        return torch.sigmoid(logits)
+        return torch.sigmoid(smoothed(logits, self.smoothing))
 
 
 class FullAttention(nn.Module):
@@ -181,6 +176,16 @@ class PatchDiscriminator(nn.Module):
             x = convolution(x)
             x = F.leaky_relu(norm(x) if normalise else x, 0.2)
         return self.head(x)  # type: ignore[no-any-return]
+
+
+def smoothed(logits: Tensor, window: int) -> Tensor:
+    """Average (N, 1, H, W) over a window of an odd side around each pixel; 1 leaves it as it is."""
+    if window == 1:
+        return logits
+    # The border counts on as it is: with zeros around it, it would be pulled towards a half.
+    edge = window // 2
+    padded = F.pad(logits, (edge, edge, edge, edge), mode="replicate")
+    return F.avg_pool2d(padded, window, stride=1)
 
 
 def initialise(network: nn.Module) -> None:

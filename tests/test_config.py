@@ -91,8 +91,8 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("source_label", 3, "3 str"),
         ("target_label", None, "None str"),
         # One of a few words.
-        ("attention", "none", "'none' 'network' 'ones'"),
-        ("attention", 1, "1 'network' 'ones'"),
+        ("attention", "none", "'none' 'network' 'features' 'ones'"),
+        ("attention", 1, "1 'network' 'features' 'ones'"),
         ("attention_decoder", "Paper", "'Paper' 'paper' 'official'"),
         ("upsampling", "bilinear", "'bilinear' 'transposed' 'nearest'"),
         ("attention_smoothing", 0, "0 at least 1"),

@@ -8,9 +8,12 @@ from accelerate.utils import set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from agit_hub.feature_attention import FeatureAttention
+from agit_hub.features import PhotographFeatures
 from agit_hub.modeling import AGITModel
 from agit_hub.networks import AttentionNetwork, PatchDiscriminator
 from agit_hub.training.config import TrainConfig, TrainSettings
+from agit_hub.training.projected import ProjectedDiscriminator
 from agit_hub.training.steps import Networks
 from agit_hub.training.warm_start import warm_start
 
@@ -19,9 +22,12 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
     """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
     set_seed(config.train.seed)
     train = config.train
-    networks = Networks(AGITModel(config.model), discriminator_maker(train))
+    model = AGITModel(config.model)
+    if model.features is not None:
+        model.features.load_imagenet()
+    networks = Networks(model, discriminator_maker(train, model.features))
     for attention in (networks.model.attention_s, networks.model.attention_t):
-        if isinstance(attention, AttentionNetwork):
+        if isinstance(attention, AttentionNetwork | FeatureAttention):
             assert attention.head.bias is not None
             torch.nn.init.constant_(attention.head.bias, train.attention_bias)
     if train.init_from and warm:
@@ -29,18 +35,22 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
     return networks
 
 
-def discriminator_maker(settings: TrainSettings) -> Callable[[], nn.Module]:
+def discriminator_maker(
+    settings: TrainSettings, features: PhotographFeatures | None = None
+) -> Callable[[], nn.Module]:
     """A function that draws a discriminator as configured.
+
+    Args:
+        settings: Say which.
+        features: Those of the model, if it has some: projected discriminators judge by the same.
 
     Raises:
         ConfigError: If it needs a package that is not installed.
     """
     channels = settings.discriminator_channels
     if settings.discriminator == "projected":
-        # Imported where it is needed, for few runs need what it imports.
-        from agit_hub.training.projected import ProjectedDiscriminator, photographs_features
-
-        return partial(ProjectedDiscriminator, photographs_features(), channels)
+        features = features or PhotographFeatures().load_imagenet()
+        return partial(ProjectedDiscriminator, features, channels)
     return partial(PatchDiscriminator, channels, settings.discriminator_layers)
 
 

