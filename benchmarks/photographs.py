@@ -37,6 +37,7 @@ RUNS: dict[str, list[str]] = {
         "--train.lambda_cyc_warmup_steps=1000",
     ],
     "short": SHORT,
+    "short-network": [*SHORT, "--model.attention=network", "--model.attention_smoothing=7"],
     "short-patch": PATCH,
     "short-one-update": [*SHORT, "--train.discriminator_updates=1"],
     "short-no-smoothing": [*SHORT, "--model.attention_smoothing=1"],

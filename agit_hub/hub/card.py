@@ -116,6 +116,15 @@ def _pictures(run: RunFacts) -> list[dict[str, str]]:
     return rows
 
 
+_ON_FEATURES = "on the features of EfficientNet-Lite1, which was trained with ImageNet's labels"
+_ATTENTION = {
+    "network": "learned",
+    "features": f"learned {_ON_FEATURES}",
+    "ones": "fixed at 1 (CycleGAN)",
+}
+_DISCRIMINATORS = {"patch": "of patches, from nothing", "projected": _ON_FEATURES}
+
+
 def _procedure(run: RunFacts) -> list[tuple[str, str]]:
     """What was trained, how and on what, as rows."""
     model, train = run.config["model"], run.config["train"]
@@ -129,10 +138,6 @@ def _procedure(run: RunFacts) -> list[tuple[str, str]]:
     never = "never" if step is None and epoch is None else due
     crop = run.config["data"].get("crop_size")
     squares = f", trained on squares of {crop}" if crop else ""
-    judges = {
-        "patch": "of patches, from nothing",
-        "projected": "on the features of EfficientNet-Lite1, which was trained with ImageNet's labels",
-    }
     rows = [
         (
             "method",
@@ -140,11 +145,11 @@ def _procedure(run: RunFacts) -> list[tuple[str, str]]:
         ),
         ("size", f"{model['image_size']} x {model['image_size']} pixels{squares}"),
         ("generators", f"{model['channels']} channels, {model['blocks']} residual blocks"),
-        ("attention", "fixed at 1 (CycleGAN)" if model["attention"] == "ones" else "learned"),
+        ("attention", _ATTENTION[model["attention"]]),
         ("steps", f"{run.steps} of batch {batch * processes}, seed {train['seed']}"),
         ("Adam", f"learning rate {train['learning_rate']:g}, beta1 {train['adam_beta1']:g}"),
         ("cycle consistency", f"weight {train['lambda_cyc']:g}{rise}"),
-        ("discriminators", judges[train.get("discriminator", "patch")]),
+        ("discriminators", _DISCRIMINATORS[train.get("discriminator", "patch")]),
         ("discriminators see the attended region from", f"{switch or never}"),
         (
             "weights",

@@ -93,8 +93,15 @@ def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
 
 
 def test_labels_that_a_discriminator_has_seen_are_confessed(make_run: MakeRun) -> None:
-    run = make_run(**{"train.discriminator": "projected", "data.crop_size": 32})
+    run = make_run(
+        **{
+            "model.attention": "features",
+            "train.discriminator": "projected",
+            "data.crop_size": 32,
+        }
+    )
     text = _card(run).text
+    assert "| attention | learned on the features of EfficientNet-Lite1, which was trained" in text
     assert (
         "| discriminators | on the features of EfficientNet-Lite1, which was trained with" in text
     )
