@@ -22,12 +22,12 @@ _LEFT_OUT = ("pictures",)
 SMALL = ["--config", "horse2zebra_small"]
 CYCLEGAN = ["--config", "cyclegan_horse2zebra_small"]
 # A run short enough for ablations, all of which differ from it in what their name says.
-SHORT = [*SMALL, "--train.max_steps=900"]
+SHORT = [*SMALL, "--train.max_steps=700", "--train.lambda_cyc_warmup_steps=400"]
 PATCH = [
     *(*SHORT, "--train.discriminator=patch", "--train.discriminator_channels=48"),
     *("--train.discriminator_layers=2", "--train.discriminator_learning_rate=null"),
 ]
-SWITCH = [*SHORT, "--train.switch.step=450"]
+SWITCH = [*SHORT, "--train.switch.step=400"]
 RUNS: dict[str, list[str]] = {
     **{f"agit-seed{seed}": [*SMALL, f"--train.seed={seed}"] for seed in range(5)},
     **{f"cyclegan-seed{seed}": [*CYCLEGAN, f"--train.seed={seed}"] for seed in range(2)},
@@ -48,11 +48,11 @@ RUNS: dict[str, list[str]] = {
     "short-switch": SWITCH,
     "short-switch-no-mask": [*SWITCH, "--train.switch.mask=false"],
     "short-switch-tau-0.3": [*SWITCH, "--train.attention_threshold=0.3"],
-    "short-switch-late": [*SHORT, "--train.switch.step=700"],
+    "short-switch-late": [*SHORT, "--train.switch.step=550"],
     # Projected discriminators have no norms to bypass.
-    "short-patch-switch": [*PATCH, "--train.switch.step=450"],
+    "short-patch-switch": [*PATCH, "--train.switch.step=400"],
     "short-patch-switch-norm-kept": [
-        *(*PATCH, "--train.switch.step=450", "--train.switch.bypass_norm=false"),
+        *(*PATCH, "--train.switch.step=400", "--train.switch.bypass_norm=false"),
     ],
 }
 
