@@ -3,7 +3,6 @@
 from typing import Any, Self
 
 import torch
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
 from agit_hub.config import ConfigError
@@ -21,6 +20,9 @@ class PhotographFeatures(nn.Module):
     """
 
     def __init__(self) -> None:
+        # Imported where it is needed, for few models need what it imports.
+        from efficientnet_lite_pytorch import EfficientNet
+
         super().__init__()
         network: Any = EfficientNet.from_name("efficientnet-lite1")
         self.stem, self.norm, self.activation = network._conv_stem, network._bn0, network._swish
