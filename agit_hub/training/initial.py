@@ -13,6 +13,7 @@ from agit_hub.features import PhotographFeatures
 from agit_hub.modeling import AGITModel
 from agit_hub.networks import AttentionNetwork, PatchDiscriminator
 from agit_hub.training.config import TrainConfig, TrainSettings
+from agit_hub.training.imagenet import imagenet
 from agit_hub.training.projected import ProjectedDiscriminator
 from agit_hub.training.steps import Networks
 from agit_hub.training.warm_start import warm_start
@@ -24,7 +25,7 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
     train = config.train
     model = AGITModel(config.model)
     if model.features is not None:
-        model.features.load_imagenet()
+        imagenet(model.features)
     networks = Networks(model, discriminator_maker(train, model.features))
     for attention in (networks.model.attention_s, networks.model.attention_t):
         if isinstance(attention, AttentionNetwork | FeatureAttention):
@@ -49,7 +50,7 @@ def discriminator_maker(
     """
     channels = settings.discriminator_channels
     if settings.discriminator == "projected":
-        features = features or PhotographFeatures().load_imagenet()
+        features = features or imagenet(PhotographFeatures())
         return partial(ProjectedDiscriminator, features, channels)
     return partial(PatchDiscriminator, channels, settings.discriminator_layers)
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from agit_hub.features import PhotographFeatures
 from agit_hub.training.config import TrainSettings
+from agit_hub.training.imagenet import imagenet
 from agit_hub.training.initial import discriminator_maker
 from agit_hub.training.projected import ProjectedDiscriminator
 from tests.test_features import by_hand
@@ -15,7 +16,7 @@ PROJECTED = TrainSettings(discriminator="projected", discriminator_channels=4)
 
 @pytest.fixture(scope="module")
 def features() -> PhotographFeatures:
-    return PhotographFeatures().load_imagenet()
+    return imagenet(PhotographFeatures())
 
 
 def _pictures(*shape: int) -> Tensor:
