@@ -15,8 +15,9 @@ PACKAGE = ROOT / "agit_hub"
 
 # From the bottom up. A module imports from the levels below its own, and within its own package.
 LEVELS = (
-    {"config", "attention", "losses"},
+    {"config", "attention", "losses", "features"},
     {"networks"},
+    {"feature_attention"},
     {"data", "modeling", "image_processor"},
     {"steering", "enlarging", "jobs"},
     {"compositing"},
