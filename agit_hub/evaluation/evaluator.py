@@ -191,7 +191,7 @@ class Evaluator:
         found = self._distances(writer, fakes, own, other)
         tau = self._tau(pipeline)
         cut = f"attention below {tau:g} cut to 0"
-        if pipeline.model.config.attention == "network":
+        if pipeline.model.config.attention != "ones":
             found += attention_figures(writer, direction.results, direction.curves, tau)
         return (
             found

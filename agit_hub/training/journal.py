@@ -51,7 +51,7 @@ class Journal:
         patience = train.collapse_patience or max(200, schedule.total_steps // 10)
         self.watch = CollapseWatch(patience)
         self.saved: Path | None = None
-        self._watched = config.model.attention == "network"
+        self._watched = config.model.attention != "ones"
         self._trackers = config.log.tracker_names
         self._config = config
         self._folder = folder
