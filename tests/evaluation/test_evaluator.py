@@ -225,6 +225,12 @@ def test_without_an_attention_network_there_are_no_figures_of_it(make_model: Mak
     _check_mean(found["background_change"], [abs(200 - grey) / 255 for grey in HORSES])
 
 
+def test_attention_on_features_is_measured_as_any_other(make_model: MakeModel) -> None:
+    model = AGITPipeline(make_model(attention="features"))
+    found = _by_metric(Evaluator(*_given(), COLOUR, with_fid=False)(model), THERE)
+    assert {"attention_iou", "attention_area"} <= set(found)
+
+
 def test_a_classifier_is_asked_about_translations_and_inputs(pipeline: AGITPipeline) -> None:
     asked: list[tuple[str, list[Mask | None]]] = []
 
