@@ -69,11 +69,18 @@ def test_how_often_one_looks_does_not_decide_whether_the_switch_waits(
     assert [line["switched"] for line in metrics(tmp_path)] == [0]
 
 
+@pytest.mark.parametrize("attention", ["network", "features"])
 @pytest.mark.parametrize(("bias", "words"), [(-20, "near 0 everywhere"), (20, "near 1 everywhere")])
 def test_a_collapse_is_said_once_for_each_map(
-    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str], bias: float, words: str
+    tmp_path: Path,
+    train: Train,
+    capsys: pytest.CaptureFixture[str],
+    bias: float,
+    words: str,
+    attention: str,
 ) -> None:
     settings = {
+        "model.attention": attention,
         "train.attention_bias": bias,
         "train.collapse_patience": 2,
         "train.checkpoint_every": 2,
