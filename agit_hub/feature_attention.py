@@ -37,11 +37,11 @@ class FeatureAttention(nn.Module):
         """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
         # At twice its size: the finest features are then at half the picture's.
         enlarged = F.interpolate(image, scale_factor=2.0, mode="bilinear")
-        features = self._features[0](enlarged)
-        size = features[_BLOCKS[0]].shape[2:]
+        features = self._features[0](enlarged, _BLOCKS)
+        size = features[0].shape[2:]
         depths = [
-            F.interpolate(project(features[number]), size=size, mode="bilinear")
-            for number, project in zip(_BLOCKS, self.projections, strict=True)
+            F.interpolate(project(each), size=size, mode="bilinear")
+            for project, each in zip(self.projections, features, strict=True)
         ]
         hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))
         logits = F.interpolate(self.head(hidden).float(), size=image.shape[2:], mode="bilinear")

@@ -1,11 +1,12 @@
 """What a classifier of photographs sees: frozen features for discriminators and attention to judge by."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-# Widths and strides behind those of EfficientNet-Lite1's blocks that are asked for.
+# Channels that leave those of EfficientNet-Lite1's blocks that are asked for.
 WIDTHS = {3: 24, 4: 40, 6: 40, 7: 80, 14: 112}
 _BLOCKS = 15
 
@@ -38,17 +39,17 @@ class PhotographFeatures(nn.Module):
         """Stay in evaluation mode: batch norms go by what they have learnt."""
         return super().train(False)
 
-    def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """(N, 3, H, W) in [-1, 1] -> features by block, at strides 4, 8, 8, 16 and 16.
+    def forward(self, image: Tensor, wanted: Sequence[int]) -> list[Tensor]:
+        """(N, 3, H, W) in [-1, 1] -> what leaves the wanted blocks, at strides 4, 8, 8, 16 and 16.
 
-        At every place they have a mean square of 1 over the channels: blocks differ widely in scale.
+        At every place it has a mean square of 1 over the channels: blocks differ widely in scale.
         """
         x = self.activation(self.norm(self.stem(image)))
-        found = {}
+        found = []
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number in WIDTHS:
-                found[number] = _unit(x)
+            if number in wanted:
+                found.append(_unit(x))
         return found
 
 

@@ -230,25 +230,21 @@ def pictures_of_datasets(seed: int, shuffled: bool) -> Iterator[object]:
 
 def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     """The same steps with streamed pictures and with pictures in memory, in turn."""
-    import torch
 
     from agit_hub.data.samples import RunPositions, Samples, collate, load
     from agit_hub.image_processor import from_bytes
-    from agit_hub.modeling import AGITModel
     from agit_hub.training.command_line import parse
-    from agit_hub.training.initial import discriminator_maker
+    from agit_hub.training.initial import initial_networks
     from agit_hub.training.launch import make_accelerator
     from agit_hub.training.schedule import Schedule
-    from agit_hub.training.steps import Batch, Networks, Step
+    from agit_hub.training.steps import Batch, Step
 
     settings = ["--data.source.path", REPO, "--data.target.path", REPO, "--output_dir", "unused"]
     config = parse(["--config", "horse2zebra_small", *settings]).config
-    torch.manual_seed(0)
-    train = config.train
     accelerator = make_accelerator(config)
-    networks = Networks(AGITModel(config.model), discriminator_maker(train))
-    step = Step(networks, train, accelerator, pool_seed=0)
-    phase = Schedule(train, 100).phase(0)
+    networks = initial_networks(config, warm=False)
+    step = Step(networks, config.train, accelerator, pool_seed=0)
+    phase = Schedule(config.train, 100).phase(0)
     samples = open_samples()
     count = int(steps)
     held = [collate([samples[n * 4 + k] for k in range(4)]) for n in range(count)]

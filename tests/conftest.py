@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from agit_hub.config import AGITConfig
+from agit_hub.features import PhotographFeatures
 from agit_hub.modeling import AGITModel
 from agit_hub.pipeline import AGITPipeline
+from agit_hub.training.imagenet import imagenet
 from tests.hub_server import Hub
 
 MakeModel = Callable[..., AGITModel]
@@ -28,6 +30,12 @@ MakeModel = Callable[..., AGITModel]
 def _one_thread() -> None:
     # Tiny tensors gain nothing from more, and lose much when another process wants the cores.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def features() -> PhotographFeatures:
+    """Those of ImageNet."""
+    return imagenet(PhotographFeatures())
 
 
 @pytest.fixture

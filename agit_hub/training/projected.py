@@ -54,8 +54,8 @@ class ProjectedDiscriminator(nn.Module):
         """
         scale = max(1.0, _SMALLEST / min(image.shape[2:]))
         enlarged = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale > 1 else image
-        features = self._features[0](enlarged)
-        scores = [head(features[n]) for head, n in zip(self.heads, _BLOCKS, strict=True)]
+        features = self._features[0](enlarged, _BLOCKS)
+        scores = [head(each) for head, each in zip(self.heads, features, strict=True)]
         # As large as the largest, so that their mean is the mean of each depth's mean.
         size = scores[0].shape[2:]
         return torch.cat([F.interpolate(score, size=size) for score in scores], dim=1)

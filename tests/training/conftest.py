@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from agit_hub.training.command_line import parse
 from agit_hub.training.config import TrainConfig
@@ -294,3 +295,13 @@ def _assert_same(one: Any, other: Any, where: str) -> None:
 def assert_same() -> Callable[[Any, Any, str], None]:
     """Two nested states are equal, to the last bit of every tensor."""
     return _assert_same
+
+
+def saved_networks(states: dict[str, Any], step: int, prefix: str = "") -> dict[str, Tensor]:
+    """The weights in a checkpoint whose names begin so, without that beginning."""
+    weights: dict[str, Tensor] = states[f"step-{step:08d}/state.pt"]["training"]["networks"]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }

@@ -2,31 +2,20 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from agit_hub.features import PhotographFeatures
 from agit_hub.training.config import TrainSettings
-from agit_hub.training.imagenet import imagenet
 from agit_hub.training.initial import discriminator_maker
 from agit_hub.training.projected import ProjectedDiscriminator
-from tests.test_features import by_hand
+from tests.test_features import by_hand, random_pictures
 
 PROJECTED = TrainSettings(discriminator="projected", discriminator_channels=4)
-
-
-@pytest.fixture(scope="module")
-def features() -> PhotographFeatures:
-    return imagenet(PhotographFeatures())
-
-
-def _pictures(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
 def test_scores_are_each_heads_own_and_weigh_the_same(features: PhotographFeatures) -> None:
     torch.manual_seed(0)
     discriminator = ProjectedDiscriminator(features, channels=4)
-    pictures = _pictures(1, 3, 128, 128)
+    pictures = random_pictures(1, 3, 128, 128)
     scores = discriminator(pictures)
     assert scores.shape == (1, 3, 16, 16)
     depths, means = by_hand(pictures), []
@@ -41,8 +30,8 @@ def test_scores_are_each_heads_own_and_weigh_the_same(features: PhotographFeatur
 
 def test_small_pictures_are_enlarged_and_large_ones_left(features: PhotographFeatures) -> None:
     discriminator = ProjectedDiscriminator(features, channels=4)
-    assert discriminator(_pictures(1, 3, 64, 96)).shape == (1, 3, 16, 24)
-    assert discriminator(_pictures(1, 3, 192, 256)).shape == (1, 3, 24, 32)
+    assert discriminator(random_pictures(1, 3, 64, 96)).shape == (1, 3, 16, 24)
+    assert discriminator(random_pictures(1, 3, 192, 256)).shape == (1, 3, 24, 32)
 
 
 def test_heads_alone_are_trained_and_saved_and_pictures_get_their_gradients() -> None:
@@ -53,7 +42,7 @@ def test_heads_alone_are_trained_and_saved_and_pictures_get_their_gradients() ->
     first, second = (next(iter(d.state_dict().values())) for d in (one, other))
     assert not torch.equal(first, second)
     one.requires_grad_(False)  # as in the generators' turn
-    pictures = _pictures(1, 3, 32, 32).requires_grad_()
+    pictures = random_pictures(1, 3, 32, 32).requires_grad_()
     one(pictures).sum().backward()
     assert pictures.grad is not None and pictures.grad.abs().sum() > 0
     one.requires_grad_(True)
@@ -64,7 +53,7 @@ def test_heads_alone_are_trained_and_saved_and_pictures_get_their_gradients() ->
 def test_the_features_go_where_the_heads_go() -> None:
     own = PhotographFeatures()
     discriminator = ProjectedDiscriminator(own, channels=4).double()
-    assert discriminator(_pictures(1, 3, 32, 32).double()).dtype == torch.float64
+    assert discriminator(random_pictures(1, 3, 32, 32).double()).dtype == torch.float64
 
 
 def test_discriminators_judge_by_the_features_of_the_model(features: PhotographFeatures) -> None:

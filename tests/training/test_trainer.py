@@ -12,29 +12,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agit_hub.config import ConfigError
 from agit_hub.modeling import AGITModel
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.journal import RunError
 from agit_hub.training.main import main
 from agit_hub.training.start import prepare
 from agit_hub.training.trainer import Trainer
-from tests.training.conftest import Arguments, Train
+from tests.training.conftest import Arguments, Train, saved_networks
 
 Configure = Callable[..., TrainConfig]
 Metrics = Callable[[Path], list[dict[str, float]]]
 States = Callable[[Path], dict[str, Any]]
 Pixels = npt.NDArray[Any]
 WEIGHTS = "model/model.safetensors"
-
-
-def _networks(states: dict[str, Any], step: int, prefix: str = "") -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = states[f"step-{step:08d}/state.pt"]["training"]["networks"]
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.items()
-        if name.startswith(prefix)
-    }
 
 
 def test_a_run_leaves_what_the_design_says(
@@ -76,7 +66,7 @@ def test_a_run_leaves_what_the_design_says(
     assert [line["epoch"] for line in lines] == pytest.approx([0.4, 0.8, 1.0])
     # Without an average, what would be pushed is what was trained, and no discriminator.
     pushed = AGITModel.from_pretrained(tmp_path / "model").state_dict()
-    trained = _networks(states(tmp_path), 5, "model.")
+    trained = saved_networks(states(tmp_path), 5, "model.")
     assert pushed.keys() == trained.keys()
     assert all(torch.equal(pushed[name], trained[name]) for name in trained)
 
@@ -273,9 +263,9 @@ def test_the_published_average_is_the_one_worked_out_from_every_steps_weights(
         },
     )
     saved = states(tmp_path)
-    average = _networks(saved, 1, "model.")
+    average = saved_networks(saved, 1, "model.")
     for step in (2, 3, 4, 5):
-        weights = _networks(saved, step, "model.")
+        weights = saved_networks(saved, step, "model.")
         average = {name: 0.75 * mean + 0.25 * weights[name] for name, mean in average.items()}
     published = load_file(tmp_path / WEIGHTS)
     assert published.keys() == average.keys()
@@ -301,7 +291,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
     newest = tmp_path / "checkpoints" / "step-00000001"
     assert message.endswith(f"The checkpoint {newest} is safe.")
     assert list(newest.parent.iterdir()) == [newest]
-    assert _is_finite(_networks(states(tmp_path), 1)) and _is_finite(load_file(tmp_path / WEIGHTS))
+    assert _is_finite(saved_networks(states(tmp_path), 1)) and _is_finite(
+        load_file(tmp_path / WEIGHTS)
+    )
 
 
 def test_a_loss_that_was_never_finite_is_found_also_without_a_log_step(
@@ -332,76 +324,6 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, train: Trai
         assert _is_finite(saved), f"{file.parent.name} holds weights that are not finite"
     if (tmp_path / WEIGHTS).exists():
         assert _is_finite(load_file(tmp_path / WEIGHTS))
-
-
-# Adam's steps are as long as the rate: with this one a start can be looked at after a step.
-STILL = {"train.learning_rate": 1e-30, "train.max_steps": 1}
-
-
-def test_a_run_can_start_from_another_run_or_from_its_model(
-    tmp_path: Path, train: Train, states: States
-) -> None:
-    first, fresh = tmp_path / "first", tmp_path / "fresh"
-    train(first, {"train.ema": 0.5})
-    train(fresh, STILL | {"train.seed": 5})
-    published, drawn = load_file(first / WEIGHTS), _networks(states(fresh), 1, "discriminator_")
-    trained = _networks(states(first), 4, "discriminator_")
-    for place, discriminators in ((first, trained), (first / "model", drawn)):
-        name = tmp_path / f"from {place.name}"
-        train(name, STILL | {"train.init_from": place, "train.seed": 5})
-        found = states(name)
-        for expected, prefix in ((published, "model."), (discriminators, "discriminator_")):
-            weights = _networks(found, 1, prefix)
-            assert weights.keys() == expected.keys()
-            for key, tensor in weights.items():
-                torch.testing.assert_close(tensor, expected[key], rtol=0, atol=1e-20)
-    assert any(not torch.equal(trained[key], drawn[key]) for key in drawn)
-
-
-def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
-    tmp_path: Path, train: Train, states: States
-) -> None:
-    train(tmp_path / "first")
-    settings = {"train.init_from": tmp_path / "first", "train.decay_from": 1.0}
-    train(tmp_path / "whole", settings)
-    train(tmp_path / "parts", settings | {"train.max_steps": 2})
-    (tmp_path / "first").rename(tmp_path / "away")
-    train(tmp_path / "parts", settings, resume=True)
-    one, other = (_networks(states(tmp_path / name), 4) for name in ("whole", "parts"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-@pytest.mark.parametrize(
-    ("key", "ours", "theirs"),
-    [
-        ("channels", 5, 4),
-        ("blocks", 1, 0),
-        ("upsampling", "nearest", "transposed"),
-        ("attention", "ones", "network"),
-        ("attention_smoothing", 3, 1),
-    ],
-)
-def test_another_architecture_is_named(
-    tmp_path: Path, train: Train, configure: Configure, key: str, ours: object, theirs: object
-) -> None:
-    train(tmp_path / "first", STILL)
-    config = configure(
-        tmp_path / "next", {"train.init_from": tmp_path / "first", f"model.{key}": ours}
-    )
-    with pytest.raises(ConfigError) as refusal:
-        Trainer(config)
-    message = str(refusal.value)
-    assert f"{key} {theirs!r}" in message and f"model.{key} {ours!r}" in message
-    assert not (tmp_path / "next").exists()
-
-
-def test_a_start_that_is_nowhere_is_refused_in_a_sentence(
-    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for place in (tmp_path / "nowhere", "a/b/c", "nobody/no-such-model"):
-        assert main(arguments(tmp_path / "run", {"train.init_from": place})) == 2
-        (said,) = capsys.readouterr().err.splitlines()
-        assert said.startswith("error: ") and str(place) in said
 
 
 def test_a_damaged_checkpoint_is_named_in_a_sentence(

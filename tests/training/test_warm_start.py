@@ -1,0 +1,91 @@
+"""Runs that start from networks which were trained before."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agit_hub.config import ConfigError
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.main import main
+from agit_hub.training.trainer import Trainer
+from tests.training.conftest import Arguments, Train, saved_networks
+
+Configure = Callable[..., TrainConfig]
+States = Callable[[Path], dict[str, Any]]
+WEIGHTS = "model/model.safetensors"
+
+# Adam's steps are as long as the rate: with this one a start can be looked at after a step.
+STILL = {"train.learning_rate": 1e-30, "train.max_steps": 1}
+
+
+def test_a_run_can_start_from_another_run_or_from_its_model(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    first, fresh = tmp_path / "first", tmp_path / "fresh"
+    train(first, {"train.ema": 0.5})
+    train(fresh, STILL | {"train.seed": 5})
+    published, drawn = (
+        load_file(first / WEIGHTS),
+        saved_networks(states(fresh), 1, "discriminator_"),
+    )
+    trained = saved_networks(states(first), 4, "discriminator_")
+    for place, discriminators in ((first, trained), (first / "model", drawn)):
+        name = tmp_path / f"from {place.name}"
+        train(name, STILL | {"train.init_from": place, "train.seed": 5})
+        found = states(name)
+        for expected, prefix in ((published, "model."), (discriminators, "discriminator_")):
+            weights = saved_networks(found, 1, prefix)
+            assert weights.keys() == expected.keys()
+            for key, tensor in weights.items():
+                torch.testing.assert_close(tensor, expected[key], rtol=0, atol=1e-20)
+    assert any(not torch.equal(trained[key], drawn[key]) for key in drawn)
+
+
+def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
+    tmp_path: Path, train: Train, states: States
+) -> None:
+    train(tmp_path / "first")
+    settings = {"train.init_from": tmp_path / "first", "train.decay_from": 1.0}
+    train(tmp_path / "whole", settings)
+    train(tmp_path / "parts", settings | {"train.max_steps": 2})
+    (tmp_path / "first").rename(tmp_path / "away")
+    train(tmp_path / "parts", settings, resume=True)
+    one, other = (saved_networks(states(tmp_path / name), 4) for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("key", "ours", "theirs"),
+    [
+        ("channels", 5, 4),
+        ("blocks", 1, 0),
+        ("upsampling", "nearest", "transposed"),
+        ("attention", "ones", "network"),
+        ("attention_smoothing", 3, 1),
+    ],
+)
+def test_another_architecture_is_named(
+    tmp_path: Path, train: Train, configure: Configure, key: str, ours: object, theirs: object
+) -> None:
+    train(tmp_path / "first", STILL)
+    config = configure(
+        tmp_path / "next", {"train.init_from": tmp_path / "first", f"model.{key}": ours}
+    )
+    with pytest.raises(ConfigError) as refusal:
+        Trainer(config)
+    message = str(refusal.value)
+    assert f"{key} {theirs!r}" in message and f"model.{key} {ours!r}" in message
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_start_that_is_nowhere_is_refused_in_a_sentence(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (tmp_path / "nowhere", "a/b/c", "nobody/no-such-model"):
+        assert main(arguments(tmp_path / "run", {"train.init_from": place})) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("error: ") and str(place) in said
