@@ -125,6 +125,14 @@ def _halves_one(weights: Weights) -> None:
     weights["generator_st.layers.0.bias"] = weights["generator_st.layers.0.bias"].half()
 
 
+def test_both_generators_double_as_configured(make_model: MakeModel) -> None:
+    for upsampling, count in (("transposed", 2), ("nearest", 0)):
+        model = make_model(upsampling=upsampling)
+        for generator in (model.generator_st, model.generator_ts):
+            found = [m for m in generator.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+            assert len(found) == count
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -1,11 +1,15 @@
-"""Discriminators on frozen features."""
+"""Discriminators on frozen features, and the features with which a run begins."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from agit_hub.feature_attention import FeatureAttention
 from agit_hub.features import PhotographFeatures
-from agit_hub.training.config import TrainSettings
-from agit_hub.training.initial import discriminator_maker
+from agit_hub.training.config import TrainConfig, TrainSettings
+from agit_hub.training.initial import discriminator_maker, initial_networks
 from agit_hub.training.projected import ProjectedDiscriminator
 from tests.test_features import by_hand, random_pictures
 
@@ -56,7 +60,17 @@ def test_the_features_go_where_the_heads_go() -> None:
     assert discriminator(random_pictures(1, 3, 32, 32).double()).dtype == torch.float64
 
 
-def test_discriminators_judge_by_the_features_of_the_model(features: PhotographFeatures) -> None:
-    discriminator = discriminator_maker(PROJECTED, features)()
-    assert isinstance(discriminator, ProjectedDiscriminator)
-    assert discriminator._features[0] is features
+def test_a_run_begins_with_one_set_of_features_that_has_imagenets_weights(
+    features: PhotographFeatures, tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    changes = {"model.attention": "features", "train.discriminator": "projected"}
+    networks = initial_networks(configure(tmp_path, changes), warm=True)
+    own, expected = networks.model.features, features.state_dict()
+    assert own is not None
+    found = own.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for network in (networks.model.attention_s, networks.model.attention_t):
+        assert isinstance(network, FeatureAttention) and network._features[0] is own
+    for judge in (networks.discriminator_s, networks.discriminator_t):
+        assert isinstance(judge, ProjectedDiscriminator) and judge._features[0] is own
