@@ -44,6 +44,8 @@ class PhotographFeatures(nn.Module):
 
         At every place it has a mean square of 1 over the channels: blocks differ widely in scale.
         """
+        # Channels innermost: on a CPU, there and back in bf16, three quarters of the time.
+        image = image.contiguous(memory_format=torch.channels_last)
         x = self.activation(self.norm(self.stem(image)))
         found = []
         for number, block in enumerate(self.blocks):
