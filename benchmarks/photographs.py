@@ -31,9 +31,9 @@ SWITCH = [*SHORT, "--train.switch.step=400"]
 RUNS: dict[str, list[str]] = {
     **{f"agit-seed{seed}": [*SMALL, f"--train.seed={seed}"] for seed in range(5)},
     **{f"cyclegan-seed{seed}": [*CYCLEGAN, f"--train.seed={seed}"] for seed in range(2)},
-    "cyclegan-lambda-1": [
+    "cyclegan-lambda-0.7": [
         *CYCLEGAN,
-        "--train.lambda_cyc=1",
+        "--train.lambda_cyc=0.7",
         "--train.lambda_cyc_warmup_steps=1000",
     ],
     "short": SHORT,
