@@ -110,6 +110,18 @@ class AGITConfig:
         """(source_label, target_label)."""
         return self.source_label, self.target_label
 
+    def goal(self, to: str | None) -> str:
+        """The label that a translation leads to; `target_label` when none is named.
+
+        Raises:
+            ValueError: If the label is neither, naming the two there are.
+        """
+        if to is None or to in self.labels:
+            return to or self.target_label
+        raise ValueError(
+            f"This model translates to {self.target_label!r} or to {self.source_label!r}, not to {to!r}."
+        )
+
 
 def check_types(config: Any) -> None:
     """Refuse a dataclass instance one of whose fields does not have its annotated type.

@@ -89,14 +89,9 @@ class AGITModel(
         Raises:
             ValueError: If the label is neither, naming the two there are.
         """
-        source_label, target_label = self.config.labels
-        if to is None or to == target_label:
+        if self.config.goal(to) == self.config.target_label:
             return self.source_to_target(images)
-        if to == source_label:
-            return self.target_to_source(images)
-        raise ValueError(
-            f"This model translates to {target_label!r} or to {source_label!r}, not to {to!r}."
-        )
+        return self.target_to_source(images)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         config = json.dumps(self.config.to_dict(), indent=2) + "\n"

@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from PIL import Image
 
+from agit_hub.backends.choice import BackendName, choose_backend
+from agit_hub.backends.running import Backend, TorchBackend
 from agit_hub.compositing import upright
 from agit_hub.config import MIN_SIZE
 from agit_hub.data.pictures import to_rgb
@@ -54,10 +56,12 @@ class AGITPipeline:
 
     Args:
         model: The networks, on the device where they are to run.
+        backend: What runs them (`agit_hub.backends`); PyTorch if left out.
     """
 
-    def __init__(self, model: AGITModel) -> None:
+    def __init__(self, model: AGITModel, backend: Backend | None = None) -> None:
         self.model = model.eval()
+        self.backend = backend or TorchBackend(model)
 
     @classmethod
     def from_pretrained(
@@ -66,6 +70,8 @@ class AGITPipeline:
         revision: str | None = None,
         token: str | bool | None = None,
         device: str | torch.device | None = None,
+        backend: BackendName = "auto",
+        half: bool = False,
     ) -> Self:
         """Load from a Hub repo or a folder.
 
@@ -74,18 +80,25 @@ class AGITPipeline:
                 `runs/shapes/model`; an existing folder wins.
             revision: Branch, tag or commit of the repo.
             token: Access token, for private repos.
-            device: Where to run; an accelerator when there is one, otherwise the CPU.
+            device: Where to run; an accelerator when there is one, otherwise the CPU. `onnx` and
+                `openvino` do not ask it.
+            backend: `torch`, `compile`, `onnx`, `openvino`, or `auto`: see
+                `agit_hub.backends.choice.choose_backend`.
+            half: Whether 16 bits are precise enough, for `onnx` and `openvino`.
 
         Raises:
             ModelLoadError: If what is there is not a usable AGIT model.
+            BackendError: If the backend cannot be had here.
         """
+        if backend in ("onnx", "openvino"):
+            device = "cpu"
         if device is None:
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             device = accelerator if accelerator is not None else torch.device("cpu")
         model = AGITModel.from_pretrained(
             repo_or_folder, revision=revision, token=token, device=device
         )
-        return cls(model)
+        return cls(model, choose_backend(model, backend, half))
 
     @property
     def device(self) -> torch.device:
@@ -205,14 +218,11 @@ class AGITPipeline:
             while batch := list(islice(same, batch_size)):
                 yield from self._propose(batch, to)
 
-    @torch.inference_mode()
     def _propose(self, pictures: list[Image.Image], to: str | None) -> list[Proposal]:
         size = self._working_size(pictures[0])
         seen = torch.cat([to_tensor(_scaled(to_rgb(picture), size)) for picture in pictures])
-        images = seen.to(self.device)
-        translation = self.model(images, to)
-        change = (translation.generated - images).float().cpu()
-        attention = translation.attention.float().cpu()
+        attention, generated = self.backend(seen, to)
+        change = generated - seen
         return [
             Proposal(
                 picture, seen[i : i + 1], attention[i : i + 1], change[i : i + 1], self.threshold

@@ -19,7 +19,7 @@ LEVELS = (
     {"networks"},
     {"feature_attention"},
     {"data", "modeling", "image_processor"},
-    {"steering", "enlarging", "jobs"},
+    {"steering", "enlarging", "jobs", "backends"},
     {"compositing"},
     {"proposal"},
     {"smoothing", "results"},

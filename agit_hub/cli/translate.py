@@ -36,6 +36,16 @@ class Format(StrEnum):
     TIFF = "tiff"
 
 
+class Backend(StrEnum):
+    """What runs the networks."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    COMPILE = "compile"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
 Paths = Annotated[
     list[str],
     typer.Argument(help="Pictures, videos, folders of them, or patterns such as '*.jpg'."),
@@ -81,6 +91,16 @@ Smoothing = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures that the networks see at once.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu, ...; the best if left out.")]
+Backends = Annotated[
+    Backend,
+    typer.Option(
+        help="What runs the networks. auto takes the fastest that `agit export` has written files for; "
+        "onnx and openvino write them first, if need be."
+    ),
+]
+Half = Annotated[
+    bool, typer.Option("--half", help="16 bits are precise enough: for onnx and openvino.")
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model's repo.")]
 
 
@@ -103,6 +123,8 @@ def translate(
     smoothing: Smoothing = 0.9,
     batch_size: BatchSize = 1,
     device: Device = None,
+    backend: Backends = Backend.AUTO,
+    half: Half = False,
     revision: Revision = None,
 ) -> None:
     """Translate pictures and videos.
@@ -128,7 +150,7 @@ def translate(
     }
     try:
         jobs, wishes = _plan(paths, out, steering, settings)
-        pipe = _load(model, revision, device, to)
+        pipe = _load(model, to, revision=revision, device=device, backend=backend.value, half=half)
         _report(_shown(pipe, wishes, jobs), to, out)
     except KeyboardInterrupt:
         print(
@@ -176,15 +198,19 @@ def _plan(
     return jobs, wishes
 
 
-def _load(model: str, revision: str | None, device: str | None, to: str) -> "AGITPipeline":
+def _load(model: str, to: str, **how: Any) -> "AGITPipeline":
+    from agit_hub.backends.export import ExportError
+    from agit_hub.backends.running import BackendError
     from agit_hub.modeling import ModelLoadError
     from agit_hub.pipeline import AGITPipeline
 
-    check_device(device)
+    check_device(how["device"])
     try:
-        pipe = AGITPipeline.from_pretrained(model, revision=revision, device=device)
-    except ModelLoadError as error:
+        pipe = AGITPipeline.from_pretrained(model, **how)
+    except (ModelLoadError, BackendError) as error:
         end(error, USER_ERROR)
+    except ExportError as error:
+        end(error, FAILURE)
     except OSError as error:
         end(f"The model {model} could not be fetched: {error}", FAILURE)
     source, target = pipe.model.config.labels

@@ -1,0 +1,84 @@
+"""The networks behind a pipeline, whatever runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from agit_hub.backends.direction import stem
+from agit_hub.backends.sessions import SUFFIX, Format, Session, open_session
+from agit_hub.config import AGITConfig
+from agit_hub.modeling import AGITModel
+
+
+class BackendError(ValueError):
+    """A backend that cannot be had here; its message says what is missing."""
+
+
+class Backend(Protocol):
+    """Runs both directions of a model."""
+
+    name: str
+
+    def __call__(self, pictures: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [-1, 1], on the CPU -> attention and the generator's pictures, likewise."""
+
+
+class TorchBackend:
+    """PyTorch, on whatever device the model is.
+
+    Args:
+        model: In evaluation mode.
+        compiled: Whether `torch.compile` makes kernels for it: that takes a C++ compiler and up to a
+            minute for the first pictures of each size.
+    """
+
+    def __init__(self, model: AGITModel, compiled: bool = False) -> None:
+        self.name = "compile" if compiled else "torch"
+        self._model = model
+        self._run: Callable[..., tuple[Tensor, Tensor, Tensor]] = model
+        if compiled:
+            self._run = torch.compile(model, dynamic=True)
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
+        """As any backend."""
+        device = next(self._model.parameters()).device
+        _, attention, generated = self._run(pictures.to(device), to)
+        return attention.float().cpu(), generated.float().cpu()
+
+
+class ExportedBackend:
+    """Exported files of both directions, each opened when it is first wanted.
+
+    Args:
+        config: Of the model whose files they are.
+        folder: Where they lie.
+        format: Which they are.
+        half: Whether they may reckon in 16 bits.
+    """
+
+    def __init__(self, config: AGITConfig, folder: Path, format: Format, half: bool) -> None:
+        self.name: str = format
+        self._config, self._folder, self._format, self._half = config, folder, format, half
+        self._sessions: dict[str, Session] = {}
+
+    def __call__(self, pictures: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
+        """As any backend."""
+        goal = self._config.goal(to)
+        if goal not in self._sessions:
+            self._sessions[goal] = self._open(goal)
+        _, attention, generated = self._sessions[goal](pictures.numpy())
+        return torch.from_numpy(attention), torch.from_numpy(generated)
+
+    def _open(self, goal: str) -> Session:
+        path = self._folder / f"{stem(self._config, goal)}{SUFFIX[self._format]}"
+        try:
+            return open_session(path, self._half)
+        except Exception as error:  # of several kinds, none of which the runtimes promise
+            raise BackendError(
+                f"{path} cannot be run ({str(error).strip()}): delete its folder, to have it written "
+                "anew, or use the backend torch."
+            ) from error

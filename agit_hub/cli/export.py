@@ -1,0 +1,59 @@
+"""The command `export`: a model as files that need no PyTorch."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agit_hub.cli.application import Errors, app, in_a_sentence
+
+
+class Format(StrEnum):
+    """Of exported files."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
+def _errors() -> tuple[Errors, Errors]:
+    from agit_hub.backends.export import ExportError
+    from agit_hub.modeling import ModelLoadError
+
+    return (ModelLoadError,), (ExportError, OSError)
+
+
+@app.command()
+@in_a_sentence("agit-hub[openvino]", _errors)
+def export(
+    model: Annotated[str, typer.Argument(help="A repo of the Hub such as user/name, or a folder.")],
+    format: Annotated[
+        Format, typer.Option(help="onnx, or openvino for its own two files.")
+    ] = Format.ONNX,
+    half: Annotated[
+        bool, typer.Option("--half", help="Weights in 16 bits: half the size, a little less exact.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder; if left out, a cache, where `agit translate` and pipelines find them."
+        ),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the repo.")] = None,
+) -> None:
+    """Write a model as ONNX or OpenVINO files, one a direction, and check them against it.
+
+    Each takes pictures of any size whose sides are multiples of 4, and gives translation, attention and
+    the generator's picture. Labels, threshold and ranges stand in its metadata.
+    """
+    from agit_hub.backends.choice import exported_folder
+    from agit_hub.backends.export import export as export_files
+    from agit_hub.modeling import AGITModel
+
+    loaded = AGITModel.from_pretrained(model, revision=revision)
+    folder = out or exported_folder(loaded, format.value, half)
+    for written in export_files(loaded, folder, format.value, half):
+        print(
+            f"{written.path}: to {written.to}; differs from PyTorch by at most {written.maximum:.2g} "
+            f"of 255, by {written.mean:.2g} on average"
+        )

@@ -1,0 +1,150 @@
+"""Exported files do what the model does, wherever they are run."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+import torch
+from PIL import Image
+
+from agit_hub.backends import export as exporting
+from agit_hub.backends.export import ExportError, export
+from agit_hub.backends.sessions import Format, open_session
+from agit_hub.modeling import AGITModel
+from agit_hub.pipeline import AGITPipeline
+from tests.backends.conftest import Files
+from tests.conftest import MakeModel
+
+FORMATS: list[Format] = ["onnx", "openvino"]
+
+# What someone does who has the file and ONNX Runtime, and nothing of ours.
+ALONE = """
+import json, sys
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+pictures = np.load(sys.argv[2])
+image, attention, generated = session.run(["image", "attention", "generated"], {"picture": pictures})
+np.savez(sys.argv[3], image=image, attention=attention, generated=generated)
+print(json.dumps(session.get_modelmeta().custom_metadata_map))
+assert not {"torch", "agit_hub"} & set(sys.modules)
+"""
+
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+
+
+def _pictures(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+def test_a_file_needs_nothing_but_its_runtime(
+    model: AGITModel, files: Files, tmp_path: Path
+) -> None:
+    pictures = _pictures(3, 3, 20, 36)
+    np.save(tmp_path / "pictures.npy", pictures.numpy())
+    for written, way in zip(
+        files("onnx", False), (model.source_to_target, model.target_to_source), strict=True
+    ):
+        places = map(str, (written.path, tmp_path / "pictures.npy", tmp_path / "found.npz"))
+        ran = subprocess.run(
+            [sys.executable, "-c", ALONE, *places], capture_output=True, text=True, check=True
+        )
+        with torch.no_grad():
+            expected = way(pictures)
+        found = np.load(tmp_path / "found.npz")
+        for name, value in expected._asdict().items():
+            assert found[name].dtype == np.float32
+            np.testing.assert_allclose(found[name], value.numpy(), atol=1e-4, err_msg=name)
+        metadata = json.loads(ran.stdout)
+        assert metadata["to"] == written.to
+        assert {metadata["from"], metadata["to"]} == {"horse", "zebra"}
+        assert metadata["attention_threshold"] == "0.25"
+        assert metadata["image_size"] == "16" and metadata["size_multiple"] == "4"
+        assert "-1 to 1" in metadata["picture"] and "0 to 1" in metadata["attention"]
+
+
+def test_the_documented_lines_do_as_the_pipeline(
+    model: AGITModel, files: Files, tmp_path: Path
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    shutil.copy(files("onnx", False)[0].path, tmp_path)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    found = np.asarray(Image.open(tmp_path / "zebra.png"), dtype=int)
+    expected = np.asarray(AGITPipeline(model)(Image.fromarray(pixels)).images[0], dtype=int)
+    assert np.abs(found - expected).max() <= 1
+    assert (found == pixels).all(axis=2).any() and (found != pixels).any()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 3, 40, 24), (4, 3, 16, 64)])
+def test_files_take_any_number_and_size(
+    model: AGITModel, files: Files, format: Format, shape: tuple[int, ...]
+) -> None:
+    pictures = _pictures(*shape)
+    with torch.no_grad():
+        expected = model.target_to_source(pictures)
+    found = open_session(files(format, False)[1].path)(pictures.numpy())
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_halves_are_half_as_large_and_still_close(files: Files, format: Format) -> None:
+    whole, half = files(format, False), files(format, True)
+    suffix = ".bin" if format == "openvino" else ".onnx"
+    sizes = [w[0].path.with_suffix(suffix).stat().st_size for w in (whole, half)]
+    assert sizes[1] < 0.75 * sizes[0]
+    assert all(0 <= written.mean <= written.maximum < 1 for written in whole)
+    assert all(0 < written.mean <= written.maximum < 6 for written in half)
+
+
+def test_openvino_files_say_what_they_are(files: Files) -> None:
+    network = openvino.Core().read_model(files("openvino", False)[0].path)
+    assert network.get_rt_info(["agit_hub", "to"]).astype(str) == "zebra"
+    assert network.get_rt_info(["agit_hub", "attention_threshold"]).astype(str) == "0.25"
+
+
+def test_dimensions_have_names(files: Files) -> None:
+    network = onnx.load(files("onnx", False)[0].path)
+    onnx.checker.check_model(network, full_check=True)
+    for value in (*network.graph.input, *network.graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        assert [d.dim_param or d.dim_value for d in sizes][2:] == ["height", "width"]
+        assert sizes[0].dim_param == "batch"
+
+
+def test_attention_on_features_is_exported_too(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(attention="features", attention_smoothing=5, upsampling="nearest").eval()
+    first, _ = export(model, tmp_path)
+    pictures = _pictures(1, 3, 32, 48)
+    with torch.no_grad():
+        expected = model.source_to_target(pictures)
+    for one, other in zip(expected, open_session(first.path)(pictures.numpy()), strict=True):
+        np.testing.assert_allclose(other, one.numpy(), atol=1e-4)
+
+
+def test_attention_that_is_1_everywhere_is_exported_too(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    first, _ = export(make_model(attention="ones").eval(), tmp_path)
+    image, attention, generated = open_session(first.path)(_pictures(2, 3, 20, 16).numpy())
+    assert attention.shape == (2, 1, 20, 16) and (attention == 1).all()
+    np.testing.assert_array_equal(image, generated)
+
+
+def test_a_file_that_differs_too_much_is_not_kept(
+    model: AGITModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporting.TOLERANCE, False, 0.0)
+    with pytest.raises(ExportError, match=r"source_to_target\.xml would differ .* of 255"):
+        list(export(model, tmp_path, "openvino"))
+    assert list(tmp_path.iterdir()) == []
