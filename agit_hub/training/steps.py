@@ -35,7 +35,7 @@ TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
     "joint": (("st", "ts"),),
     "official": (("st",), ("ts",)),
 }
-SIDE_OF: dict[Side, Direction] = {"source": "st", "target": "ts"}
+SIDE_OF: dict[Direction, Side] = {"st": "source", "ts": "target"}
 
 
 class Batch(NamedTuple):
@@ -68,14 +68,13 @@ class Networks(nn.Module):
         self.discriminator_s = discriminator()
         self.discriminator_t = discriminator()
 
-    def cycles(self, batch: Batch) -> dict[Direction, Cycle]:
-        """Go s -> s' -> s'' and t -> t' -> t''."""
-        s_prime = self.model.source_to_target(batch.source)
-        t_prime = self.model.target_to_source(batch.target)
-        return {
-            "st": Cycle(s_prime, self.model.target_to_source(s_prime.image)),
-            "ts": Cycle(t_prime, self.model.source_to_target(t_prime.image)),
-        }
+    def cycle(self, direction: Direction, batch: Batch) -> Cycle:
+        """Go s -> s' -> s'', or t -> t' -> t''."""
+        if direction == "st":
+            there = self.model.source_to_target(batch.source)
+            return Cycle(there, self.model.target_to_source(there.image))
+        there = self.model.target_to_source(batch.target)
+        return Cycle(there, self.model.source_to_target(there.image))
 
     def generator(self, direction: Direction) -> nn.Module:
         """F_ST or F_TS."""
@@ -162,37 +161,55 @@ class Step:
         self, turn: Sequence[Direction], batches: Sequence[Batch], phase: Phase, figures: Figures
     ) -> None:
         networks = self.networks
-        judged: list[dict[Direction, Judged]] = []
+        translated: list[dict[Direction, Translation]] = [{} for _ in batches]
 
-        def generator_loss(batch: Batch) -> Tensor:
-            cycles = networks.cycles(batch)
-            judged.append({d: self._judge_later(d, batch, cycles) for d in turn})
-            for side, d in SIDE_OF.items():
-                health = attention_figures(cycles[d].there.attention, self._threshold)
-                for name, value in health.items():
-                    figures.add(f"attention/{side}/{name}", value)
-            cycle_s = cycle_consistency(batch.source, cycles["st"].back.image)
-            cycle_t = cycle_consistency(batch.target, cycles["ts"].back.image)
-            loss = phase.lambda_cyc * (
-                figures.add("loss/cycle_s", cycle_s) + figures.add("loss/cycle_t", cycle_t)
-            )
-            for d in turn:
-                there = cycles[d].there
-                seen = foreground(there.image, there.attention, phase.threshold)
-                score = networks.discriminator(d)(seen, phase.normalise)
-                loss = loss + figures.add(f"loss/adversarial_{d}", adversarial_generator(score))
-                if self._floor and phase.train_attention:
-                    loss = loss + self._lambda_floor * attention_shortfall(
-                        there.attention, self._floor
-                    )
-            return loss
+        def generator_loss(part: tuple[int, Direction]) -> Tensor:
+            number, d = part
+            cycle = networks.cycle(d, batches[number])
+            translated[number][d] = Translation(*(each.detach() for each in cycle.there))
+            return self._generator_loss(d, batches[number], cycle, phase, d in turn, figures)
 
         makers = [networks.generator(d) for d in turn]
         if phase.train_attention:
             makers += [networks.attention(d) for d in turn]
+        # Directions share weights and nothing else, so one at a time is held in memory.
+        parts = [(number, d) for number in range(len(batches)) for d in SIDE_OF]
         with _only_trainable(networks, makers):
-            self._update(_generators(turn), generator_loss, batches, phase.learning_rate)
+            rate = phase.learning_rate
+            self._update(_generators(turn), generator_loss, parts, rate, len(batches))
+        judged = [
+            {d: self._judge_later(d, batch, there) for d in turn}
+            for batch, there in zip(batches, translated, strict=True)
+        ]
         self._discriminate(turn, judged, phase, figures)
+
+    def _generator_loss(
+        self,
+        direction: Direction,
+        batch: Batch,
+        cycle: Cycle,
+        phase: Phase,
+        judged: bool,
+        figures: Figures,
+    ) -> Tensor:
+        """What one direction adds to the loss of generators and attention."""
+        domain, there = direction[0], cycle.there
+        health = attention_figures(there.attention, self._threshold)
+        for name, value in health.items():
+            figures.add(f"attention/{SIDE_OF[direction]}/{name}", value)
+        picture = batch.source if direction == "st" else batch.target
+        again = cycle_consistency(picture, cycle.back.image)
+        loss = phase.lambda_cyc * figures.add(f"loss/cycle_{domain}", again)
+        if not judged:
+            return loss
+        seen = foreground(there.image, there.attention, phase.threshold)
+        score = self.networks.discriminator(direction)(seen, phase.normalise)
+        fooled = adversarial_generator(score)
+        loss = loss + figures.add(f"loss/adversarial_{direction}", fooled)
+        if self._floor and phase.train_attention:
+            shortfall = attention_shortfall(there.attention, self._floor)
+            loss = loss + self._lambda_floor * shortfall
+        return loss
 
     def _discriminate(
         self,
@@ -201,16 +218,15 @@ class Step:
         phase: Phase,
         figures: Figures,
     ) -> None:
-        def loss(pictures: dict[Direction, Judged]) -> Tensor:
-            losses = [
-                figures.add(f"loss/discriminator_{d[1]}", self._discriminator_loss(d, seen, phase))
-                for d, seen in pictures.items()
-            ]
-            return torch.stack(losses).sum()
+        def loss(part: tuple[Direction, Judged]) -> Tensor:
+            d, seen = part
+            found = self._discriminator_loss(d, seen, phase)
+            return figures.add(f"loss/discriminator_{d[1]}", found)
 
+        parts = [part for pictures in judged for part in pictures.items()]
         with _only_trainable(self.networks, [self.networks.discriminator(d) for d in turn]):
             rate = phase.discriminator_learning_rate
-            self._update(_discriminators(turn), loss, judged, rate)
+            self._update(_discriminators(turn), loss, parts, rate, len(judged))
 
     def _discriminate_again(self, batches: Sequence[Batch], phase: Phase, figures: Figures) -> None:
         """Update the discriminators on other real pictures, and on fakes that the pools remember."""
@@ -228,10 +244,10 @@ class Step:
             return Judged(real, attention(real), *fakes)
 
     def _judge_later(
-        self, direction: Direction, batch: Batch, cycles: dict[Direction, Cycle]
+        self, direction: Direction, batch: Batch, translated: dict[Direction, Translation]
     ) -> Judged:
         """Pass the fakes through the image pool, and put the real pictures beside them."""
-        fake, reverse = cycles[direction].there, cycles["ts" if direction == "st" else "st"].there
+        fake, reverse = translated[direction], translated["ts" if direction == "st" else "st"]
         real = batch.target if direction == "st" else batch.source
         pooled = self.pools[direction].query(fake.image, fake.attention)
         return Judged(real, reverse.attention.detach(), *pooled)
@@ -245,14 +261,19 @@ class Step:
         )
 
     def _update(
-        self, name: str, loss: Callable[[Part], Tensor], parts: Sequence[Part], learning_rate: float
+        self,
+        name: str,
+        loss: Callable[[Part], Tensor],
+        parts: Sequence[Part],
+        learning_rate: float,
+        batches: int,
     ) -> None:
-        """Step one optimiser on the mean loss of the parts, one graph in memory at a time."""
+        """Step one optimiser on the parts' losses over the batches, one graph in memory at a time."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad()
         for part in parts:
             with self._accelerator.autocast():
-                value = loss(part) / len(parts)
+                value = loss(part) / batches
             self._accelerator.backward(value)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         average_over_processes(
