@@ -12,7 +12,7 @@ AttentionDecoder = Literal["paper", "official"]
 Upsampling = Literal["transposed", "nearest"]
 
 # Keys that the first files do not hold; what they had was the default.
-_YOUNGER = ("upsampling", "attention_smoothing")
+_YOUNGER = ("upsampling", "attention_smoothing", "attention_levels")
 
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
@@ -51,6 +51,9 @@ class AGITConfig:
     attention_smoothing: int = 1
     """Side in pixels of the window, odd, over which attention is averaged before its sigmoid: wider than
     the target's texture, it keeps attention from drawing the texture itself. 1 is none (the paper)."""
+    attention_levels: int = 1
+    """Sizes of the picture that attention on features sees and averages over: enlarged twice, as it is, ...,
+    each half the one before. Animals near by fill more than one size takes in."""
     attention_threshold: float = 0.1
     """tau: below it a pixel counts as background, in training after the switch and in translation."""
     source_label: str = "source"
@@ -72,6 +75,12 @@ class AGITConfig:
         if self.attention_smoothing % 2 == 0:
             raise ConfigError(f"attention_smoothing is {self.attention_smoothing}; it must be odd.")
         check_range(self, "attention_threshold", 0, 1)
+        check_range(self, "attention_levels", 1, 3)
+        if self.attention_levels > 1 and self.attention != "features":
+            raise ConfigError(
+                f"attention_levels is {self.attention_levels}: only with attention features can it be "
+                "other than 1."
+            )
         for name in ("source_label", "target_label"):
             if not getattr(self, name).strip():
                 raise ConfigError(f"{name} is empty: say what those pictures show, in a word.")

@@ -20,10 +20,15 @@ class FeatureAttention(nn.Module):
         features: Shared with the other attention network; no part of this one's weights.
         channels: Width of the projections.
         smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
+        levels: Sizes of the picture, each half the one before, whose outputs are averaged.
     """
 
     def __init__(
-        self, features: PhotographFeatures, channels: int = 32, smoothing: int = 1
+        self,
+        features: PhotographFeatures,
+        channels: int = 32,
+        smoothing: int = 1,
+        levels: int = 1,
     ) -> None:
         super().__init__()
         # In a tuple, to be no submodule: the model holds it once, for both.
@@ -32,17 +37,21 @@ class FeatureAttention(nn.Module):
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
         self.smoothing = smoothing
+        # Enlarged twice, the picture has its finest features at half its own size.
+        self._scales = [2.0 / 2**level for level in range(levels)]
 
     def forward(self, image: Tensor) -> Tensor:
         """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
-        # At twice its size: the finest features are then at half the picture's.
-        enlarged = F.interpolate(image, scale_factor=2.0, mode="bilinear")
-        features = self._features[0](enlarged, _BLOCKS)
+        logits = torch.stack([self._logits(image, scale) for scale in self._scales]).mean(dim=0)
+        return torch.sigmoid(smoothed(logits, self.smoothing))
+
+    def _logits(self, image: Tensor, scale: float) -> Tensor:
+        scaled = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale != 1 else image
+        features = self._features[0](scaled, _BLOCKS)
         size = features[0].shape[2:]
         depths = [
             F.interpolate(project(each), size=size, mode="bilinear")
             for project, each in zip(self.projections, features, strict=True)
         ]
         hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))
-        logits = F.interpolate(self.head(hidden).float(), size=image.shape[2:], mode="bilinear")
-        return torch.sigmoid(smoothed(logits, self.smoothing))
+        return F.interpolate(self.head(hidden).float(), size=image.shape[2:], mode="bilinear")

@@ -186,7 +186,12 @@ def _attention(config: AGITConfig, features: PhotographFeatures | None) -> nn.Mo
     if config.attention == "ones":
         return FullAttention()
     if features is not None:
-        return FeatureAttention(features, config.attention_channels, config.attention_smoothing)
+        return FeatureAttention(
+            features,
+            config.attention_channels,
+            config.attention_smoothing,
+            config.attention_levels,
+        )
     return AttentionNetwork(
         config.attention_channels, config.attention_decoder, config.attention_smoothing
     )

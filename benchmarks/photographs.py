@@ -37,7 +37,11 @@ RUNS: dict[str, list[str]] = {
         "--train.lambda_cyc_warmup_steps=1000",
     ],
     "short": SHORT,
-    "short-network": [*SHORT, "--model.attention=network", "--model.attention_smoothing=7"],
+    "short-network": [
+        *(*SHORT, "--model.attention=network", "--model.attention_levels=1"),
+        "--model.attention_smoothing=7",
+    ],
+    "short-one-level": [*SHORT, "--model.attention_levels=1"],
     "short-patch": PATCH,
     "short-one-update": [*SHORT, "--train.discriminator_updates=1"],
     "short-no-smoothing": [*SHORT, "--model.attention_smoothing=1"],

@@ -21,6 +21,7 @@ def _values(**changes: Any) -> dict[str, Any]:
         "attention_channels": 8,
         "attention_decoder": "official",
         "attention_smoothing": 5,
+        "attention_levels": 1,
         "attention_threshold": 0.25,
         "source_label": "horse",
         "target_label": "zebra",
@@ -35,6 +36,7 @@ def test_defaults_are_the_papers() -> None:
     assert (config.attention_channels, config.attention_threshold) == (32, 0.1)
     assert (config.attention, config.attention_decoder) == ("network", "paper")
     assert (config.upsampling, config.attention_smoothing) == ("transposed", 1)
+    assert config.attention_levels == 1
     assert config.labels == ("source", "target")
 
 
@@ -97,6 +99,9 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("upsampling", "bilinear", "'bilinear' 'transposed' 'nearest'"),
         ("attention_smoothing", 0, "0 at least 1"),
         ("attention_smoothing", 4, "4 odd"),
+        ("attention_levels", 0, "0 at least 1"),
+        ("attention_levels", 4, "4 at most 3"),
+        ("attention_levels", 2, "2 features"),
         # Labels.
         ("source_label", "", "empty"),
         ("target_label", " \t", "empty"),
@@ -141,7 +146,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: st
     assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
 
 
-YOUNGER = {"attention_smoothing": 1, "upsampling": "transposed"}
+YOUNGER = {"attention_smoothing": 1, "attention_levels": 1, "upsampling": "transposed"}
 
 
 @pytest.mark.parametrize("key", YOUNGER)

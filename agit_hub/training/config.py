@@ -303,6 +303,7 @@ _PAPER: dict[str, Any] = {
         "attention_channels": 32,
         "attention_decoder": "paper",
         "attention_smoothing": 1,
+        "attention_levels": 1,
     },
     "data": {
         "pairing": "random",

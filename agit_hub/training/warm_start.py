@@ -16,6 +16,7 @@ _ARCHITECTURE = (
     "attention_channels",
     "attention_decoder",
     "attention_smoothing",
+    "attention_levels",
 )
 
 
