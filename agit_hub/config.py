@@ -52,8 +52,8 @@ class AGITConfig:
     """Side in pixels of the window, odd, over which attention is averaged before its sigmoid: wider than
     the target's texture, it keeps attention from drawing the texture itself. 1 is none (the paper)."""
     attention_levels: int = 1
-    """Sizes of the picture that attention on features sees and averages over: enlarged twice, as it is, ...,
-    each half the one before. Animals near by fill more than one size takes in."""
+    """Sizes of the picture that attention on features sees and averages over, each half the one before;
+    the first is the picture enlarged twice. Animals near by fill more than one size takes in."""
     attention_threshold: float = 0.1
     """tau: below it a pixel counts as background, in training after the switch and in translation."""
     source_label: str = "source"

@@ -164,7 +164,7 @@ class AGITPipeline:
         )
         output = TranslationOutput([], [], [], [], [])
         pictures = [images] if isinstance(images, Image.Image) else images
-        for proposal in self._proposals(pictures, to, batch_size):
+        for proposal in self.proposals(pictures, to, batch_size):
             rendering = proposal.render(steering)
             output.images.append(rendering.image)
             output.attention.append(rendering.attention)
@@ -185,8 +185,19 @@ class AGITPipeline:
             ValueError: For an unknown label.
             TypeError: For anything but a picture.
         """
-        (proposal,) = self._proposals([picture], to, batch_size=1)
+        (proposal,) = self.proposals([picture], to)
         return proposal
+
+    def proposals(
+        self, pictures: Iterable[Image.Image], to: str | None = None, batch_size: int = 1
+    ) -> Iterator[Proposal]:
+        """As `propose`, for pictures one by one as they come, of which no more than a batch is held."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+        # Looked at one by one, so that a stream of pictures is never held as a whole.
+        for _, same in groupby(map(_checked, pictures), self._working_size):
+            while batch := list(islice(same, batch_size)):
+                yield from self._propose(batch, to)
 
     def stream(
         self,
@@ -207,16 +218,6 @@ class AGITPipeline:
         smoother = Smoother(smoothing)
         for frame in frames:
             yield smoother.smooth(self.propose(frame, to)).render(steering)
-
-    def _proposals(
-        self, pictures: Iterable[Image.Image], to: str | None, batch_size: int
-    ) -> Iterator[Proposal]:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
-        # Looked at one by one, so that a stream of pictures is never held as a whole.
-        for _, same in groupby(map(_checked, pictures), self._working_size):
-            while batch := list(islice(same, batch_size)):
-                yield from self._propose(batch, to)
 
     def _propose(self, pictures: list[Image.Image], to: str | None) -> list[Proposal]:
         size = self._working_size(pictures[0])

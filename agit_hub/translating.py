@@ -1,11 +1,13 @@
 """Many files translated one after the other: what is done is passed over, what fails stops nothing."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -13,11 +15,18 @@ from agit_hub.data.errors import UNREADABLE
 from agit_hub.data.pictures import PictureError, open_picture
 from agit_hub.jobs import Job, PathError
 from agit_hub.pipeline import AGITPipeline
-from agit_hub.proposal import Rendering
+from agit_hub.proposal import Proposal, Rendering
 from agit_hub.results import Format, ending, grey, save, small_panel
 from agit_hub.steering import Steering
 
 Kind = Literal["map", "panel", "image"]
+# In place of what could not be had there is a sentence that says why.
+Opened = tuple[Job, Image.Image | str]
+Proposed = tuple[Job, Proposal | str]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+# Threads that read, composite and write; large pictures are held by each.
+_HANDS = 2
 # Of steering that a picture does not allow, and of what Pillow makes of damage it finds late.
 _REFUSED = (ValueError, OSError, SyntaxError)
 # What a file can have for results.
@@ -83,12 +92,7 @@ class Translator:
                     todo.append(job)
                 else:
                     yield Outcome(job, "there")
-            if is_video:
-                yield from map(self._video, todo)
-            else:
-                rest = iter(todo)
-                while batch := list(islice(rest, self._wishes.batch_size)):
-                    yield from self._pictures(batch)
+            yield from map(self._video, todo) if is_video else self._pictures(todo)
 
     def _missing(self, job: Job) -> dict[Kind, Path]:
         return {
@@ -97,38 +101,45 @@ class Translator:
             if self._wishes.overwrite or not path.exists()
         }
 
-    def _pictures(self, batch: Sequence[Job]) -> Iterator[Outcome]:
-        opened = {}
-        for job in batch:
-            try:
-                opened[job] = _open(job.source)
-            except PictureError as error:
-                yield Outcome(job, "failed", str(error))
-        renderings = self._render(list(opened.values()))
-        for job, rendering in zip(opened, renderings, strict=True):
-            if isinstance(rendering, Exception):
-                yield Outcome(job, "failed", f"{job.source}: {rendering}")
-                continue
-            try:
-                for kind, path in self._missing(job).items():
-                    save(_DRAWN[kind](rendering), path)
-            except _REFUSED as error:
-                yield Outcome(job, "failed", f"{job.source} could not be saved: {error}.")
-            else:
-                yield Outcome(job, "done")
+    def _pictures(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Read one ahead and finish one behind, so that the networks wait for no file."""
+        with ThreadPoolExecutor(_HANDS) as hands:
+            opened = _by(hands, _read, jobs, ahead=self._wishes.batch_size)
+            yield from _by(hands, self._finish, self._proposed(opened), ahead=1)
 
-    def _render(self, pictures: list[Image.Image]) -> list[Rendering | Exception]:
-        size = max(len(pictures), 1)
-        options = vars(self._wishes.steering) | {"batch_size": size, "return_generated": False}
+    def _proposed(self, opened: Iterator[Opened]) -> Iterator[Proposed]:
+        while batch := list(islice(opened, self._wishes.batch_size)):
+            proposals = iter(self._propose([p for _, p in batch if isinstance(p, Image.Image)]))
+            for job, picture in batch:
+                if isinstance(picture, str):
+                    yield job, picture
+                    continue
+                made = next(proposals)
+                yield job, f"{job.source}: {made}" if isinstance(made, str) else made
+
+    def _propose(self, pictures: list[Image.Image]) -> list[Proposal | str]:
         try:
-            output = self._pipe(pictures, self._wishes.to, **options)
+            return list(self._pipe.proposals(pictures, self._wishes.to, len(pictures) or 1))
         except _REFUSED as error:
-            if size == 1:
-                return [error]
+            if len(pictures) == 1:
+                return [str(error)]
             # One that cannot be done does not take the others of its batch with it.
-            return [alone for picture in pictures for alone in self._render([picture])]
-        parts = zip(output.inputs, output.images, output.attention, strict=True)
-        return [Rendering(*part) for part in parts]
+            return [alone for picture in pictures for alone in self._propose([picture])]
+
+    def _finish(self, proposed: Proposed) -> Outcome:
+        job, proposal = proposed
+        if isinstance(proposal, str):
+            return Outcome(job, "failed", proposal)
+        try:
+            rendering = proposal.render(self._wishes.steering)
+        except _REFUSED as error:
+            return Outcome(job, "failed", f"{job.source}: {error}")
+        try:
+            for kind, path in self._missing(job).items():
+                save(_DRAWN[kind](rendering), path)
+        except _REFUSED as error:
+            return Outcome(job, "failed", f"{job.source} could not be saved: {error}.")
+        return Outcome(job, "done")
 
     def _video(self, job: Job) -> Outcome:
         from agit_hub.video import VideoError
@@ -193,6 +204,26 @@ def check_inputs_stay(jobs: Sequence[Job], wishes: Wishes) -> None:
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def _by(
+    hands: Executor, act: Callable[[Given], Made], items: Iterable[Given], ahead: int
+) -> Iterator[Made]:
+    """What other threads make of items, in order, begun before it is asked for."""
+    begun = deque[Future[Made]]()
+    for item in items:
+        begun.append(hands.submit(act, item))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _read(job: Job) -> Opened:
+    try:
+        return job, _open(job.source)
+    except PictureError as error:
+        return job, str(error)
 
 
 def _open(path: Path) -> Image.Image:

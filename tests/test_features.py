@@ -81,6 +81,28 @@ def test_attention_is_worked_out_from_three_depths(features: PhotographFeatures)
     assert attention[0, 0, 10, 20].item() == pytest.approx(torch.sigmoid(mean).item(), abs=1e-5)
 
 
+@torch.no_grad()
+def test_levels_are_sizes_of_the_picture_whose_logits_are_averaged(
+    features: PhotographFeatures,
+) -> None:
+    pictures = random_pictures(2, 3, 32, 48)
+    torch.manual_seed(0)
+    network = FeatureAttention(features, channels=4, levels=3)
+    found = []
+    for enlarged in (2.0, 1.0, 0.5):
+        scaled = F.interpolate(pictures, scale_factor=enlarged, mode="bilinear")
+        depths = by_hand(scaled)
+        size = depths[3].shape[2:]
+        hidden = sum(
+            F.interpolate(project(depths[number]), size, mode="bilinear")
+            for number, project in zip((3, 6, 14), network.projections, strict=True)
+        )
+        assert isinstance(hidden, Tensor)
+        logits = network.head(network.hidden(hidden.relu()).relu())
+        found.append(F.interpolate(logits, (32, 48), mode="bilinear"))
+    torch.testing.assert_close(network(pictures), torch.sigmoid(sum(found) / 3))
+
+
 def test_a_model_with_features_is_whole_in_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
