@@ -6,7 +6,7 @@ RUN := runs/shapes
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style space space-bundle soak bench clean
+.PHONY: demo test quality style space space-bundle web soak bench clean
 
 $(BIN)/agit-ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ space: $(BIN)/agit-ready ## the Space, here
 
 space-bundle: $(BIN)/agit-ready ## a folder to push as a Space
 	$(BIN)/python space/bundle.py dist/space
+
+web: $(BIN)/agit-ready ## one HTML file that translates without a server
+	mkdir -p dist && $(BIN)/python space/web/build.py --out dist/agit.html
 
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LEFT_OUT = shutil.ignore_patterns("bundle.py", "*.pyi", "__pycache__", ".*")
+LEFT_OUT = shutil.ignore_patterns("bundle.py", "web", "*.pyi", "__pycache__", ".*")
 
 
 def bundle(out: Path) -> Path:

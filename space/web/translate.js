@@ -1,0 +1,116 @@
+// From a picture to what the networks say of it, and from that to a translation: no page in here.
+import * as ort from "onnxruntime-web/wasm";
+import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm";
+import toTarget from "./source_to_target.onnx";
+import toSource from "./target_to_source.onnx";
+import facts from "./facts.json";
+
+ort.env.wasm.wasmBinary = runtime;
+ort.env.wasm.numThreads = 1; // more need headers that a file on disk cannot have
+ort.env.logLevel = "error";
+
+const FILES = { source_to_target: toTarget, target_to_source: toSource };
+const LONGEST = 4; // as agit_hub.image_processor.working_size
+const sessions = new Map();
+
+export const directions = facts; // [{ file, from, to, attention_threshold, image_size, size_multiple }]
+
+function session(file) {
+  if (!sessions.has(file)) {
+    sessions.set(file, ort.InferenceSession.create(FILES[file], { executionProviders: ["wasm"] }));
+  }
+  return sessions.get(file);
+}
+
+// The size at which the networks see a picture: its aspect kept, sides multiples of 4.
+export function workingSize(width, height, direction) {
+  const side = Number(direction.image_size);
+  const step = Number(direction.size_multiple);
+  const scale = Math.min(side / Math.min(width, height), (LONGEST * side) / Math.max(width, height));
+  return [width, height].map((each) => Math.max(16, Math.round((each * scale) / step) * step));
+}
+
+// Pixels (RGBA bytes) at the working size -> attention and F(s) - s, planes of floats.
+export async function propose(pixels, width, height, direction) {
+  const plane = width * height;
+  const picture = new Float32Array(3 * plane);
+  for (let place = 0; place < plane; place++) {
+    for (let channel = 0; channel < 3; channel++) {
+      picture[channel * plane + place] = pixels[4 * place + channel] / 127.5 - 1;
+    }
+  }
+  const input = new ort.Tensor("float32", picture, [1, 3, height, width]);
+  const { attention, generated } = await (await session(direction.file)).run({ picture: input });
+  const change = generated.data.map((value, place) => value - picture[place]);
+  return { width, height, attention: attention.data, change };
+}
+
+// A plane of floats, enlarged between its pixels' centres.
+function enlarged(plane, width, height, wide, high) {
+  const out = new Float32Array(wide * high);
+  const [left, share] = places(width, wide);
+  const [top, part] = places(height, high);
+  for (let y = 0; y < high; y++) {
+    const above = top[y] * width;
+    const below = Math.min(top[y] + 1, height - 1) * width;
+    for (let x = 0; x < wide; x++) {
+      const right = Math.min(left[x] + 1, width - 1);
+      const upper = plane[above + left[x]] * (1 - share[x]) + plane[above + right] * share[x];
+      const lower = plane[below + left[x]] * (1 - share[x]) + plane[below + right] * share[x];
+      out[y * wide + x] = upper * (1 - part[y]) + lower * part[y];
+    }
+  }
+  return out;
+}
+
+function places(few, many) {
+  const before = new Int32Array(many);
+  const share = new Float32Array(many);
+  for (let n = 0; n < many; n++) {
+    const at = Math.min(Math.max(((n + 0.5) * few) / many - 0.5, 0), few - 1);
+    before[n] = Math.floor(at);
+    share[n] = at - before[n];
+  }
+  return [before, share];
+}
+
+// What was proposed, at the picture's own size, to be drawn for any threshold.
+export function atFullSize({ width, height, attention, change }, wide, high) {
+  const plane = width * height;
+  const grow = (values) => enlarged(values, width, height, wide, high);
+  return {
+    attention: grow(attention),
+    change: [0, 1, 2].map((channel) => grow(change.subarray(channel * plane, (channel + 1) * plane))),
+  };
+}
+
+// The translation's bytes: where attention is below the threshold they are the picture's own.
+export function composite(pixels, { attention, change }, threshold) {
+  const out = new Uint8ClampedArray(pixels);
+  for (let place = 0; place < attention.length; place++) {
+    const share = attention[place];
+    if (share < threshold || share === 0) continue;
+    for (let channel = 0; channel < 3; channel++) {
+      const byte = 4 * place + channel;
+      out[byte] = Math.round(pixels[byte] + share * change[channel][place] * 127.5);
+    }
+  }
+  return out;
+}
+
+// Dark blue over magenta to pale yellow, as agit_hub.image_processor.heat_map.
+const HEAT = [[8, 6, 36], [72, 16, 110], [160, 40, 110], [232, 90, 74], [252, 172, 84], [252, 250, 190]];
+
+export function heatMap({ attention }, threshold) {
+  const out = new Uint8ClampedArray(4 * attention.length);
+  attention.forEach((share, place) => {
+    const at = (share < threshold ? 0 : share) * (HEAT.length - 1);
+    const anchor = Math.min(Math.floor(at), HEAT.length - 2);
+    for (let channel = 0; channel < 3; channel++) {
+      const [low, high] = [HEAT[anchor][channel], HEAT[anchor + 1][channel]];
+      out[4 * place + channel] = Math.round(low + (high - low) * (at - anchor));
+    }
+    out[4 * place + 3] = 255;
+  });
+  return out;
+}
