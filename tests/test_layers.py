@@ -111,6 +111,10 @@ def test_only_training_needs_what_only_training_installs(module: str) -> None:
     ("module", "absent"),
     [
         ("agit_hub", {"torch", "numpy", "PIL", "huggingface_hub", "safetensors"}),
+        # Where help and mistakes in a command line are not to wait for it.
+        ("agit_hub.training.command_line", {"torch", "accelerate", "datasets"}),
+        ("agit_hub.training.main", {"torch", "accelerate", "datasets"}),
+        ("agit_hub.cli", {"torch", "numpy", "PIL", "huggingface_hub"}),
         # Which stands above pipeline, modeling and data, and brings them in.
         (
             "agit_hub.evaluation.report",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import DataError, FetchError
-from agit_hub.modeling import ModelLoadError
 
 # What the person can mend, and what went wrong on the way.
 USER_ERROR = 2
@@ -28,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(error, USER_ERROR)
 
+    # After the command line, which then says what is wrong with it, or helps, without waiting for PyTorch.
+    from agit_hub.modeling import ModelLoadError
     from agit_hub.training.journal import RankError, RunError
     from agit_hub.training.trainer import Trainer
 
