@@ -236,8 +236,9 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     from agit_hub.training.command_line import parse
     from agit_hub.training.initial import initial_networks
     from agit_hub.training.launch import make_accelerator
+    from agit_hub.training.networks import Batch
     from agit_hub.training.schedule import Schedule
-    from agit_hub.training.steps import Batch, Step
+    from agit_hub.training.steps import Step
 
     settings = ["--data.source.path", REPO, "--data.target.path", REPO, "--output_dir", "unused"]
     config = parse(["--config", "horse2zebra_small", *settings]).config

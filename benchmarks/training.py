@@ -45,7 +45,7 @@ def plain(arguments: argparse.Namespace) -> Callable[[], object]:
 def ours(arguments: argparse.Namespace, precision: str) -> Callable[[], object]:
     """The step of `agit_hub.training`, with the paper's settings."""
     step, phase = our_step(arguments, precision)
-    from agit_hub.training.steps import Batch
+    from agit_hub.training.networks import Batch
 
     batch = Batch(*_batches(arguments))
     return lambda: step([batch], phase)

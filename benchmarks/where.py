@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from agit_hub.training.steps import Batch
+from agit_hub.training.networks import Batch
 
 _SPAN = "part: "
 

@@ -14,8 +14,8 @@ from agit_hub.modeling import AGITModel
 from agit_hub.networks import AttentionNetwork, PatchDiscriminator
 from agit_hub.training.config import TrainConfig, TrainSettings
 from agit_hub.training.imagenet import imagenet
+from agit_hub.training.networks import Networks
 from agit_hub.training.projected import ProjectedDiscriminator
-from agit_hub.training.steps import Networks
 from agit_hub.training.warm_start import warm_start
 
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(error, USER_ERROR)
 
-    # After the command line, which then says what is wrong with it, or helps, without waiting for PyTorch.
+    # After the command line, which says what is wrong with it without waiting for PyTorch.
     from agit_hub.modeling import ModelLoadError
     from agit_hub.training.journal import RankError, RunError
     from agit_hub.training.trainer import Trainer

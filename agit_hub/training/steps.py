@@ -21,14 +21,14 @@ from agit_hub.losses import (
     attention_shortfall,
     cycle_consistency,
 )
-from agit_hub.modeling import AGITModel, Translation
+from agit_hub.modeling import Translation
 from agit_hub.training.attention_health import Side, attention_figures
 from agit_hub.training.config import TrainSettings
 from agit_hub.training.figures import Figures
 from agit_hub.training.image_pool import ImagePool
+from agit_hub.training.networks import Batch, Cycle, Direction, Networks
 from agit_hub.training.schedule import Phase
 
-Direction = Literal["st", "ts"]
 Part = TypeVar("Part")
 
 TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
@@ -36,57 +36,6 @@ TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
     "official": (("st",), ("ts",)),
 }
 SIDE_OF: dict[Direction, Side] = {"st": "source", "ts": "target"}
-
-
-class Batch(NamedTuple):
-    """Unpaired pictures, each (N, 3, H, W) in [-1, 1]."""
-
-    source: Tensor
-    target: Tensor
-
-
-class Cycle(NamedTuple):
-    """One direction of a forward pass, there and back."""
-
-    there: Translation
-    """For s: s', s_a and F_ST(s)."""
-    back: Translation
-    """For s: s'', A_T(s') and F_TS(s')."""
-
-
-class Networks(nn.Module):
-    """The six networks: the published model and the two discriminators.
-
-    Args:
-        model: Generators and attention networks.
-        discriminator: Makes a discriminator.
-    """
-
-    def __init__(self, model: AGITModel, discriminator: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.model = model
-        self.discriminator_s = discriminator()
-        self.discriminator_t = discriminator()
-
-    def cycle(self, direction: Direction, batch: Batch) -> Cycle:
-        """Go s -> s' -> s'', or t -> t' -> t''."""
-        if direction == "st":
-            there = self.model.source_to_target(batch.source)
-            return Cycle(there, self.model.target_to_source(there.image))
-        there = self.model.target_to_source(batch.target)
-        return Cycle(there, self.model.source_to_target(there.image))
-
-    def generator(self, direction: Direction) -> nn.Module:
-        """F_ST or F_TS."""
-        return self.model.generator_st if direction == "st" else self.model.generator_ts
-
-    def attention(self, direction: Direction) -> nn.Module:
-        """The attention network of the domain that is left: A_S or A_T."""
-        return self.model.attention_s if direction == "st" else self.model.attention_t
-
-    def discriminator(self, direction: Direction) -> nn.Module:
-        """The judge of the domain that is reached: D_T or D_S."""
-        return self.discriminator_t if direction == "st" else self.discriminator_s
 
 
 class Judged(NamedTuple):

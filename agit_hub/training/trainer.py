@@ -28,12 +28,13 @@ from agit_hub.training.launch import (
     make_accelerator,
     on_first_rank,
 )
+from agit_hub.training.networks import Batch
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
-from agit_hub.training.steps import Batch, Step
+from agit_hub.training.steps import Step
 from agit_hub.training.validation import Validation
 
 

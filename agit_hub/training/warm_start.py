@@ -5,8 +5,8 @@ from pathlib import Path
 from agit_hub.config import AGITConfig, ConfigError
 from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
+from agit_hub.training.networks import Networks
 from agit_hub.training.run_folder import RunFolder
-from agit_hub.training.steps import Networks
 
 _ARCHITECTURE = (
     "channels",

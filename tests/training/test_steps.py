@@ -14,8 +14,9 @@ from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
 from agit_hub.networks import PatchDiscriminator
 from agit_hub.training.config import SwitchConfig, TrainSettings
+from agit_hub.training.networks import Batch, Networks
 from agit_hub.training.schedule import Schedule
-from agit_hub.training.steps import Batch, Networks, Step
+from agit_hub.training.steps import Step
 from tests import literal_reference as literal
 
 SIZE, BATCH, BLOCKS, LAMBDA, TAU, RATE = 16, 2, 1, 10.0, 0.5, 1e-3
