@@ -29,6 +29,7 @@ from agit_hub.training.launch import (
     on_first_rank,
 )
 from agit_hub.training.networks import Batch
+from agit_hub.training.precision import bf16_advice, bf16_gain
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
@@ -36,6 +37,9 @@ from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Step
 from agit_hub.training.validation import Validation
+
+# Steps from which on a run is long enough to measure what would make it shorter.
+_LONG = 500
 
 
 @dataclass(frozen=True)
@@ -257,6 +261,12 @@ class Trainer:
                 f"Only {threads} of {cores} cores are in use: with accelerate launch, "
                 f"--num_cpu_threads_per_process {cores} takes them all."
             )
+        if train.mixed_precision == "no" and total >= _LONG and self._accelerator.is_main_process:
+            size = self.config.crop_size
+            pictures = torch.zeros(train.batch_size, 3, size, size, device=self._accelerator.device)
+            advice = bf16_advice(bf16_gain(self._networks.model.generator_st, pictures))
+            if advice is not None:
+                self._journal.say(advice)
 
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):

@@ -1,0 +1,28 @@
+"""What a run is told of bfloat16."""
+
+import copy
+
+import pytest
+import torch
+
+from agit_hub.networks import ResnetGenerator
+from agit_hub.training.precision import bf16_advice, bf16_gain
+
+
+def test_measuring_leaves_a_generator_and_chance_as_they_were() -> None:
+    generator = ResnetGenerator(channels=4, blocks=1)
+    before, chance = copy.deepcopy(generator.state_dict()), torch.get_rng_state()
+    assert 0 < bf16_gain(generator, torch.zeros(2, 3, 16, 16)) < 1000
+    assert all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
+    assert all(weight.grad is None for weight in generator.parameters())
+    assert torch.equal(torch.get_rng_state(), chance)
+
+
+@pytest.mark.parametrize(("gain", "said"), [(2.44, "2.4 times as fast"), (1.2, "1.2 times")])
+def test_a_gain_is_told(gain: float, said: str) -> None:
+    advice = bf16_advice(gain)
+    assert advice is not None and said in advice and "--train.mixed_precision bf16" in advice
+
+
+def test_a_loss_is_not() -> None:
+    assert bf16_advice(0.9) is None and bf16_advice(1.1) is None
