@@ -52,8 +52,8 @@ class AGITConfig:
     """Side in pixels of the window, odd, over which attention is averaged before its sigmoid: wider than
     the target's texture, it keeps attention from drawing the texture itself. 1 is none (the paper)."""
     attention_levels: int = 1
-    """Sizes of the picture that attention on features sees and averages over, each half the one before;
-    the first is the picture enlarged twice. Animals near by fill more than one size takes in."""
+    """Over how many sizes of the picture attention on features is averaged in translation: enlarged
+    twice; as it is; enlarged three times. Near and far animals each show best at one of them."""
     attention_threshold: float = 0.1
     """tau: below it a pixel counts as background, in training after the switch and in translation."""
     source_label: str = "source"

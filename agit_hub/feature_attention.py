@@ -8,6 +8,8 @@ from agit_hub.features import WIDTHS, PhotographFeatures
 from agit_hub.networks import smoothed
 
 _BLOCKS = (3, 6, 14)
+# By how much the picture is enlarged: at 2 its finest features are at half its own size.
+_SCALES = (2.0, 1.0, 3.0)
 
 
 class FeatureAttention(nn.Module):
@@ -20,7 +22,7 @@ class FeatureAttention(nn.Module):
         features: Shared with the other attention network; no part of this one's weights.
         channels: Width of the projections.
         smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
-        levels: Sizes of the picture, each half the one before, whose outputs are averaged.
+        levels: Over how many sizes of the picture the output is averaged, from 1 to 3, outside training.
     """
 
     def __init__(
@@ -37,12 +39,13 @@ class FeatureAttention(nn.Module):
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
         self.smoothing = smoothing
-        # Enlarged twice, the picture has its finest features at half its own size.
-        self._scales = [2.0 / 2**level for level in range(levels)]
+        self.levels = levels
 
     def forward(self, image: Tensor) -> Tensor:
         """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
-        logits = torch.stack([self._logits(image, scale) for scale in self._scales]).mean(dim=0)
+        # Training shows animals at many sizes itself, and averages would hold attention back there.
+        scales = _SCALES[: 1 if self.training else self.levels]
+        logits = torch.stack([self._logits(image, scale) for scale in scales]).mean(dim=0)
         return torch.sigmoid(smoothed(logits, self.smoothing))
 
     def _logits(self, image: Tensor, scale: float) -> Tensor:

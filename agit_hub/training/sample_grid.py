@@ -20,6 +20,7 @@ def sample_grid(model: AGITModel, source: Tensor, target: Tensor) -> Image.Image
     Returns:
         One row per pair of pictures: four columns for a source, four for a target picture.
     """
+    model.eval()
     source_label, target_label = model.config.labels
     there, back = model.source_to_target, model.target_to_source
     s_prime, t_prime = there(source), back(target)

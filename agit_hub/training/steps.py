@@ -99,6 +99,8 @@ class Step:
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
             `attention/target/*` (see `attention_figures`).
         """
+        # Whoever measured or drew in between left them in evaluation mode.
+        self.networks.train()
         figures = Figures()
         for turn in self._turns:
             self._turn(turn, batches, phase, figures)

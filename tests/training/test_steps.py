@@ -316,3 +316,22 @@ def test_gradient_clipping_bounds_the_update() -> None:
     gradients = [state["exp_avg"] / 0.5 for state in optimizer.state.values()]
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_a_step_trains_whatever_state_measuring_left_the_networks_in() -> None:
+    """In evaluation mode attention averages over sizes of the picture, in training it does not."""
+    tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
+    after = []
+    for left_in_evaluation in (False, True):
+        torch.manual_seed(0)
+        model = AGITModel(AGITConfig(attention="features", attention_levels=3, **tiny))  # type: ignore[arg-type]
+        networks = Networks(model, lambda: PatchDiscriminator(4, 2))
+        settings = _settings()
+        step = _step(networks, settings)
+        if left_in_evaluation:
+            networks.eval()
+        batch = Batch(*(torch.rand(2, 3, 32, 32) * 2 - 1 for _ in "st"))
+        step([batch], Schedule(settings, steps_per_epoch=10).phase(0))
+        assert networks.model.attention_s.training
+        after.append(networks.state_dict())
+    assert all(torch.equal(value, after[1][name]) for name, value in after[0].items())
