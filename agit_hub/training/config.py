@@ -119,6 +119,9 @@ class TrainSettings:
     """Updates of the discriminators in each step; all but the first are by other real pictures and
     fakes out of the image pools. A discriminator that lags is fooled by changes too faint to see, and
     attention stays as faint (not in the paper)."""
+    attention_learning_rate: float | None = None
+    """Of the attention networks, if another than the generators': faster ones find objects earlier (not
+    in the paper)."""
     discriminator_learning_rate: float | None = None
     """The discriminators' own learning rate; null for the generators'."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
@@ -156,7 +159,8 @@ class TrainSettings:
             check_range(self, name, 1)
         for name in ("checkpoint_every", "keep_checkpoints"):
             check_range(self, name, 1)
-        for name in ("epochs", "learning_rate", "discriminator_learning_rate", "clip_norm"):
+        positive = ("epochs", "learning_rate", "attention_learning_rate", "clip_norm")
+        for name in (*positive, "discriminator_learning_rate"):
             check_range(self, name, 0, open_low=True)
         for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_floor", "pool_size"):
             check_range(self, name, 0)
@@ -316,6 +320,7 @@ _PAPER: dict[str, Any] = {
         "epochs": 100,
         "batch_size": 1,
         "learning_rate": 1e-4,
+        "attention_learning_rate": None,
         "decay_from": 0.5,
         "adam_beta1": 0.5,
         "lambda_cyc": 10.0,

@@ -12,6 +12,7 @@ class Phase:
 
     learning_rate: float
     """The generators'."""
+    attention_learning_rate: float
     discriminator_learning_rate: float
     lambda_cyc: float
     threshold: float
@@ -55,6 +56,7 @@ class Schedule:
         decay, rate = self._decay(step), settings.learning_rate
         return Phase(
             learning_rate=rate * decay,
+            attention_learning_rate=(settings.attention_learning_rate or rate) * decay,
             discriminator_learning_rate=(settings.discriminator_learning_rate or rate) * decay,
             lambda_cyc=settings.lambda_cyc * self._warmup(step),
             threshold=settings.attention_threshold if switched and switch.mask else 0.0,

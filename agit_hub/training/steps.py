@@ -5,7 +5,7 @@ updated together, then the discriminators that judge them. The paper's joint ste
 directions; the authors' code takes two turns of one direction each, with a new forward pass for each.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -72,16 +72,21 @@ class Step:
         self._floor, self._lambda_floor = settings.attention_floor, settings.lambda_floor
         betas = (settings.adam_beta1, 0.999)
 
-        def adam(modules: Iterable[nn.Module]) -> AcceleratedOptimizer:
-            parameters = [p for module in modules for p in module.parameters()]
-            return accelerator.prepare_optimizer(torch.optim.Adam(parameters, betas=betas))
+        def adam(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
+            parameters = {kind: [p for m in kinds[kind] for p in m.parameters()] for kind in kinds}
+            groups = [{"params": found, "of": kind} for kind, found in parameters.items() if found]
+            return accelerator.prepare_optimizer(torch.optim.Adam(groups, betas=betas))
 
         # One optimiser an update, for fp16's scaler is told of each update's gradients at once.
         self.optimizers: dict[str, AcceleratedOptimizer] = {}
         for turn in self._turns:
-            makers = [m for d in turn for m in (networks.generator(d), networks.attention(d))]
-            self.optimizers[_generators(turn)] = adam(makers)
-            self.optimizers[_discriminators(turn)] = adam(networks.discriminator(d) for d in turn)
+            self.optimizers[_generators(turn)] = adam(
+                generators=[networks.generator(d) for d in turn],
+                attention=[networks.attention(d) for d in turn],
+            )
+            self.optimizers[_discriminators(turn)] = adam(
+                discriminators=[networks.discriminator(d) for d in turn]
+            )
 
     def __call__(
         self, batches: Sequence[Batch], phase: Phase, more: Sequence[Sequence[Batch]] = ()
@@ -126,8 +131,11 @@ class Step:
         # Directions share weights and nothing else, so one at a time is held in memory.
         parts = [(number, d) for number in range(len(batches)) for d in SIDE_OF]
         with _only_trainable(networks, makers):
-            rate = phase.learning_rate
-            self._update(_generators(turn), generator_loss, parts, rate, len(batches))
+            rates = {
+                "generators": phase.learning_rate,
+                "attention": phase.attention_learning_rate,
+            }
+            self._update(_generators(turn), generator_loss, parts, rates, len(batches))
         judged = [
             {d: self._judge_later(d, batch, there) for d in turn}
             for batch, there in zip(batches, translated, strict=True)
@@ -176,8 +184,8 @@ class Step:
 
         parts = [part for pictures in judged for part in pictures.items()]
         with _only_trainable(self.networks, [self.networks.discriminator(d) for d in turn]):
-            rate = phase.discriminator_learning_rate
-            self._update(_discriminators(turn), loss, parts, rate, len(judged))
+            rates = {"discriminators": phase.discriminator_learning_rate}
+            self._update(_discriminators(turn), loss, parts, rates, len(judged))
 
     def _discriminate_again(self, batches: Sequence[Batch], phase: Phase, figures: Figures) -> None:
         """Update the discriminators on other real pictures, and on fakes that the pools remember."""
@@ -216,7 +224,7 @@ class Step:
         name: str,
         loss: Callable[[Part], Tensor],
         parts: Sequence[Part],
-        learning_rate: float,
+        rates: Mapping[str, float],
         batches: int,
     ) -> None:
         """Step one optimiser on the parts' losses over the batches, one graph in memory at a time."""
@@ -233,7 +241,7 @@ class Step:
         if self._clip_norm is not None:
             self._accelerator.clip_grad_norm_(parameters, self._clip_norm)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = rates[group["of"]]
         optimizer.step()
         # Frozen parameters must have no gradient at all, for Adam moves on a zero one too.
         optimizer.zero_grad(set_to_none=True)

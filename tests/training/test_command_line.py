@@ -36,6 +36,7 @@ PAPER: dict[str, Any] = {
     "train.max_steps": None,
     "train.batch_size": 1,
     "train.learning_rate": 1e-4,
+    "train.attention_learning_rate": None,
     "train.discriminator_learning_rate": None,
     "train.decay_from": 0.5,
     "train.adam_beta1": 0.5,

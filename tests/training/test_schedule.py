@@ -29,12 +29,14 @@ def test_the_rate_is_constant_and_then_falls_linearly_to_zero(
     assert found == pytest.approx([2e-3 * rate for rate in rates])
 
 
-def test_discriminators_may_have_a_rate_of_their_own_which_falls_alike() -> None:
+@pytest.mark.parametrize("whose", ["discriminator", "attention"])
+def test_others_may_have_a_rate_of_their_own_which_falls_alike(whose: str) -> None:
+    key = f"{whose}_learning_rate"
     for own, expected in ((None, 2e-3), (8e-3, 8e-3)):
-        schedule = _schedule(max_steps=10, learning_rate=2e-3, discriminator_learning_rate=own)
+        schedule = _schedule(max_steps=10, learning_rate=2e-3, **{key: own})
         for step, share in ((0, 1.0), (8, 0.4)):
             phase = schedule.phase(step)
-            assert phase.discriminator_learning_rate == pytest.approx(share * expected)
+            assert getattr(phase, key) == pytest.approx(share * expected)
             assert phase.learning_rate == pytest.approx(share * 2e-3)
 
 

@@ -318,6 +318,24 @@ def test_gradient_clipping_bounds_the_update() -> None:
     assert norm == pytest.approx(1e-3, rel=1e-4)
 
 
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_each_kind_of_network_moves_at_its_own_rate(preset: str) -> None:
+    """Adam's first step is as long as the rate wherever there is a gradient to speak of."""
+    networks = _networks(decoder=preset)
+    order = "joint" if preset == "paper" else "official"
+    rates = {"learning_rate": 1e-3, "attention_learning_rate": 4e-3}
+    settings = _settings(update_order=order, discriminator_learning_rate=2e-3, **rates)
+    before = {name: [p.detach().clone() for p in ps] for name, ps in _by_name(networks).items()}
+    _step(networks, settings)(_batches(1), Schedule(settings, steps_per_epoch=10).phase(0))
+    for name, parameters in _by_name(networks).items():
+        kind = name.rpartition("_")[0]
+        expected = {"generator": 1e-3, "attention": 4e-3, "discriminator": 2e-3}[kind]
+        moved = [
+            (p.detach() - b).abs().max() for p, b in zip(parameters, before[name], strict=True)
+        ]
+        assert torch.stack(moved).max().item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_step_trains_whatever_state_measuring_left_the_networks_in() -> None:
     """In evaluation mode attention averages over sizes of the picture, in training it does not."""
     tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
