@@ -215,9 +215,9 @@ class Step:
         discriminator = self.networks.discriminator(direction)
         real = foreground(judged.real, judged.real_attention, phase.threshold)
         fake = foreground(judged.fake, judged.fake_attention, phase.threshold)
-        return adversarial_discriminator(
-            discriminator(real, phase.normalise), discriminator(fake, phase.normalise)
-        )
+        # At once: each picture has norms of its own.
+        scores = discriminator(torch.cat([real, fake]), phase.normalise)
+        return adversarial_discriminator(*scores.split([len(real), len(fake)]))
 
     def _update(
         self,
