@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := runs/shapes
+WIDE := runs/wide
+BENCH := runs/bench
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
@@ -34,9 +36,17 @@ web: $(BIN)/agit-ready ## one HTML file that translates without a server
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak
 
-bench: $(BIN)/agit-ready ## what is measured against a plain baseline
-	$(BIN)/python -m benchmarks.translating
-	$(BIN)/python -m benchmarks.streaming $(if $(AGIT_PHOTOS),--photos $(AGIT_PHOTOS))
+bench: $(BIN)/agit-ready $(WIDE)/model ## what is measured against a plain baseline, and floors
+	mkdir -p $(BENCH)
+	$(BIN)/python -m benchmarks.training --out $(BENCH)/training.json $(if $(AGIT_PORT),--port $(AGIT_PORT))
+	$(BIN)/python -m benchmarks.inference --model $(WIDE)/model --out $(BENCH)/inference.json
+	$(BIN)/python -m benchmarks.runs --out $(BENCH)/runs.json
+	$(BIN)/python -m benchmarks.translating --out $(BENCH)/translating.json
+	$(BIN)/python -m benchmarks.streaming --out $(BENCH)/streaming.json $(if $(AGIT_PHOTOS),--photos $(AGIT_PHOTOS))
+
+$(WIDE)/model: | $(BIN)/agit-ready # networks as large as the paper's, trained a little
+	OMP_NUM_THREADS=$(CORES) $(BIN)/python train_accelerate.py --config shapes --model.channels 32 \
+		--model.blocks 9 --model.attention_channels 32 --train.max_steps 300 --output_dir $(WIDE)
 
 quality: $(BIN)/agit-ready ## what CI checks
 	$(BIN)/ruff check .

@@ -126,3 +126,13 @@ def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:
     gathered: list[Any] | None = [None] * accelerator.num_processes if main else None
     torch.distributed.gather_object(data, gathered)
     return gathered or []
+
+
+def disband() -> None:
+    """Take leave of the other processes, after which nothing can be said to them any more.
+
+    The threads that listen to them would otherwise be running still when the process ends, which now and
+    then aborts a run that has finished.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import DataError, FetchError
+from agit_hub.training.command_line import Command, parse
 
 # What the person can mend, and what went wrong on the way.
 USER_ERROR = 2
@@ -20,14 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 when finished or stopped and saved, 2 for a mistake in what was asked for,
         1 for a run that failed. Errors are one sentence on standard error.
     """
-    from agit_hub.training.command_line import parse
-
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
         return _fail(error, USER_ERROR)
 
     # After the command line, which says what is wrong with it without waiting for PyTorch.
+    from agit_hub.training.launch import disband
+
+    try:
+        return _train(command)
+    finally:
+        disband()
+
+
+def _train(command: Command) -> int:
     from agit_hub.modeling import ModelLoadError
     from agit_hub.training.journal import RankError, RunError
     from agit_hub.training.trainer import Trainer

@@ -237,7 +237,9 @@ def two_ranks() -> Callable[..., list[Process]]:
     """Start a run of two processes, told of each other as a launcher tells them."""
 
     def start(
-        arguments: Sequence[str], environment: Mapping[str, str] | None = None
+        arguments: Sequence[Any],
+        environment: Mapping[str, str] | None = None,
+        function: Callable[..., None] | None = None,
     ) -> list[Process]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -245,7 +247,7 @@ def two_ranks() -> Callable[..., list[Process]]:
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         shared |= environment or {}
         ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-        return [Process(arguments, shared | rank) for rank in ranks]
+        return [Process(arguments, shared | rank, function=function) for rank in ranks]
 
     return start
 

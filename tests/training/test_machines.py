@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
+from agit_hub.training.main import main
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process
 from tests.training.test_launch import ENVIRONMENT, FOREVER, LAUNCH
 
@@ -114,3 +118,26 @@ def test_a_first_process_that_refuses_takes_the_others_with_it(
     assert first[0] == second[0] == 2
     assert first[1].startswith("error: ") and second[1] == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, 0), ({"data.source.path": "/nowhere"}, 2)],
+    ids=["ends", "refuses"],
+)
+def test_processes_take_leave_of_each_other_before_they_end(
+    tmp_path: Path,
+    arguments: Arguments,
+    two_ranks: Callable[..., list[Process]],
+    changes: dict[str, str],
+    expected: int,
+) -> None:
+    """What still listens when a process ends may abort it: then a finished run counts as failed."""
+    command = arguments(tmp_path / "run", changes)
+    for rank in two_ranks([command], function=_main_and_what_is_left):
+        code, said, printed = rank.finish()
+        assert code == 0 and printed.splitlines()[-1] == f"{expected} False", said
+
+
+def _main_and_what_is_left(arguments: list[str]) -> None:
+    print(main(arguments), torch.distributed.is_initialized(), flush=True)

@@ -1,0 +1,181 @@
+"""Whole runs: what a run does beside its steps, and two processes against one.
+
+    python -m benchmarks.runs [--out docs/results/runs.json]
+
+The networks are the paper's, at 128 pixels, on the built-in shapes, in bf16: the faster the steps, the
+dearer what comes between them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from agit_hub.training.command_line import parse
+from agit_hub.training.config import LogConfig, TrainSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = [
+    *("--config", "shapes", "--preset", "paper", "--model.image_size=128"),
+    *("--train.batch_size=2", "--train.mixed_precision=bf16"),
+]
+# How often a run of these defaults does what costs time.
+INTERVALS = {
+    "log": LogConfig().every,
+    "samples": LogConfig().samples_every,
+    "checkpoint": TrainSettings().checkpoint_every,
+}
+
+
+def overhead(steps: int, folder: Path) -> dict[str, Any]:
+    """Shares of a run at default intervals, out of one that logs, draws and saves every third step.
+
+    Returns:
+        `step_s`, a step and the loading of its batch; the shares of that which are loading and image
+        pools; and for each of `INTERVALS` the seconds that it takes once (medians) and the share of its
+        interval's steps.
+    """
+    from agit_hub.data.samples import UnpairedSamples
+    from agit_hub.training.image_pool import ImagePool
+    from agit_hub.training.journal import Journal
+    from agit_hub.training.trainer import Trainer
+
+    every = [f"--{key}=3" for key in ("log.every", "log.samples_every", "train.checkpoint_every")]
+    config = parse(
+        [*SETTINGS, *every, f"--train.max_steps={steps}", f"--output_dir={folder}"]
+    ).config
+    trainer = Trainer(config)
+    taken: dict[str, list[float]] = defaultdict(list)
+    within: dict[str, list[float]] = defaultdict(list)
+    start = time.perf_counter()
+    with (
+        _timed(Journal, "log", taken["log"]),
+        _timed(Trainer, "_draw_samples", taken["samples"]),
+        _timed(Trainer, "_save", taken["checkpoint"]),
+        _timed(UnpairedSamples, "__getitem__", within["loading"]),
+        _timed(ImagePool, "query", within["image pools"]),
+    ):
+        trainer.fit()
+    whole = time.perf_counter() - start
+    step = (whole - sum(map(sum, taken.values()))) / steps
+    once = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    shares = {name: once[name] / (step * every) for name, every in INTERVALS.items()}
+    return {
+        "step_s": round(step, 4),
+        "within": {name: round(sum(each) / (step * steps), 5) for name, each in within.items()},
+        "once_s": {name: round(seconds, 4) for name, seconds in once.items()},
+        "share": {name: round(share, 5) for name, share in shares.items()},
+        "share_of_all": round(sum(shares.values()), 5),
+    }
+
+
+@contextmanager
+def _timed(owner: type, name: str, taken: list[float]) -> Iterator[None]:
+    act: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*arguments: Any) -> Any:
+        start = time.perf_counter()
+        result = act(*arguments)
+        taken.append(time.perf_counter() - start)
+        return result
+
+    with patch.object(owner, name, timed):
+        yield
+
+
+def scaling(steps: int, rounds: int, folder: Path) -> dict[str, Any]:
+    """Pictures a second of two processes, a core each, against one on one core, in turns.
+
+    Each process has the same batch, so that two of them see twice as many pictures (weak scaling).
+    """
+    found: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(rounds):
+        for processes, rates in found.items():
+            rates.append(_rate(processes, steps, folder / f"{number}-{processes}"))
+            print(f"round {number + 1}, {processes} process(es): {rates[-1]:.2f}", file=sys.stderr)
+    ratios = [two / one for one, two in zip(*found.values(), strict=True)]
+    return {
+        "images_per_second": {n: round(statistics.median(each), 2) for n, each in found.items()},
+        "ratio": [round(f(ratios), 2) for f in (statistics.median, min, max)],
+    }
+
+
+def _rate(processes: int, steps: int, folder: Path) -> float:
+    cores = ",".join(map(str, range(processes)))
+    launch = [
+        *("taskset", "-c", cores, sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
+        *("--num_processes", str(processes), "--num_machines", "1", "--cpu"),
+        *("--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *(["--multi_gpu"] if processes > 1 else []),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = [f"--train.max_steps={steps}", "--log.every=1", "--log.samples=1"]
+    subprocess.run(
+        [*launch, "train_accelerate.py", *SETTINGS, *run, f"--output_dir={folder}"],
+        cwd=ROOT,
+        check=True,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    # The first steps allocate and choose kernels.
+    return statistics.median(json.loads(line)["images_per_second"] for line in lines[3:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        # First, for it is in this process that imports and kernels are warmed up.
+        between = overhead(arguments.steps, Path(place) / "overhead")
+        results = {
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "overhead": between,
+            "two processes": scaling(arguments.steps, arguments.rounds, Path(place)),
+        }
+    print(report(results))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def report(results: dict[str, Any]) -> str:
+    """All of it in words and tables."""
+    between, two = results["overhead"], results["two processes"]
+    lines = [
+        f"| {name} | {between['once_s'][name]:.3f} | {INTERVALS[name]} | {share:.2%} |"
+        for name, share in between["share"].items()
+    ]
+    within = ", ".join(f"{name} {share:.2%}" for name, share in between["within"].items())
+    median, low, high = two["ratio"]
+    return "\n".join(
+        [
+            f"A step with its batch takes {between['step_s']:.3f} s, of which {within}. Beside it:",
+            "",
+            "| | s | every, steps | share |",
+            "|---|---|---|---|",
+            *lines,
+            f"| all | | | **{between['share_of_all']:.2%}** |",
+            "",
+            f"Two processes of one core each see {median:.2f} ({low:.2f} to {high:.2f}) times as many "
+            "pictures a second as one.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
