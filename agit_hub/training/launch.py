@@ -7,6 +7,10 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import torch
+
+# First imported once processes have met, its functions would hold their group as a default, and no
+# `disband` could end it.
+import torch._dynamo
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
@@ -131,7 +135,7 @@ def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:
 def disband() -> None:
     """Take leave of the other processes, after which nothing can be said to them any more.
 
-    The threads that listen to them would otherwise be running still when the process ends, which now and
+    The threads that listen to them would otherwise be at work while Python shuts down, which now and
     then aborts a run that has finished.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():

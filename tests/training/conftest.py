@@ -48,7 +48,7 @@ TINY = {
 # Each process of its own is forked from one that has imported already what takes seconds to import.
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(
-    ["agit_hub.training.trainer", "tests.training.conftest", "torch._dynamo", "jinja2"]
+    ["agit_hub.training.trainer", "tests.training.conftest", "jinja2"]
 )
 
 
