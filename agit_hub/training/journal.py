@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agit_hub.training.attention_health import SIDES, CollapseWatch
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.failures import RunError
 from agit_hub.training.figures import Figures
 from agit_hub.training.progress import Progress
 from agit_hub.training.run_folder import RunFolder, tracker_values
@@ -18,14 +19,6 @@ from agit_hub.training.schedule import Schedule
 from agit_hub.training.validation import Finding
 
 _log = logging.getLogger("agit_hub.training")
-
-
-class RunError(RuntimeError):
-    """A run that cannot go on; its message says why and what is safe."""
-
-
-class RankError(RunError):
-    """Of one process alone, which must tell it itself."""
 
 
 class Journal:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(command: Command) -> int:
     from agit_hub.modeling import ModelLoadError
-    from agit_hub.training.journal import RankError, RunError
+    from agit_hub.training.failures import RankError, RunError
     from agit_hub.training.trainer import Trainer
 
     trainer = None

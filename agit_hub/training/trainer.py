@@ -1,7 +1,6 @@
 """The trainer: data, networks, step and schedule put together, saved and resumed."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,14 +13,15 @@ from torch import Tensor
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
 from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
-from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.failures import EXPLAINED, RunError, explain
+from agit_hub.training.greeting import greeting
 from agit_hub.training.initial import initial_networks, moving_average
 from agit_hub.training.interrupt import Interrupt, leave_to_parent
-from agit_hub.training.journal import Journal, RankError, RunError
+from agit_hub.training.journal import Journal
 from agit_hub.training.launch import (
     describe_machine,
     gather_to_first,
@@ -29,7 +29,6 @@ from agit_hub.training.launch import (
     on_first_rank,
 )
 from agit_hub.training.networks import Batch
-from agit_hub.training.precision import bf16_advice, bf16_gain
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
@@ -37,9 +36,6 @@ from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Step
 from agit_hub.training.validation import Validation
-
-# Steps from which on a run is long enough to measure what would make it shorter.
-_LONG = 500
 
 
 @dataclass(frozen=True)
@@ -124,28 +120,13 @@ class Trainer:
             with Interrupt() as interrupt, self._journal.open(self.step):
                 self._greet()
                 return self._loop(interrupt)
-        except PicturesError as error:
-            raise self._without_pictures(error) from error
-        except EvaluationError as error:
-            raise RankError(
-                f"Step {self.step} cannot be measured: {error}{self._journal.what_is_safe()}"
-            ) from error
-        except (MemoryError, RuntimeError) as error:
-            if _is_lost_process(error):
-                raise RankError(
-                    f"Process {self._accelerator.process_index} stops at step {self.step}: another "
-                    f"process of this run has died.{self._journal.what_is_safe()}"
-                ) from error
-            if not _is_out_of_memory(error):
+        except EXPLAINED as error:
+            if isinstance(error, PicturesError):
+                self._save_what_there_is()
+            explained = explain(error, self, self._accelerator.process_index)
+            if explained is error:
                 raise
-            raise RunError(
-                f"Out of memory at step {self.step} with train.batch_size "
-                f"{self.config.train.batch_size} and squares of {self.config.crop_size} pixels "
-                f"(data.crop_size): lower either, or halve the batch and double "
-                f"train.gradient_accumulation_steps.{self._journal.what_is_safe()}"
-            ) from error
-        except OSError as error:
-            raise RunError(f"{error}.{self._journal.what_is_safe()}") from error
+            raise explained from error
         finally:
             self._journal.close()
             self.folder.unlock()
@@ -193,15 +174,13 @@ class Trainer:
             self._publisher.finish(self.step)
         return Outcome(self.step, finished=True)
 
-    def _without_pictures(self, error: PicturesError) -> RankError:
-        """What to raise when pictures cannot be had any more. Nothing of the run is lost by it."""
+    def _save_what_there_is(self) -> None:
+        """Nothing of a run is lost when pictures cannot be had any more."""
         # The others of several processes have begun the next step: only a single one can save.
         if self._accelerator.num_processes == 1 and self.step > 0:
             # On a full disk too it is the pictures' trouble, and the checkpoint before, that are told.
             with suppress(OSError):
                 self._save()
-        said = f"{error}{self._journal.what_is_safe()}"
-        return RankError(said)
 
     def _steps_per_epoch(self) -> int:
         train = self.config.train
@@ -236,37 +215,14 @@ class Trainer:
         )
         return Batch(source, target)
 
-    def _write_facts(self) -> None:
+    def _greet(self) -> None:
         if self._accelerator.is_main_process:
             pictures = dict(zip(("source", "target"), self._pictures, strict=True))
             self.folder.write_facts(describe_machine(self._accelerator) | {"pictures": pictures})
-
-    def _greet(self) -> None:
-        self._write_facts()
-        model, train, total = self.config.model, self.config.train, self._schedule.total_steps
-        source, target = (domain.length or "uncounted" for domain in self._domains)
-        verb = f"Resuming at step {self.step} of" if self.step else "Training for"
-        self._journal.say(
-            f"{verb} {total} steps on {source} {model.source_label} and {target} "
-            f"{model.target_label} pictures; {self._accelerator.num_processes} process(es) on "
-            f"{self._accelerator.device.type}, mixed_precision {train.mixed_precision}. "
-            f"Run folder: {self.folder.path}"
-        )
-        self._journal.say(f"{model.source_label}: {self._start.source.summary}")
-        self._journal.say(f"{model.target_label}: {self._start.target.summary}")
-        threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-        alone = self._accelerator.num_processes == 1
-        if self._accelerator.device.type == "cpu" and alone and threads < cores:
-            self._journal.say(
-                f"Only {threads} of {cores} cores are in use: with accelerate launch, "
-                f"--num_cpu_threads_per_process {cores} takes them all."
-            )
-        if train.mixed_precision == "no" and total >= _LONG and self._accelerator.is_main_process:
-            size = self.config.crop_size
-            pictures = torch.zeros(train.batch_size, 3, size, size, device=self._accelerator.device)
-            advice = bf16_advice(bf16_gain(self._networks.model.generator_st, pictures))
-            if advice is not None:
-                self._journal.say(advice)
+        steps = self.step, self._schedule.total_steps
+        model = self._networks.model
+        for line in greeting(self._start, self.folder.path, steps, model, self._accelerator):
+            self._journal.say(line)
 
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):
@@ -395,15 +351,3 @@ class Trainer:
                     f"data.{side} had {then} pictures when this run was saved and has {count}: put "
                     "them back as they were, or begin anew in another --output_dir."
                 )
-
-
-def _is_lost_process(error: BaseException) -> bool:
-    # Gloo raises a plain RuntimeError too.
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU, torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(
-        error
-    )
