@@ -1,30 +1,46 @@
-"""Fill the tables of docs/results.md, each of which stands below the command that makes it.
+"""Fill docs/results.md and docs/speed.md: each table stands below the command that makes it.
 
 python -m benchmarks.results
 """
 
+import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 from agit_hub.evaluation.comparison import compare, find_records
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENT = ROOT / "docs" / "results.md"
+DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")
 _TABLE = re.compile(
     r"(```\nagit compare ([^\n]+)\n```\n\n<!-- table -->\n).*?(<!-- end -->)", re.DOTALL
+)
+_REPORT = re.compile(
+    r"(python -m (benchmarks\.\w+) [^\n]*--out (\S+)\n```\n\n<!-- report -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
 def filled(text: str) -> str:
-    """The document with its tables as the files make them now."""
+    """A document with its tables as the files make them now."""
+    return _REPORT.sub(_report, _TABLE.sub(_table, text))
 
-    def fill(found: re.Match[str]) -> str:
-        paths = sorted(path for pattern in found[2].split() for path in ROOT.glob(pattern))
-        table = compare(find_records(paths)) if paths else "Not measured yet."
-        return f"{found[1]}\n{table}\n\n{found[3]}"
 
-    return _TABLE.sub(fill, text)
+def _table(found: re.Match[str]) -> str:
+    paths = sorted(path for pattern in found[2].split() for path in ROOT.glob(pattern))
+    table = compare(find_records(paths)) if paths else "Not measured yet."
+    return f"{found[1]}\n{table}\n\n{found[3]}"
+
+
+def _report(found: re.Match[str]) -> str:
+    file = ROOT / found[3]
+    if file.exists():
+        report = import_module(found[2]).report(json.loads(file.read_text(encoding="utf-8")))
+    else:
+        report = "Not measured yet."
+    return f"{found[1]}\n{report}\n\n{found[4]}"
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in DOCUMENTS:
+        document.write_text(filled(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,13 +1,14 @@
-"""docs/results.md says what the files say."""
+"""docs/results.md and docs/speed.md say what the files say."""
 
 from agit_hub.evaluation.report import read_record
-from benchmarks.results import DOCUMENT, ROOT, filled
+from benchmarks.results import DOCUMENTS, ROOT, filled
 
 
 def test_the_tables_are_those_that_their_commands_make() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert text.count("<!-- table -->") == text.count("agit compare docs/") >= 4
-    assert filled(text) == text
+    results, speed = (document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert results.count("<!-- table -->") == results.count("agit compare docs/") >= 4
+    assert speed.count("<!-- report -->") == speed.count("--out docs/results/") >= 3
+    assert filled(results) == results and filled(speed) == speed
 
 
 def test_every_file_of_a_run_can_be_read() -> None:
