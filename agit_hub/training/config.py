@@ -126,6 +126,10 @@ class TrainSettings:
     """The discriminators' own learning rate; null for the generators'."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     """Arithmetic of the forward passes; null takes the launcher's, and `no` (fp32) without one."""
+    compile: bool = False
+    """Let torch.compile write kernels for the six networks: minutes before the first step, and again at
+    the switch, for faster ones from then on. Results differ by rounding; on a CPU it needs a C++
+    compiler."""
     clip_norm: float | None = None
     """Largest norm of a step's gradients; null does not clip."""
     ema: float = 0.0

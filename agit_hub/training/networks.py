@@ -1,7 +1,7 @@
 """The six networks of the method, and the ways through them."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
@@ -47,6 +47,12 @@ class Networks(nn.Module):
             return Cycle(there, self.model.target_to_source(there.image))
         there = self.model.target_to_source(batch.target)
         return Cycle(there, self.model.source_to_target(there.image))
+
+    def compile_each(self) -> None:
+        """Let torch.compile write kernels for each of the six; weights and their names stay."""
+        for direction in get_args(Direction):
+            for network in (self.generator, self.attention, self.discriminator):
+                network(direction).compile()
 
     def generator(self, direction: Direction) -> nn.Module:
         """F_ST or F_TS."""

@@ -95,6 +95,8 @@ class Trainer:
             if config.hub.push_to_hub
             else None
         )
+        if config.train.compile:
+            self._networks.compile_each()
         self._validation = self._make_validation()
         self._postponed = False
         self.step = 0
@@ -136,7 +138,7 @@ class Trainer:
         return self._journal.what_is_safe()
 
     def _loop(self, interrupt: Interrupt) -> Outcome:
-        train, log, total = self.config.train, self.config.log, self._schedule.total_steps
+        train, total = self.config.train, self._schedule.total_steps
         batches = self._batches()
         while self.step < total:
             self._switch_if_due()
@@ -151,12 +153,9 @@ class Trainer:
             self._journal.note(self.step, figures)
             self._journal.advance()
             last = self.step == total
-            if self._validation is not None and self._validation.is_due(self.step, last):
-                self._journal.note_finding(self._validation.measure(self.published, self.step))
-            if self.step % log.every == 0 or last:
-                self._journal.log(self.step)
-            if self.step % log.samples_every == 0 or last:
-                self._draw_samples()
+            # Kernels are made for training's squares: for other sizes one would wait anew.
+            with torch.compiler.set_stance("force_eager"):
+                self._look(last)
             stop = not last and self._any_rank(interrupt.requested)
             publisher = self._publisher
             push = publisher is not None and publisher.is_due(self.step)
@@ -173,6 +172,16 @@ class Trainer:
         if self._publisher is not None and self._accelerator.is_main_process:
             self._publisher.finish(self.step)
         return Outcome(self.step, finished=True)
+
+    def _look(self, last: bool) -> None:
+        """Measure, log and draw what is due after this step."""
+        log = self.config.log
+        if self._validation is not None and self._validation.is_due(self.step, last):
+            self._journal.note_finding(self._validation.measure(self.published, self.step))
+        if self.step % log.every == 0 or last:
+            self._journal.log(self.step)
+        if self.step % log.samples_every == 0 or last:
+            self._draw_samples()
 
     def _save_what_there_is(self) -> None:
         """Nothing of a run is lost when pictures cannot be had any more."""

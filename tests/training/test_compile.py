@@ -1,0 +1,53 @@
+"""Networks with kernels of their own learn what the others learn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.trainer import Trainer
+from tests.training.conftest import Arguments, Process
+
+Metrics = Callable[[Path], list[dict[str, float]]]
+
+
+def test_all_six_are_compiled_and_nothing_that_is_saved_is(
+    tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    trainers = [
+        Trainer(configure(tmp_path, {"train.compile": compile, "train.ema": 0.5}))
+        for compile in (True, False)
+    ]
+    compiled, plain = (trainer._networks for trainer in trainers)
+    for direction in ("st", "ts"):
+        for kind in ("generator", "attention", "discriminator"):
+            one, other = (getattr(each, kind)(direction) for each in (compiled, plain))
+            assert one._compiled_call_impl is not None and other._compiled_call_impl is None
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    assert trainers[0].published.generator_st._compiled_call_impl is None
+
+
+@pytest.mark.soak
+def test_a_compiled_run_differs_by_rounding_across_the_switch(
+    tmp_path: Path, arguments: Arguments, process: type[Process], metrics: Metrics
+) -> None:
+    """Kernels are written for minutes. Sample grids on the way make no others necessary."""
+    settings = {"train.max_steps": 5, "train.switch.step": 3, "log.samples_every": 2}
+    runs = {compile: tmp_path / str(compile) for compile in (True, False)}
+    for compile, run in runs.items():
+        code, said, _ = process(arguments(run, settings | {"train.compile": compile})).finish()
+        assert code == 0, said
+        assert "recompile_limit" not in said
+    compiled, plain = (metrics(run) for run in runs.values())
+    assert len(compiled) == len(plain) == 5
+    for one, other in zip(compiled, plain, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+    weights = [
+        torch.load(next(run.rglob("state.pt")), weights_only=True)["training"]["networks"]
+        for run in runs.values()
+    ]
+    for name, one in weights[0].items():
+        # Adam makes rounding large where a gradient is nothing else: most must be the same.
+        assert (one - weights[1][name]).abs().median() < 1e-4, name
