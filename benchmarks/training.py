@@ -42,9 +42,13 @@ def plain(arguments: argparse.Namespace) -> Callable[[], object]:
     return lambda: step(source, target)
 
 
-def ours(arguments: argparse.Namespace, precision: str) -> Callable[[], object]:
+def ours(
+    arguments: argparse.Namespace, precision: str, compile: bool = False
+) -> Callable[[], object]:
     """The step of `agit_hub.training`, with the paper's settings."""
     step, phase = our_step(arguments, precision)
+    if compile:
+        step.networks.compile_each()
     from agit_hub.training.networks import Batch
 
     batch = Batch(*_batches(arguments))
@@ -69,8 +73,11 @@ def our_step(arguments: argparse.Namespace, precision: str) -> tuple[Any, Any]:
     return step, Schedule(config.train, 1000).phase(0)
 
 
-def port(arguments: argparse.Namespace) -> Callable[[], object]:
-    """The step of yhlleo/uaggan, with its own networks, pool and losses."""
+def port(arguments: argparse.Namespace, papers_discriminators: bool) -> Callable[[], object]:
+    """The step of yhlleo/uaggan, with its own networks, pool and losses.
+
+    Its own discriminators count a seventh of the operations of the paper's.
+    """
     sys.path.insert(0, str(arguments.port.resolve()))
     from models.uag_gan_model import UAGGANModel
 
@@ -84,6 +91,15 @@ def port(arguments: argparse.Namespace) -> Callable[[], object]:
     )
     model = UAGGANModel(options)
     model.device = torch.device(arguments.device)
+    if papers_discriminators:
+        from agit_hub.networks import PatchDiscriminator
+
+        model.netD_A, model.netD_B = PatchDiscriminator(), PatchDiscriminator()
+        judges = [*model.netD_A.parameters(), *model.netD_B.parameters()]
+        model.optimizer_D = torch.optim.Adam(judges, lr=1e-4, betas=(0.5, 0.999))
+    for each in vars(model).values():
+        if isinstance(each, torch.nn.Module):
+            each.to(arguments.device)
     source, target = _batches(arguments)
 
     def act() -> None:
@@ -121,13 +137,16 @@ def _serve(arguments: argparse.Namespace) -> None:
         "plain": lambda: plain(arguments),
         "ours fp32": lambda: ours(arguments, "no"),
         "ours bf16": lambda: ours(arguments, "bf16"),
-        "port": lambda: port(arguments),
+        "ours bf16, compiled": lambda: ours(arguments, "bf16", compile=True),
+        "port": lambda: port(arguments, papers_discriminators=False),
+        "port, the paper's discriminators": lambda: port(arguments, papers_discriminators=True),
     }
     serve(makers[arguments.contender], arguments.device)
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ["plain", "ours fp32", "ours bf16", *["port"] * bool(arguments.port)]
+    names = ["plain", "ours fp32", "ours bf16", "ours bf16, compiled"]
+    names += ["port", "port, the paper's discriminators"] * bool(arguments.port)
     passed = [
         f"--{key}={getattr(arguments, key)}" for key in ("size", "batch", "device", "threads")
     ]
