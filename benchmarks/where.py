@@ -1,5 +1,6 @@
 """Where a training step's time goes, and the least that its arithmetic could take."""
 
+import copy
 import statistics
 import time
 from collections import defaultdict
@@ -47,6 +48,55 @@ def breakdown(step: Any, phase: Any, pictures: tuple[Tensor, Tensor]) -> dict[st
         name: round(value / total, 3)
         for name, value in sorted(taken.items(), key=lambda item: -item[1])
     }
+
+
+def operations(
+    step: Any, phase: Any, pictures: tuple[Tensor, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Seconds of a step in convolutions, in norms and in everything else, in both precisions."""
+    batch, found = Batch(*pictures), {}
+    for name, low in (("fp32", False), ("bf16", True)):
+        with torch.autocast(pictures[0].device.type, torch.bfloat16, enabled=low):
+            step([batch], phase)
+            with profile(activities=[ProfilerActivity.CPU]) as profiled:
+                step([batch], phase)
+        taken: dict[str, float] = defaultdict(float)
+        for each in profiled.key_averages():
+            taken[_kind(each.key)] += each.self_cpu_time_total / 1e6
+        found[name] = {kind: round(value, 3) for kind, value in taken.items()}
+    return found
+
+
+def channels_last(step: Any, pictures: tuple[Tensor, Tensor], rounds: int = 11) -> dict[str, float]:
+    """How many times as fast a generator goes there and back with channels last, in both precisions."""
+    plain = step.networks.generator("st")
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+
+    def seconds(generator: nn.Module, layout: torch.memory_format, low: bool) -> float:
+        x = pictures[0].contiguous(memory_format=layout)
+        start = time.perf_counter()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
+            loss = generator(x).float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        generator.zero_grad()
+        if x.device.type != "cpu":
+            torch.accelerator.synchronize()
+        return time.perf_counter() - start
+
+    found = {}
+    for name, low in (("fp32", False), ("bf16", True)):
+        ratios = [
+            seconds(plain, torch.contiguous_format, low) / seconds(last, torch.channels_last, low)
+            for _ in range(rounds + 2)
+        ]
+        found[name] = round(statistics.median(ratios[2:]), 2)
+    return found
+
+
+def _kind(operation: str) -> str:
+    if "conv" in operation:
+        return "convolutions"
+    return "norms" if "norm" in operation else "everything else"
 
 
 def _span(module: nn.Module, name: str) -> list[Any]:
