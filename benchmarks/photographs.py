@@ -90,7 +90,8 @@ def _measure(name: str, photos: Path, masks: Path | None, folder: Path, result: 
     places += ["--masks", str(masks)] if masks else []
     called = name.rpartition("-seed")[0] or name
     OUT.mkdir(parents=True, exist_ok=True)
-    for weights in ("last", "picked"):
+    # What ablations are about is no different there.
+    for weights in ("last",) if name.startswith("short") else ("last", "picked"):
         if not (folder / ("model" if weights == "last" else weights)).is_dir():
             continue
         print(f"{name}: measuring {weights}", flush=True)
