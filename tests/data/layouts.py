@@ -1,0 +1,193 @@
+"""Two domains in one place, laid out in every way that is understood, and how they are asked for."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.reading import Reading, choose, choose_pair
+from agit_hub.data.stores import FolderStore
+
+Said = Mapping[str, Any]
+Settings = dict[str, Any]
+
+HORSE, ZEBRA = "horse", "zebra"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def picture(number: int = 0) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_parquet(
+    path: Path, labels: Mapping[str, Sequence[str]] = NOTHING, **columns: list[Any]
+) -> None:
+    """A shard as the datasets library writes it, with pictures where columns hold bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = datasets.Dataset.from_dict(columns)
+    for name, values in columns.items():
+        if isinstance(values[0], bytes):
+            dataset = dataset.cast_column(name, datasets.Image())
+    for name, names in labels.items():
+        dataset = dataset.cast_column(name, datasets.ClassLabel(names=list(names)))
+    dataset.to_parquet(path)
+
+
+def write_tar(path: Path, **files: bytes) -> None:
+    """A shard of files whose names are given with `__` for their dots."""
+    with tarfile.open(path, "w") as opened:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(data)
+            opened.addfile(info, io.BytesIO(data))
+
+
+def write_folder(root: Path, *files: str) -> None:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(picture())
+
+
+def write_zip(path: Path, *files: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as opened:
+        for file in files:
+            opened.writestr(file, picture())
+
+
+# Layouts of two domains in one place. Each writes a store and says how its halves are found again.
+
+
+def two_image_columns(root: Path) -> None:
+    pictures = [picture(), picture()]
+    write_parquet(
+        root / "data" / "train-00000-of-00001.parquet",
+        imageA=pictures,
+        imageB=pictures,
+        text=["a", "b"],
+    )
+
+
+def config_folders(root: Path) -> None:
+    for name in (ZEBRA, HORSE):
+        write_parquet(root / name / "train-00000-of-00001.parquet", image=[picture()])
+        write_parquet(root / name / "test-00000-of-00001.parquet", image=[picture()])
+
+
+def class_labels(root: Path) -> None:
+    write_parquet(
+        root / "data" / "train-00000-of-00001.parquet",
+        {"label": [ZEBRA, HORSE], "place": ["field", "zoo", "road"]},
+        image=[picture(number) for number in range(4)],
+        label=[0, 1, 1, 0],
+        place=[2, 1, 0, 0],
+    )
+
+
+def domain_folders(root: Path) -> None:
+    write_folder(root, "trainB/1.png", "trainA/1.png", "trainA/2.png", "testA/3.png", "testB/3.png")
+
+
+def plain_folders(root: Path) -> None:
+    write_folder(root, "zebra/1.png", "horse/1.png", "horse/deep/2.png")
+
+
+def zips(root: Path) -> None:
+    write_zip(root / "zebra.zip", "1.png")
+    write_zip(root / "horse.zip", "1.png", "deep/2.png")
+
+
+def zip_of_folders(root: Path) -> None:
+    write_zip(root / "all.zip", "set/trainB/1.png", "set/trainA/1.png", "set/testA/1.png")
+
+
+def webdataset_labels(root: Path) -> None:
+    write_tar(root / "0.tar", a__jpg=picture(), a__cls=b"1\n", b__jpg=picture(), b__cls=b"0")
+
+
+def webdataset_endings(root: Path) -> None:
+    files = {"a__right__jpg": picture(), "a__left__jpg": picture(), "a__txt": b"a field"}
+    write_tar(root / "train-0.tar", **files)
+
+
+LAYOUTS = {
+    "image columns": (
+        two_image_columns,
+        {"split": "train", "column": "imageA"},
+        {"split": "train", "column": "imageB"},
+    ),
+    "configs": (
+        config_folders,
+        {"name": HORSE, "split": "train", "column": "image"},
+        {"name": ZEBRA, "split": "train", "column": "image"},
+    ),
+    "named labels": (
+        class_labels,
+        {"split": "train", "column": "image", "label_column": "label", "label_value": ZEBRA},
+        {"split": "train", "column": "image", "label_column": "label", "label_value": HORSE},
+    ),
+    "folders A and B": (
+        domain_folders,
+        {"split": "train", "data_dir": "trainA"},
+        {"split": "train", "data_dir": "trainB"},
+    ),
+    "two folders": (
+        plain_folders,
+        {"split": "train", "data_dir": HORSE},
+        {"split": "train", "data_dir": ZEBRA},
+    ),
+    "two zips": (
+        zips,
+        {"split": "train", "data_dir": "horse.zip"},
+        {"split": "train", "data_dir": "zebra.zip"},
+    ),
+    "folders in a zip": (
+        zip_of_folders,
+        {"split": "train", "data_dir": "all.zip/set/trainA"},
+        {"split": "train", "data_dir": "all.zip/set/trainB"},
+    ),
+    "cls in a webdataset": (
+        webdataset_labels,
+        {"split": "train", "column": "jpg", "label_column": "cls", "label_value": "0"},
+        {"split": "train", "column": "jpg", "label_column": "cls", "label_value": "1"},
+    ),
+    "endings in a webdataset": (
+        webdataset_endings,
+        {"split": "train", "column": "left.jpg"},
+        {"split": "train", "column": "right.jpg"},
+    ),
+}
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+def config_of(root: Path, said: Said) -> DomainConfig:
+    return DomainConfig(str(root), **said)
+
+
+def pair(root: Path, source: Said = NOTHING, target: Said = NOTHING) -> tuple[Reading, Reading]:
+    return choose_pair(FolderStore(root), config_of(root, source), config_of(root, target))
+
+
+def pair_settings(
+    root: Path, source: Said = NOTHING, target: Said = NOTHING
+) -> tuple[Settings, Settings]:
+    first, second = pair(root, source, target)
+    return first.settings(), second.settings()
+
+
+def one(root: Path, **said: Any) -> Reading:
+    return choose(FolderStore(root), config_of(root, said), "data.source")
+
+
+def files_of(reading: Reading) -> list[str]:
+    return [item.path for item in reading.items]

@@ -1,0 +1,119 @@
+"""Pictures in zips, parquet shards and webdataset shards, and the domains that read them."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from agit_hub.data.domains import Domain
+from agit_hub.data.files import FilesDomain, members
+from agit_hub.data.parquet import ParquetDomain, row_groups
+from agit_hub.data.samples import RunPositions, UnpairedSamples, load
+from agit_hub.data.stores import FolderStore
+from agit_hub.data.webdataset import WebDataset
+
+SIZE = 16
+
+
+def picture(number: int) -> bytes:
+    """A picture that is its number all over."""
+    file = io.BytesIO()
+    Image.new("RGB", (SIZE, SIZE), (number, 255 - number, number // 2)).save(file, "PNG")
+    return file.getvalue()
+
+
+def number_of(picture: Image.Image) -> int:
+    assert picture.mode == "RGB" and picture.size == (SIZE, SIZE)
+    number = int(np.asarray(picture)[0, 0, 0])
+    assert np.array_equal(np.unique(np.asarray(picture)[..., 1]), [255 - number])
+    return number
+
+
+def numbers(domain: Domain) -> list[list[int]]:
+    """The pictures of each block."""
+    return [
+        [number_of(domain.picture(block, row)) for row in range(domain.block_length(block))]
+        for block in range(domain.blocks)
+    ]
+
+
+def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, data in files.items():
+            opened.writestr(name, data)
+
+
+def write_tar(path: Path, files: Mapping[str, bytes]) -> None:
+    with tarfile.open(path, "w") as opened:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            opened.addfile(info, io.BytesIO(data))
+
+
+def write_parquet(
+    path: Path, numbers: Sequence[int | None], rows: int = 3, **columns: list[Any]
+) -> None:
+    """A shard of pictures as the datasets library writes them; of None a row without a picture."""
+    images = [
+        {"bytes": None if number is None else picture(number), "path": None} for number in numbers
+    ]
+    table = pa.table({"image": images, **columns})
+    pq.write_table(table, path, row_group_size=rows)
+
+
+def parquet_domain(root: Path, label: tuple[str, object] | None = None) -> ParquetDomain:
+    store = FolderStore(root)
+    return ParquetDomain(store, row_groups(store, store.files, "image", label), "image")
+
+
+def files_domain(root: Path) -> FilesDomain:
+    store = FolderStore(root)
+    return FilesDomain(store, members(store, store.files))
+
+
+def web_domain(root: Path, column: str = "png", label: tuple[str, str] | None = None) -> WebDataset:
+    store = FolderStore(root)
+    return WebDataset(store, store.files, column, label)
+
+
+# Each writes ten pictures, 10 to 19, in three blocks, and returns their domain.
+
+
+def ten_in_zips(root: Path) -> Domain:
+    write_zip(root / "a.zip", {f"{k}.png": picture(k) for k in (10, 11, 12)})
+    write_zip(root / "b" / "b.zip", {f"deep/{k}.png": picture(k) for k in (13, 14, 15)})
+    for k in (16, 17, 18, 19):
+        (root / f"c{k}.png").write_bytes(picture(k))
+    return files_domain(root)
+
+
+def ten_in_parquet(root: Path) -> Domain:
+    write_parquet(root / "0.parquet", [10, 11, 12, 13, 14, 15])
+    write_parquet(root / "1.parquet", [16, 17, 18, 19], rows=4)
+    return parquet_domain(root)
+
+
+def ten_in_tars(root: Path) -> Domain:
+    for shard, numbers in enumerate(((10, 11, 12), (13, 14, 15), (16, 17, 18, 19))):
+        write_tar(root / f"{shard}.tar", {f"{k}.png": picture(k) for k in numbers})
+    return web_domain(root)
+
+
+BLOCKS = [[10, 11, 12], [13, 14, 15], [16, 17, 18, 19]]
+kinds = pytest.mark.parametrize("write", [ten_in_zips, ten_in_parquet, ten_in_tars])
+
+
+def stream(samples: UnpairedSamples, workers: int) -> list[object]:
+    batches = islice(load(samples, RunPositions(4, 0, 1, 0), workers), 6)
+    return [(b.source.tolist(), b.target.tolist(), b.unreadable) for b in batches]

@@ -1,0 +1,199 @@
+"""Pictures out of parquet shards: a window at a time, each the right one, or a reason."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agit_hub.data import parquet
+from agit_hub.data.errors import DataError
+from agit_hub.data.parquet import ParquetDomain, row_groups
+from agit_hub.data.samples import UnpairedSamples
+from agit_hub.data.stores import FolderStore
+from tests.data.shards import (
+    SIZE,
+    number_of,
+    numbers,
+    parquet_domain,
+    picture,
+    ten_in_parquet,
+    write_parquet,
+)
+
+
+def test_a_block_is_a_row_group(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", list(range(8)))
+    write_parquet(tmp_path / "b.parquet", list(range(8, 12)))
+    write_parquet(tmp_path / "c.parquet", [])
+    domain = parquet_domain(tmp_path)
+    assert numbers(domain) == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9, 10], [11]]
+    assert domain.length == 12 and list(domain.shards) == [0, 0, 0, 1, 1]
+    assert domain.describe(2, 1) == f"{tmp_path / 'a.parquet'}, row group 2, row 1"
+    assert domain.describe(4, 0) == f"{tmp_path / 'b.parquet'}, row group 1, row 0"
+
+
+def test_pictures_may_be_plain_bytes_or_lie_beside_other_columns(tmp_path: Path) -> None:
+    columns = {"label": [0, 1], "image": [picture(3), picture(4)], "other": [b"x", b"y"]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert numbers(parquet_domain(tmp_path)) == [[3, 4]]
+
+
+def test_a_label_chooses_rows_and_leaves_out_row_groups_without_any(tmp_path: Path) -> None:
+    # Row groups of three: the second has no zebra.
+    labels = [1, 0, 1, 0, 0, 0, 0, None, 1]
+    words = [None if label is None else ("horse", "zebra")[label] for label in labels]
+    write_parquet(tmp_path / "a.parquet", list(range(9)), label=labels, word=words)
+    write_parquet(tmp_path / "b.parquet", [9, 10], label=[0, 1], word=["horse", "zebra"])
+    for label in (("label", 1), ("word", "zebra")):
+        domain = parquet_domain(tmp_path, label)
+        assert numbers(domain) == [[0, 2], [8], [10]] and domain.length == 4
+        assert domain.describe(0, 1) == f"{tmp_path / 'a.parquet'}, row group 0, row 2"
+        assert domain.describe(1, 0) == f"{tmp_path / 'a.parquet'}, row group 2, row 2"
+    others = parquet_domain(tmp_path, ("label", 0))
+    assert numbers(others) == [[1], [3, 4, 5], [6], [9]]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path: Path) -> None:
+    numbers = [30, None, 32, 33]
+    if plain:
+        values = [None if number is None else picture(number) for number in numbers]
+        pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", row_group_size=3)
+    else:
+        write_parquet(tmp_path / "a.parquet", numbers)
+    domain = parquet_domain(tmp_path)
+    with pytest.raises(ValueError, match="no picture"):
+        domain.picture(0, 1)
+    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    drawn = [samples[position] for position in range(4)]
+    assert [int(sample.source[0, 0, 0]) for sample in drawn] == [30, 32, 32, 33]
+    assert [len(sample.unreadable) for sample in drawn] == [0, 2, 0, 0]  # of both domains
+    assert f"{tmp_path / 'a.parquet'}, row group 0, row 1" in drawn[1].unreadable[0]
+
+
+def test_a_row_that_is_null_itself_or_damaged_is_passed_over(tmp_path: Path) -> None:
+    images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": picture(40)}]
+    pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
+    domain = parquet_domain(tmp_path)
+    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    drawn = samples[0]
+    assert int(drawn.source[0, 0, 0]) == 40
+    assert [f"row {row} (" in drawn.unreadable[row] for row in range(3)] == [True] * 3
+
+
+# A row of the shards below, decompressed.
+_ROW_BYTES = 2**20
+
+
+def _large_shards(root: Path) -> None:
+    """Six row groups, each of one picture of a megabyte, that compress to next to nothing."""
+    for shard in range(2):
+        pictures = [bytes([shard * 3 + k]) * _ROW_BYTES for k in range(3)]
+        pq.write_table(pa.table({"image": pictures}), root / f"{shard}.parquet", row_group_size=1)
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_no_more_than_a_window_is_held(
+    window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _large_shards(tmp_path)
+    monkeypatch.setattr(parquet, "_WINDOW_BYTES", window * _ROW_BYTES + _ROW_BYTES // 2)
+    monkeypatch.setattr(parquet, "decode", lambda data, side: data[0])
+    domain = parquet_domain(tmp_path)
+    assert domain.window == window
+    before = pa.total_allocated_bytes()
+    for block in (*range(6), 3, 0, 5):
+        assert domain.picture(block, 0) == block
+        held = pa.total_allocated_bytes() - before
+        assert held < (window + 0.5) * _ROW_BYTES
+    assert held > (window - 0.5) * _ROW_BYTES
+    assert len(pickle.dumps(domain)) < _ROW_BYTES // 10
+
+
+def test_a_window_is_decompressed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ten_in_parquet(tmp_path)
+    monkeypatch.setattr(parquet, "_WINDOW_ROWS", 6)
+    domain = parquet_domain(tmp_path)
+    assert domain.window == 2  # of 10 rows in 3 row groups
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counted(self: pq.ParquetFile, group: int, *args: Any, **options: Any) -> pa.Table:
+        read.append(group)
+        return original(self, group, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    for row in (0, 2, 1):
+        assert [number_of(domain.picture(block, row)) for block in (0, 1)] == [10 + row, 13 + row]
+    assert read == [0, 1]
+    # The one that was needed longest ago gives way.
+    domain.picture(0, 0)
+    domain.picture(2, 0)
+    domain.picture(0, 0)
+    assert read == [0, 1, 0]
+    domain.picture(1, 0)
+    assert read == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows_each", "row_bytes", "window"),
+    [(500, 1, 2), (501, 1, 1), (5000, 1, 1), (50, 1, 20), (10, 200, 4), (100, 90, 1), (200, 90, 1)],
+)
+def test_a_window_is_bound_by_its_rows_and_by_its_bytes(
+    rows_each: int, row_bytes: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_WINDOW_ROWS", 1000)
+    monkeypatch.setattr(parquet, "_WINDOW_BYTES", 9000)
+    groups = [
+        parquet.RowGroup("a.parquet", group, None, rows_each, rows_each * row_bytes)
+        for group in range(50)
+    ]
+    assert ParquetDomain(FolderStore(Path(__file__).parent), groups, "image").window == window
+
+
+def test_the_size_of_a_row_group_is_that_of_its_pictures(tmp_path: Path) -> None:
+    _large_shards(tmp_path)
+    for shard in tmp_path.iterdir():
+        table = pq.read_table(shard)
+        more = table.append_column("image_mask", table.column("image"))
+        pq.write_table(more, shard, row_group_size=1)
+    store = FolderStore(tmp_path)
+    groups = row_groups(store, store.files, "image", None)
+    assert len(groups) == 6
+    assert all(_ROW_BYTES <= group.size < 1.1 * _ROW_BYTES for group in groups)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: b"", id="empty"),
+        pytest.param(lambda data: b"not a table", id="short"),
+        pytest.param(lambda data: data[: len(data) // 2], id="half"),
+        pytest.param(lambda data: data[:-1], id="all-but-one"),
+        pytest.param(lambda data: data[:-60] + b"\xff" * 52 + data[-8:], id="footer"),
+    ],
+)
+def test_a_damaged_parquet_file_is_refused_by_name(damage: Any, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [1, 2])
+    write_parquet(tmp_path / "b.parquet", [3, 4])
+    (tmp_path / "b.parquet").write_bytes(damage((tmp_path / "b.parquet").read_bytes()))
+    with pytest.raises(DataError, match="not a complete parquet file") as refusal:
+        parquet_domain(tmp_path)
+    assert str(tmp_path / "b.parquet") in str(refusal.value)
+
+
+def test_a_damaged_row_group_is_passed_over_and_named(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [50, 51, 52, 53])
+    column = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    (tmp_path / "a.parquet").write_bytes(data)
+    domain = parquet_domain(tmp_path)
+    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    drawn = samples[0]
+    assert int(drawn.source[0, 0, 0]) == 53
+    assert f"{tmp_path / 'a.parquet'}, row group 0, row 0" in drawn.unreadable[0]
