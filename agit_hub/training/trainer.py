@@ -125,7 +125,8 @@ class Trainer:
         except EXPLAINED as error:
             if isinstance(error, PicturesError):
                 self._save_what_there_is()
-            explained = explain(error, self, self._accelerator.process_index)
+            rank, safe = self._accelerator.process_index, self.what_is_safe()
+            explained = explain(error, self.config, self.step, rank, safe)
             if explained is error:
                 raise
             raise explained from error
