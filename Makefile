@@ -46,7 +46,7 @@ bench: $(BIN)/agit-ready $(WIDE)/model ## what is measured against a plain basel
 
 $(WIDE)/model: | $(BIN)/agit-ready # networks as large as the paper's, trained a little
 	OMP_NUM_THREADS=$(CORES) $(BIN)/python train_accelerate.py --config shapes --model.channels 32 \
-		--model.blocks 9 --model.attention_channels 32 --train.max_steps 300 --output_dir $(WIDE)
+		--model.blocks 9 --model.attention_channels 32 --train.max_steps 300 --output_dir $(WIDE) --resume
 
 quality: $(BIN)/agit-ready ## what CI checks
 	$(BIN)/ruff check .

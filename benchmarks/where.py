@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
 from agit_hub.training.networks import Batch
+from agit_hub.training.precision import there_and_back
 
 _SPAN = "part: "
 
@@ -70,23 +71,15 @@ def operations(
 def channels_last(step: Any, pictures: tuple[Tensor, Tensor], rounds: int = 11) -> dict[str, float]:
     """How many times as fast a generator goes there and back with channels last, in both precisions."""
     plain = step.networks.generator("st")
-    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
-
-    def seconds(generator: nn.Module, layout: torch.memory_format, low: bool) -> float:
-        x = pictures[0].contiguous(memory_format=layout)
-        start = time.perf_counter()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-            loss = generator(x).float().square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        generator.zero_grad()
-        if x.device.type != "cpu":
-            torch.accelerator.synchronize()
-        return time.perf_counter() - start
-
+    layout = torch.channels_last
+    last, turned = (
+        copy.deepcopy(plain).to(memory_format=layout),
+        pictures[0].to(memory_format=layout),
+    )
     found = {}
-    for name, low in (("fp32", False), ("bf16", True)):
+    for name, bf16 in (("fp32", False), ("bf16", True)):
         ratios = [
-            seconds(plain, torch.contiguous_format, low) / seconds(last, torch.channels_last, low)
+            there_and_back(plain, pictures[0], bf16) / there_and_back(last, turned, bf16)
             for _ in range(rounds + 2)
         ]
         found[name] = round(statistics.median(ratios[2:]), 2)

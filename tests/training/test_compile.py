@@ -1,14 +1,18 @@
 """Networks with kernels of their own learn what the others learn."""
 
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.main import main
 from agit_hub.training.trainer import Trainer
-from tests.training.conftest import Arguments, Process
+from tests.training.conftest import SIZE, Arguments, Process
 
 Metrics = Callable[[Path], list[dict[str, float]]]
 
@@ -29,12 +33,36 @@ def test_all_six_are_compiled_and_nothing_that_is_saved_is(
     assert trainers[0].published.generator_st._compiled_call_impl is None
 
 
+def test_what_is_drawn_at_another_size_is_not_compiled_for(
+    tmp_path: Path, arguments: Arguments, process: type[Process]
+) -> None:
+    settings = {"model.image_size": 2 * SIZE, "data.crop_size": SIZE, "train.compile": True}
+    command = arguments(tmp_path, settings | {"train.switch.step": 2, "log.samples_every": 1})
+    code, said, printed = process([command], function=_train_and_tell_what_is_compiled).finish()
+    assert code == 0, said
+    sides = set(map(int, printed.splitlines()[-1].split()))
+    assert SIZE in sides and 2 * SIZE not in sides
+
+
+def _train_and_tell_what_is_compiled(arguments: list[str]) -> None:
+    sides: set[int] = set()
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        """No kernels, which would be waited for: the graph itself, and how wide its inputs are."""
+        sides.update(each.shape[-1] for each in inputs if getattr(each, "ndim", 0) == 4)
+        return graph.forward
+
+    nn.Module.compile = partialmethod(nn.Module.compile, backend=backend)  # type: ignore[assignment]
+    assert main(arguments) == 0
+    print(*sides, flush=True)
+
+
 @pytest.mark.soak
 def test_a_compiled_run_differs_by_rounding_across_the_switch(
     tmp_path: Path, arguments: Arguments, process: type[Process], metrics: Metrics
 ) -> None:
-    """Kernels are written for minutes. Sample grids on the way make no others necessary."""
-    settings = {"train.max_steps": 5, "train.switch.step": 3, "log.samples_every": 2}
+    """Kernels are written for minutes."""
+    settings = {"train.max_steps": 5, "train.switch.step": 3}
     runs = {compile: tmp_path / str(compile) for compile in (True, False)}
     for compile, run in runs.items():
         code, said, _ = process(arguments(run, settings | {"train.compile": compile})).finish()
