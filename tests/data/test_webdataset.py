@@ -74,7 +74,7 @@ def _labelled(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "numbers"),
+    ("label", "wanted"),
     [
         (None, [[0, 1, 2], [3, 5]]),
         (("cls", "0"), [[0], []]),
@@ -84,11 +84,11 @@ def _labelled(root: Path) -> None:
     ],
 )
 def test_a_label_chooses_samples(
-    label: tuple[str, str] | None, numbers: list[list[int]], tmp_path: Path
+    label: tuple[str, str] | None, wanted: list[list[int]], tmp_path: Path
 ) -> None:
     _labelled(tmp_path)
     domain = web_domain(tmp_path, label=label)
-    assert numbers(domain) == numbers and domain.length == sum(map(len, numbers))
+    assert numbers(domain) == wanted and domain.length == sum(map(len, wanted))
 
 
 @pytest.mark.parametrize(
