@@ -1,5 +1,6 @@
 """Exported files at work: ONNX Runtime and OpenVINO."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -49,18 +50,29 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path, half: bool = False) -> None:
-        import openvino
-
         hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if not half:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
-        self._model = openvino.compile_model(path, "CPU", hints)
+        self._model = _openvino().compile_model(path, "CPU", hints)
 
     def __call__(self, picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
         """As any session."""
         found = self._model(picture)
         image, attention, generated = (found[name] for name in OUTPUTS)
         return image, attention, generated
+
+
+@cache
+def _openvino() -> Any:
+    """OpenVINO itself, once for the process.
+
+    Where a processor has AMX, each instance puts a stack for signals in place of the last one's and
+    frees it in the end: two that do not end in reverse leave one that is freed, and the next Ctrl-C, or
+    a worker of a data loader that ends, is then a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def open_session(path: Path, half: bool = False) -> Session:
