@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agit_hub.backends.heads import in_two
 from agit_hub.config import SIZE_MULTIPLE, AGITConfig
 from agit_hub.modeling import AGITModel
 
@@ -36,8 +37,9 @@ class Direction(nn.Module):
         # Of three unlike sizes, none of them 1: what is alike in the example is taken to be so always.
         example = torch.zeros(2, 3, 24, 32)
         shapes: Any = ({0: batch, 2: height, 3: width},)
+        lean = Direction(in_two(self.model), self.to_label).eval()
         with torch.no_grad():
-            return torch.export.export(self.eval(), (example,), dynamic_shapes=shapes, strict=False)
+            return torch.export.export(lean, (example,), dynamic_shapes=shapes, strict=False)
 
 
 def stem(config: AGITConfig, to: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agit_hub.backends import exact
 from agit_hub.backends.direction import INPUT, OUTPUTS, Direction, facts, stem
 from agit_hub.backends.sessions import SUFFIX, Format, open_session
 from agit_hub.data import shapes
@@ -45,7 +46,7 @@ def export(
         model: On the CPU.
         folder: Made if need be.
         format: `onnx`, or `openvino` for its own two files.
-        half: Keep weights in 16 bits, for files of half the size.
+        half: Keep weights in 16 bits, but for `exact`'s.
 
     Yields:
         `source_to_target`, then `target_to_source`.
@@ -84,6 +85,8 @@ def write(direction: Direction, path: Path, half: bool) -> None:
         between = Path(scratch) / "direction.onnx"
         _write_onnx(direction, between, half=False)
         network = openvino.convert_model(between)
+        if half:
+            network = exact.in_openvino(network, direction, Path(scratch))
     for key, value in _facts(direction).items():
         network.set_rt_info(value, ["agit_hub", key])
     openvino.save_model(network, path, compress_to_fp16=half)
@@ -104,7 +107,9 @@ def _write_onnx(direction: Direction, path: Path, half: bool) -> None:
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        network = convert_float_to_float16(network, keep_io_types=True)
+        kept = exact.in_onnx(network, direction)
+        network = convert_float_to_float16(network, keep_io_types=True, node_block_list=kept)
+        exact.without_detours(network)
     onnx.helper.set_model_props(network, _facts(direction))
     onnx.save(network, path)
 

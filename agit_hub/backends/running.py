@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from agit_hub.backends.direction import stem
+from agit_hub.backends.direction import OUTPUTS, stem
 from agit_hub.backends.sessions import SUFFIX, Format, Session, open_session
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
@@ -70,7 +70,7 @@ class ExportedBackend:
         goal = self._config.goal(to)
         if goal not in self._sessions:
             self._sessions[goal] = self._open(goal)
-        _, attention, generated = self._sessions[goal](pictures.numpy())
+        attention, generated = self._sessions[goal](pictures.numpy(), OUTPUTS[1:])
         return torch.from_numpy(attention), torch.from_numpy(generated)
 
     def _open(self, goal: str) -> Session:

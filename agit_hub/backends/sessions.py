@@ -1,5 +1,6 @@
 """Exported files at work: ONNX Runtime and OpenVINO."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,14 +12,16 @@ from agit_hub.backends.direction import INPUT, OUTPUTS
 
 Format = Literal["onnx", "openvino"]
 Pixels = npt.NDArray[np.float32]
+_SOON = {"PERFORMANCE_HINT": "LATENCY"}
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
 
 class Session(Protocol):
     """An exported direction, ready to run."""
 
-    def __call__(self, picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
-        """(N, 3, H, W) in [-1, 1] -> translation, attention and the generator's picture."""
+    def __call__(self, picture: Pixels, wanted: Sequence[str] = OUTPUTS) -> list[Pixels]:
+        """(N, 3, H, W) in [-1, 1] -> translation, attention and the generator's picture, or some."""
 
 
 class OnnxSession:
@@ -35,10 +38,10 @@ class OnnxSession:
         providers = onnxruntime.get_available_providers()
         self._session = onnxruntime.InferenceSession(path, providers=providers)
 
-    def __call__(self, picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+    def __call__(self, picture: Pixels, wanted: Sequence[str] = OUTPUTS) -> list[Pixels]:
         """As any session."""
-        image, attention, generated = self._session.run(list(OUTPUTS), {INPUT: picture})
-        return image, attention, generated
+        found: list[Pixels] = self._session.run(list(wanted), {INPUT: picture})
+        return found
 
 
 class OpenVinoSession:
@@ -46,20 +49,36 @@ class OpenVinoSession:
 
     Args:
         path: The file.
-        half: Whether OpenVINO may reckon in 16 bits where the processor does so faster.
+        half: Whether OpenVINO may reckon in 16 bits where the processor does so faster: only what the
+            generator draws, for it loses what a file says of its layers where it enlarges a map.
     """
 
     def __init__(self, path: Path, half: bool = False) -> None:
-        hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if not half:
-            hints["INFERENCE_PRECISION_HINT"] = "f32"
-        self._model = _openvino().compile_model(path, "CPU", hints)
+        import openvino
 
-    def __call__(self, picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+        network = _openvino().read_model(path)
+        self._drawing = None
+        if half:
+            drawing, network = (
+                openvino.Model([network.output(name)], network.get_parameters())
+                for name in ("generated", "attention")
+            )
+            self._drawing = _openvino().compile_model(drawing, "CPU", _SOON)
+        self._model = _openvino().compile_model(network, "CPU", _SOON | _EXACT)
+
+    def __call__(self, picture: Pixels, wanted: Sequence[str] = OUTPUTS) -> list[Pixels]:
         """As any session."""
-        found = self._model(picture)
-        image, attention, generated = (found[name] for name in OUTPUTS)
-        return image, attention, generated
+        found = self._run(self._model, picture)
+        if self._drawing is not None:
+            found |= self._run(self._drawing, picture)
+            if "image" in wanted:
+                attention, generated = found["attention"], found["generated"]
+                found["image"] = attention * generated + (1 - attention) * picture
+        return [found[name] for name in wanted]
+
+    def _run(self, model: Any, picture: Pixels) -> dict[str, Pixels]:
+        found = model(picture)
+        return {output.get_any_name(): found[output] for output in model.outputs}
 
 
 @cache

@@ -31,7 +31,10 @@ def export(
         Format, typer.Option(help="onnx, or openvino for its own two files.")
     ] = Format.ONNX,
     half: Annotated[
-        bool, typer.Option("--half", help="Weights in 16 bits: half the size, a little less exact.")
+        bool,
+        typer.Option(
+            "--half", help="Weights of generators in 16 bits: smaller, a little less exact."
+        ),
     ] = False,
     out: Annotated[
         Path | None,
