@@ -27,7 +27,9 @@ from agit_hub.training.config import LogConfig, TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
-    *("--config", "shapes", "--preset", "paper", "--model.image_size=128"),
+    *("--preset", "paper", "--model.image_size=128"),
+    *("--data.source.path=shapes", "--data.source.name=plain"),
+    *("--data.target.path=shapes", "--data.target.name=striped"),
     *("--train.batch_size=2", "--train.mixed_precision=bf16"),
 ]
 # How often a run of these defaults does what costs time.
@@ -116,11 +118,12 @@ def _rate(processes: int, steps: int, folder: Path) -> float:
     cores = ",".join(map(str, range(processes)))
     launch = [
         *("taskset", "-c", cores, sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
-        *("--num_processes", str(processes), "--num_machines", "1", "--cpu"),
+        *("--num_processes", str(processes), "--num_machines", "1"),
         *("--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0"),
         *(["--multi_gpu"] if processes > 1 else []),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # The launcher refuses --cpu beside --multi_gpu, which is its word for several processes.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     run = [f"--train.max_steps={steps}", "--log.every=1", "--log.samples=1"]
     subprocess.run(
         [*launch, "train_accelerate.py", *SETTINGS, *run, f"--output_dir={folder}"],
