@@ -14,7 +14,7 @@ Files = Callable[[Format, bool], list[Exported]]
 @pytest.fixture(scope="session")
 def model(make_model: MakeModel) -> AGITModel:
     """Small, with maps between 0 and 1 that differ from place to place."""
-    made = make_model(channels=8, attention_threshold=0.25).eval()
+    made = make_model(channels=8, blocks=5, attention_threshold=0.25).eval()
     for network in (made.attention_s, made.attention_t):
         network.head.weight.data.mul_(4)
     return made

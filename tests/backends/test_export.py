@@ -130,13 +130,10 @@ def test_halves_keep_where_a_generator_begins(files: Files) -> None:
         for name, kind in kinds.items()
         if name.startswith("model.generator_st.") and name.endswith("weight")
     }
-    kept = {name for name, kind in generator.items() if kind == onnx.TensorProto.FLOAT}
-    assert {name for name in kept if name.split(".")[1] in ("0", "4", "8")} == {
-        "layers.0.weight",
-        "layers.4.weight",
-        "layers.8.weight",
-    }
-    assert generator["layers.11.body.0.weight"] == onnx.TensorProto.FLOAT16
+    blocks = {n: generator[f"layers.{n}.body.0.weight"] for n in range(11, 16)}
+    assert {generator[f"layers.{n}.weight"] for n in (0, 4, 8)} == {onnx.TensorProto.FLOAT}
+    assert {blocks[n] for n in (11, 12, 13)} == {onnx.TensorProto.FLOAT}
+    assert {blocks[n] for n in (14, 15)} == {onnx.TensorProto.FLOAT16}
     attention = [kind for name, kind in kinds.items() if name.startswith("model.attention_s.")]
     assert set(attention) == {onnx.TensorProto.FLOAT}
 
