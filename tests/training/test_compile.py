@@ -76,6 +76,9 @@ def test_a_compiled_run_differs_by_rounding_across_the_switch(
         torch.load(next(run.rglob("state.pt")), weights_only=True)["training"]["networks"]
         for run in runs.values()
     ]
+    # Adam makes rounding large where a gradient is nothing else, as of any bias before a norm: most
+    # weights must be the same.
     for name, one in weights[0].items():
-        # Adam makes rounding large where a gradient is nothing else: most must be the same.
+        if name.endswith("bias"):
+            continue
         assert (one - weights[1][name]).abs().median() < 1e-4, name
