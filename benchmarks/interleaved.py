@@ -1,7 +1,6 @@
 """Contenders in processes of their own that take turns, so that what drifts drifts for all of them."""
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.memory import resident
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,9 +40,7 @@ def _peak(device: str) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated()
-    # Not getrusage's, which begins with what the process that started this one held.
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(peak[1]) * 1024 if peak else 0
+    return resident("at most")
 
 
 class Contender:

@@ -18,20 +18,18 @@ from statistics import median
 
 PROBE = """
 import json, pathlib, time, torch
-def memory(name):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split(name + ":")[1].split()[0]) / 1024
+from benchmarks.memory import resident
 start = time.perf_counter()
 import agit_hub.modeling
 imported = time.perf_counter()
 pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-base = memory("VmRSS")
+base = resident("now")
 model = agit_hub.modeling.AGITModel.from_pretrained("user/paper")
 end = time.perf_counter()
 print(json.dumps({
     "seconds": end - start,
     "of_which_imports": imported - start,
-    "megabytes": memory("VmHWM") - base,
+    "megabytes": (resident("at most") - base) / 2**20,
 }))
 """
 

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.memory import resident
 
 REPO = "someone/pictures"
 LENGTHS = {"source": 1067, "target": 1334}  # those of horse2zebra
@@ -167,7 +168,7 @@ def probe_memory() -> dict[str, Any]:
     samples = open_samples()
     for position in range(samples.epoch):
         samples[position]
-    return {"megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    return {"megabytes": round(resident("at most") / 2**20, 1)}
 
 
 def probe_loader(rounds: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import socket
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from PIL import Image
 from agit_hub import AGITConfig, AGITModel, AGITPipeline
 from agit_hub.data import shapes
 from agit_hub.enlarging import Enlarged
+from benchmarks.memory import resident
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 7
@@ -60,19 +60,10 @@ def large() -> dict[str, Any]:
     pipe.model.to("cpu")
     picture = _photograph(4000, 3000)
     pipe(picture.resize((300, 300)))  # what a process that idles has behind it
-    idle = _now()
+    idle = resident("now")
     pipe(picture)
-    beyond = _peak() - idle
+    beyond = round((resident("at most") - idle) / 1e6)
     return {"pixels": "4000 x 3000", **_timed(lambda _: pipe(picture)), "beyond_idle_mb": beyond}
-
-
-def _now() -> int:
-    resident = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(resident * resource.getpagesize() / 1e6)
-
-
-def _peak() -> int:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 def steering() -> dict[str, Any]:
