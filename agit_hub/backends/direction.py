@@ -37,7 +37,7 @@ class Direction(nn.Module):
         # Of three unlike sizes, none of them 1: what is alike in the example is taken to be so always.
         example = torch.zeros(2, 3, 24, 32)
         shapes: Any = ({0: batch, 2: height, 3: width},)
-        lean = Direction(in_two(self.model), self.to_label).eval()
+        lean = in_two(self).eval()
         with torch.no_grad():
             return torch.export.export(lean, (example,), dynamic_shapes=shapes, strict=False)
 

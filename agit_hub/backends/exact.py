@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from agit_hub.backends.direction import Direction
+from agit_hub.backends.sessions import openvino_core
 from agit_hub.networks import ResidualBlock, ResnetGenerator
 
 # Residual blocks that belong to the beginning, if there are more.
@@ -21,7 +22,7 @@ _SUMS = ("Add", "ReLU")
 _KEPT = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 
 
-def in_onnx(network: Any, direction: Direction) -> list[str]:
+def in_onnx(network: Any, direction: Direction) -> set[str]:
     """The names of those nodes in an ONNX model of a direction."""
     nodes = {node.name: node for node in network.graph.node}
     made_by = {output: node.name for node in nodes.values() for output in node.output}
@@ -52,17 +53,22 @@ def in_openvino(network: Any, direction: Direction, scratch: Path) -> Any:
     """An OpenVINO model of a direction, read anew from `scratch` with those layers marked."""
     import openvino
 
-    layers = {layer.get_friendly_name(): layer for layer in network.get_ops()}
     halved = _beginnings_of_16_bits(direction)
     before = {
-        name: [value.get_node().get_friendly_name() for value in layer.input_values()]
-        for name, layer in layers.items()
+        layer.get_friendly_name(): [
+            value.get_node().get_friendly_name() for value in layer.input_values()
+        ]
+        for layer in network.get_ops()
     }
     begins = [names[0] for names in before.values() if halved & set(names)]
     attention = network.output("attention").get_node().get_friendly_name()
-    kept = set(_leading_to([attention, *begins], before.__getitem__))
     path = scratch / "marked.xml"
     openvino.save_model(network, path, compress_to_fp16=False)
+    _mark(path, _leading_to([attention, *begins], before.__getitem__))
+    return openvino_core().read_model(path)
+
+
+def _mark(path: Path, kept: set[str]) -> None:
     tree = ElementTree.parse(path)
     for layer in tree.getroot().iter("layer"):
         kind = layer.get("type")
@@ -73,7 +79,6 @@ def in_openvino(network: Any, direction: Direction, scratch: Path) -> Any:
                 layer.insert(0 if layer.find("data") is None else 1, facts)
             ElementTree.SubElement(facts, "attribute", _KEPT)
     tree.write(path)
-    return openvino.Core().read_model(path)
 
 
 def _beginnings_of_16_bits(direction: Direction) -> set[str]:
@@ -87,13 +92,13 @@ def _beginnings_of_16_bits(direction: Direction) -> set[str]:
     return found
 
 
-def _leading_to(ends: Iterable[str], before: Callable[[str], Iterable[str]]) -> list[str]:
+def _leading_to(ends: Iterable[str], before: Callable[[str], Iterable[str]]) -> set[str]:
     """Those names, and whatever comes before them."""
-    found: dict[str, None] = {}
+    found: set[str] = set()
     waiting = list(ends)
     while waiting:
         name = waiting.pop()
         if name not in found:
-            found[name] = None
+            found.add(name)
             waiting += before(name)
-    return list(found)
+    return found

@@ -107,7 +107,7 @@ def _write_onnx(direction: Direction, path: Path, half: bool) -> None:
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        kept = exact.in_onnx(network, direction)
+        kept = list(exact.in_onnx(network, direction))
         network = convert_float_to_float16(network, keep_io_types=True, node_block_list=kept)
         exact.without_detours(network)
     onnx.helper.set_model_props(network, _facts(direction))

@@ -1,27 +1,28 @@
 """Convolutions to few channels, in two: processors reckon in sixteens, and a head has 1 or 3."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from agit_hub.modeling import AGITModel
+Network = TypeVar("Network", bound=nn.Module)
 
 _FEW = 4
 
 
-def in_two(model: AGITModel) -> AGITModel:
-    """A copy of a model that does the same, but for rounding, in less time on most processors.
+def in_two(network: Network) -> Network:
+    """A copy of a network that does the same, but for rounding, in less time on most processors.
 
     A convolution of k x k to few channels becomes one of 1 x k to k times as many, a row of the kernel
     each, and one of k x 1 that adds them up.
     """
-    model = copy.deepcopy(model)
-    for parent in list(model.modules()):
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.Conv2d) and _is_wide_for_few(layer):
                 setattr(parent, name, _rows_and_sum(layer))
-    return model
+    return network
 
 
 def _is_wide_for_few(layer: nn.Conv2d) -> bool:

@@ -56,15 +56,15 @@ class OpenVinoSession:
     def __init__(self, path: Path, half: bool = False) -> None:
         import openvino
 
-        network = _openvino().read_model(path)
+        network = openvino_core().read_model(path)
         self._drawing = None
         if half:
             drawing, network = (
                 openvino.Model([network.output(name)], network.get_parameters())
                 for name in ("generated", "attention")
             )
-            self._drawing = _openvino().compile_model(drawing, "CPU", _SOON)
-        self._model = _openvino().compile_model(network, "CPU", _SOON | _EXACT)
+            self._drawing = openvino_core().compile_model(drawing, "CPU", _SOON)
+        self._model = openvino_core().compile_model(network, "CPU", _SOON | _EXACT)
 
     def __call__(self, picture: Pixels, wanted: Sequence[str] = OUTPUTS) -> list[Pixels]:
         """As any session."""
@@ -82,7 +82,7 @@ class OpenVinoSession:
 
 
 @cache
-def _openvino() -> Any:
+def openvino_core() -> Any:
     """OpenVINO itself, once for the process.
 
     Where a processor has AMX, each instance puts a stack for signals in place of the last one's and

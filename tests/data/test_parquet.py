@@ -58,12 +58,12 @@ def test_a_label_chooses_rows_and_leaves_out_row_groups_without_any(tmp_path: Pa
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path: Path) -> None:
-    numbers = [30, None, 32, 33]
+    held = [30, None, 32, 33]
     if plain:
-        values = [None if number is None else picture(number) for number in numbers]
+        values = [None if number is None else picture(number) for number in held]
         pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", row_group_size=3)
     else:
-        write_parquet(tmp_path / "a.parquet", numbers)
+        write_parquet(tmp_path / "a.parquet", held)
     domain = parquet_domain(tmp_path)
     with pytest.raises(ValueError, match="no picture"):
         domain.picture(0, 1)

@@ -129,8 +129,6 @@ def _fork_and_read(domain: Domain) -> int:
 def test_what_describes_a_picture_describes_no_other(write: Any, tmp_path: Path) -> None:
     domain = write(tmp_path)
     described = [
-        domain.describe(block, row)
-        for block, numbers in enumerate(BLOCKS)
-        for row in range(len(numbers))
+        domain.describe(block, row) for block, held in enumerate(BLOCKS) for row in range(len(held))
     ]
     assert len(set(described)) == 10 and all(text.startswith(str(tmp_path)) for text in described)
