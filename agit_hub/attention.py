@@ -48,6 +48,8 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
         ValueError: If the shapes do not belong together.
     """
     _check_shapes(image, attention)
+    if threshold == 0:  # no map is below it
+        return image
     return image * (attention >= threshold).to(image.dtype)
 
 

@@ -4,10 +4,12 @@ Collapse (a map that ends all 0 or all 1) is this method's known disease. Early 
 looks collapsed for a while, so what counts is how long it lasts.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 Side = Literal["source", "target"]
@@ -30,13 +32,12 @@ def attention_figures(attention: Tensor, threshold: float) -> dict[str, Tensor]:
         below 0.1 or above 0.9.
     """
     a = attention.detach().float()
-    inner = a.clamp(1e-6, 1 - 1e-6)
-    entropy = -(inner * inner.log2() + (1 - inner) * (1 - inner).log2())
+    entropy = torch.special.entr(a) + torch.special.entr(1 - a)
     return {
         "mean": a.mean(),
-        "area": (a >= threshold).float().mean(),
-        "entropy": entropy.mean(),
-        "binary": ((a < 0.1) | (a > 0.9)).float().mean(),
+        "area": (a >= threshold).mean(dtype=torch.float32),
+        "entropy": entropy.mean() / math.log(2),
+        "binary": ((a - 0.5).abs() > 0.4).mean(dtype=torch.float32),
     }
 
 

@@ -28,8 +28,12 @@ class DataConfig:
     seen at many sizes (not in the paper)."""
     flip: bool = True
     """Mirror half of the samples left to right."""
-    workers: int = 0
-    """Processes that decode pictures beside the training; 0 decodes in the training process."""
+    workers: int | None = None
+    """Processes that decode pictures beside the training; 0 decodes in the training process. null is 0 on
+    a CPU, and on a GPU one less than the cores for each process of the run, 1 to 8."""
+    in_memory: bool | None = None
+    """Decode every picture once and keep it. null does so on a GPU for folders whose pictures take a
+    quarter of the free memory at most."""
     network_patience: float = 300
     """Seconds for which a bad network is put up with before a run gives up."""
 
@@ -126,10 +130,25 @@ class TrainSettings:
     """The discriminators' own learning rate; null for the generators'."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     """Arithmetic of the forward passes; null takes the launcher's, and `no` (fp32) without one."""
-    compile: bool = False
+    torch_compile: bool = False
     """Let torch.compile write kernels for the six networks: minutes before the first step, and again at
     the switch, for faster ones from then on. Results differ by rounding; on a CPU it needs a C++
     compiler."""
+    torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
+    """Of torch.compile: `reduce-overhead` records CUDA graphs on a GPU, which small batches gain from
+    (not measured)."""
+    tf32: bool = True
+    """On a GPU, let fp32 convolutions and matrix products round their inputs to 10 bits (TF32)."""
+    cudnn_benchmark: bool = True
+    """On a GPU, time cuDNN's algorithms at the first step and keep the fastest."""
+    fused_adam: bool = True
+    """On a GPU, update all weights in one kernel."""
+    channels_last: bool = False
+    """Keep channels innermost in memory, as tensor cores take them. Slower on a CPU; not measured on a
+    GPU."""
+    deterministic: bool = False
+    """On a GPU, use deterministic algorithms alone, so that a resumed run equals an uninterrupted one bit
+    for bit; slower. On a CPU it always does."""
     clip_norm: float | None = None
     """Largest norm of a step's gradients; null does not clip."""
     ema: float = 0.0

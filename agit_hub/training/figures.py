@@ -19,19 +19,28 @@ class Figures:
 
     def add(self, name: str, value: Tensor) -> Tensor:
         """Note a scalar and hand it back, graph and all."""
-        noted = value.detach().float()
-        self._sums[name] = self._sums[name] + noted if name in self._sums else noted
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self.add_all({name: value})
         return value
 
     def add_all(self, values: Mapping[str, Tensor]) -> None:
-        """Note several scalars."""
-        for name, value in values.items():
-            self.add(name, value)
+        """Note several scalars, by one batched addition."""
+        noted = {name: value.detach().float() for name, value in values.items()}
+        known = [name for name in noted if name in self._sums]
+        if known:
+            sums = torch._foreach_add(
+                [self._sums[name] for name in known], [noted[name] for name in known]
+            )
+            noted |= dict(zip(known, sums, strict=True))
+        self._sums |= noted
+        for name in noted:
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, Tensor]:
         """The mean of everything noted under each name."""
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
+        return {
+            name: total if self._counts[name] == 1 else total / self._counts[name]
+            for name, total in self._sums.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to go on identically."""

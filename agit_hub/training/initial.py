@@ -6,7 +6,6 @@ from functools import partial
 import torch
 from accelerate.utils import set_seed
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agit_hub.feature_attention import FeatureAttention
 from agit_hub.features import PhotographFeatures
@@ -53,10 +52,3 @@ def discriminator_maker(
         features = features or imagenet(PhotographFeatures())
         return partial(ProjectedDiscriminator, features, channels)
     return partial(PatchDiscriminator, channels, settings.discriminator_layers)
-
-
-def moving_average(model: AGITModel, decay: float) -> AveragedModel | None:
-    """A copy of the published networks that follows them by 1 - decay a step; None for decay 0."""
-    if not decay:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_object_list
+from torch import Tensor
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
@@ -120,6 +121,39 @@ def on_first_rank(accelerator: Accelerator, action: Callable[[], Answer]) -> Ans
         raise outcome[0]
     answer: Answer = outcome[0]
     return answer
+
+
+class StopVote:
+    """Asks every process at each step whether one of them is to stop.
+
+    On GPUs the answer to a step's question is read after the next step, when it has long arrived: no
+    step waits for it, and all processes read the same one.
+
+    Args:
+        accelerator: Of the processes.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._pending: tuple[Tensor, torch.cuda.Event] | None = None
+
+    def __call__(self, requested: bool) -> bool:
+        """Vote, and say whether all processes stop now."""
+        if self._accelerator.num_processes == 1:
+            return requested
+        device = self._accelerator.device
+        votes = self._accelerator.reduce(torch.full((), float(requested), device=device), "sum")
+        assert isinstance(votes, Tensor)
+        if device.type != "cuda":
+            return votes.item() > 0
+        answer = torch.empty((), pin_memory=True).copy_(votes, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record()
+        before, self._pending = self._pending, (answer, arrived)
+        if before is None:
+            return False
+        before[1].synchronize()
+        return before[0].item() > 0
 
 
 def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:

@@ -48,11 +48,14 @@ class Networks(nn.Module):
         there = self.model.target_to_source(batch.target)
         return Cycle(there, self.model.source_to_target(there.image))
 
-    def compile_each(self) -> None:
-        """Let torch.compile write kernels for each of the six; weights and their names stay."""
+    def compile_each(self, mode: str = "default") -> None:
+        """Let torch.compile write kernels for each of the six; weights and their names stay.
+
+        Discriminators see one batch and then two at once: a graph for each, not one for any size.
+        """
         for direction in get_args(Direction):
             for network in (self.generator, self.attention, self.discriminator):
-                network(direction).compile()
+                network(direction).compile(mode=mode, dynamic=False)
 
     def generator(self, direction: Direction) -> nn.Module:
         """F_ST or F_TS."""

@@ -40,7 +40,7 @@ class ProjectedDiscriminator(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Take the features along to another device or type."""
-        self._features[0]._apply(fn)  # type: ignore[no-untyped-call]
+        self._features[0]._apply(fn)
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, image: Tensor, normalise: bool = True) -> Tensor:

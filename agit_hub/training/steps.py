@@ -24,6 +24,7 @@ from agit_hub.losses import (
 from agit_hub.modeling import Translation
 from agit_hub.training.attention_health import Side, attention_figures
 from agit_hub.training.config import TrainSettings
+from agit_hub.training.device import adam
 from agit_hub.training.figures import Figures
 from agit_hub.training.image_pool import ImagePool
 from agit_hub.training.networks import Batch, Cycle, Direction, Networks
@@ -70,21 +71,20 @@ class Step:
         self._clip_norm = settings.clip_norm
         self._threshold = settings.attention_threshold
         self._floor, self._lambda_floor = settings.attention_floor, settings.lambda_floor
-        betas = (settings.adam_beta1, 0.999)
 
-        def adam(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
+        def optimizer(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
             parameters = {kind: [p for m in kinds[kind] for p in m.parameters()] for kind in kinds}
             groups = [{"params": found, "of": kind} for kind, found in parameters.items() if found]
-            return accelerator.prepare_optimizer(torch.optim.Adam(groups, betas=betas))
+            return accelerator.prepare_optimizer(adam(groups, settings, accelerator.device))
 
         # One optimiser an update, for fp16's scaler is told of each update's gradients at once.
         self.optimizers: dict[str, AcceleratedOptimizer] = {}
         for turn in self._turns:
-            self.optimizers[_generators(turn)] = adam(
+            self.optimizers[_generators(turn)] = optimizer(
                 generators=[networks.generator(d) for d in turn],
                 attention=[networks.attention(d) for d in turn],
             )
-            self.optimizers[_discriminators(turn)] = adam(
+            self.optimizers[_discriminators(turn)] = optimizer(
                 discriminators=[networks.discriminator(d) for d in turn]
             )
 
@@ -197,7 +197,7 @@ class Step:
         real = batch.target if direction == "st" else batch.source
         fakes = self.pools[direction].draw(len(real))
         if not phase.threshold:  # whatever the maps are, every pixel passes
-            return Judged(real, torch.ones_like(real[:, :1]), *fakes)
+            return Judged(real, real[:, :1], *fakes)
         attention = self.networks.attention("ts" if direction == "st" else "st")
         with torch.no_grad(), self._accelerator.autocast():
             return Judged(real, attention(real), *fakes)
@@ -230,10 +230,12 @@ class Step:
         """Step one optimiser on the parts' losses over the batches, one graph in memory at a time."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad()
-        for part in parts:
-            with self._accelerator.autocast():
+        # Around all parts, for it keeps each weight's cast until it is left.
+        with self._accelerator.autocast():
+            for part in parts:
                 value = loss(part) / batches
-            self._accelerator.backward(value)
+                with torch.autocast(value.device.type, enabled=False):
+                    self._accelerator.backward(value)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         average_over_processes(
             [p.grad for p in parameters if p.grad is not None], self._accelerator
@@ -273,8 +275,9 @@ def average_over_processes(tensors: Sequence[Tensor], accelerator: Accelerator) 
     mean = accelerator.reduce(flat, reduction="mean")
     assert isinstance(mean, Tensor)
     parts = torch.split(mean, [tensor.numel() for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.copy_(part.view_as(tensor))
+    torch._foreach_copy_(
+        list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
+    )
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
@@ -17,17 +16,21 @@ from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.device import configure_device, memory_format
 from agit_hub.training.failures import EXPLAINED, RunError, explain
 from agit_hub.training.greeting import greeting
-from agit_hub.training.initial import initial_networks, moving_average
+from agit_hub.training.initial import initial_networks
 from agit_hub.training.interrupt import Interrupt, leave_to_parent
 from agit_hub.training.journal import Journal
 from agit_hub.training.launch import (
+    StopVote,
     describe_machine,
     gather_to_first,
     make_accelerator,
     on_first_rank,
 )
+from agit_hub.training.loading import keep_in_memory, loader_workers
+from agit_hub.training.moving_average import MovingAverage
 from agit_hub.training.networks import Batch
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
@@ -36,6 +39,9 @@ from agit_hub.training.schedule import Schedule
 from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Step
 from agit_hub.training.validation import Validation
+
+# Steps between two looks at the maps that postpone the switch, or a hundredth of a short run.
+_LOOK_AGAIN = 25
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,11 @@ class Trainer:
         self.config = config = start.config
         self.folder = RunFolder(config.output_dir)
         self._start = start
-        self._domains = (start.source.domain, start.target.domain)
+        device = self._accelerator.device
+        opened = start.source.domain, start.target.domain
+        self._domains = keep_in_memory(opened, config.data, device)
+        processes = self._accelerator.num_processes
+        self._workers = loader_workers(self._domains, config.data, device, processes)
         self._pictures = [domain.length for domain in self._domains]  # None: not counted yet
         self._samples = UnpairedSamples(
             *self._domains,
@@ -85,20 +95,25 @@ class Trainer:
         self._journal = Journal(
             config, self.folder, self._schedule, steps_per_epoch, self._accelerator
         )
+        configure_device(config.train, device)
+        self._format = memory_format(config.train)
         networks = initial_networks(config, warm=start.checkpoint is None)
-        self._networks = networks.to(self._accelerator.device)
+        self._networks = networks.to(device).to(memory_format=self._format)
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
-        self._ema = moving_average(self._networks.model, config.train.ema)
+        self._ema = (
+            MovingAverage(self._networks.model, config.train.ema) if config.train.ema else None
+        )
         self._publisher = (
             Publisher(config.hub, self.folder.path, self._journal.say)
             if config.hub.push_to_hub
             else None
         )
-        if config.train.compile:
-            self._networks.compile_each()
+        if config.train.torch_compile:
+            self._networks.compile_each(config.train.torch_compile_mode)
         self._validation = self._make_validation()
         self._postponed = False
+        self._vote = StopVote(self._accelerator)
         self.step = 0
         if start.checkpoint is not None:
             self._load(start.checkpoint)
@@ -106,9 +121,7 @@ class Trainer:
     @property
     def published(self) -> AGITModel:
         """The networks as they would be pushed: averaged where EMA is on."""
-        model = self._ema.module if self._ema is not None else self._networks.model
-        assert isinstance(model, AGITModel)
-        return model
+        return self._ema.model if self._ema is not None else self._networks.model
 
     def fit(self) -> Outcome:
         """Train to the last step, or until Ctrl-C or SIGTERM, which save first.
@@ -149,7 +162,7 @@ class Trainer:
             ]
             figures = self._train_step(first, self._schedule.phase(self.step), more)
             if self._ema is not None:
-                self._ema.update_parameters(self._networks.model)
+                self._ema.update()
             self.step += 1
             self._journal.note(self.step, figures)
             self._journal.advance()
@@ -157,7 +170,7 @@ class Trainer:
             # Kernels are made for training's squares: for other sizes one would wait anew.
             with torch.compiler.set_stance("force_eager"):
                 self._look(last)
-            stop = not last and self._any_rank(interrupt.requested)
+            stop = not last and self._vote(interrupt.requested)
             publisher = self._publisher
             push = publisher is not None and publisher.is_due(self.step)
             if self.step % train.checkpoint_every == 0 or last or stop or push:
@@ -213,14 +226,14 @@ class Trainer:
             processes=self._accelerator.num_processes,
             start=self.step * train.gradient_accumulation_steps * train.discriminator_updates,
         )
-        for samples in load(self._samples, positions, self.config.data.workers, leave_to_parent):
+        for samples in load(self._samples, positions, self._workers, leave_to_parent):
             self._journal.note_unreadable(samples.unreadable)
             yield self._to_device(samples)
 
     def _to_device(self, samples: Samples) -> Batch:
         device = self._accelerator.device
         source, target = (
-            from_bytes(pixels.to(device, non_blocking=True))
+            from_bytes(pixels.to(device, non_blocking=True)).contiguous(memory_format=self._format)
             for pixels in (samples.source, samples.target)
         )
         return Batch(source, target)
@@ -231,11 +244,16 @@ class Trainer:
             self.folder.write_facts(describe_machine(self._accelerator) | {"pictures": pictures})
         steps = self.step, self._schedule.total_steps
         model = self._networks.model
-        for line in greeting(self._start, self.folder.path, steps, model, self._accelerator):
-            self._journal.say(line)
+        # What it times are passes of its own, which no kernels are to be written for.
+        with torch.compiler.set_stance("force_eager"):
+            for line in greeting(self._start, self.folder.path, steps, model, self._accelerator):
+                self._journal.say(line)
 
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):
+            return
+        # Each look waits for the device.
+        if self._postponed and self.step % min(_LOOK_AGAIN, 1 + self._schedule.total_steps // 100):
             return
         self._journal.look(self.step)
         looks = self._journal.watch.collapses(self.step, patience=0)
@@ -273,14 +291,6 @@ class Trainer:
         batch = self._to_device(collate([shown[n] for n in range(count)]))
         grid = sample_grid(self.published, batch.source, batch.target)
         checkpoint.save_picture(grid, self.folder.samples / f"step-{self.step:08d}.png")
-
-    def _any_rank(self, wish: bool) -> bool:
-        if self._accelerator.num_processes == 1:
-            return wish
-        vote = torch.tensor(float(wish), device=self._accelerator.device)
-        votes = self._accelerator.reduce(vote, reduction="sum")
-        assert isinstance(votes, Tensor)
-        return votes.item() > 0
 
     def _save(self) -> None:
         self._journal.look(self.step)

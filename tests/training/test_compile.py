@@ -21,7 +21,7 @@ def test_all_six_are_compiled_and_nothing_that_is_saved_is(
     tmp_path: Path, configure: Callable[..., TrainConfig]
 ) -> None:
     trainers = [
-        Trainer(configure(tmp_path, {"train.compile": compile, "train.ema": 0.5}))
+        Trainer(configure(tmp_path, {"train.torch_compile": compile, "train.ema": 0.5}))
         for compile in (True, False)
     ]
     compiled, plain = (trainer._networks for trainer in trainers)
@@ -36,7 +36,7 @@ def test_all_six_are_compiled_and_nothing_that_is_saved_is(
 def test_what_is_drawn_at_another_size_is_not_compiled_for(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:
-    settings = {"model.image_size": 2 * SIZE, "data.crop_size": SIZE, "train.compile": True}
+    settings = {"model.image_size": 2 * SIZE, "data.crop_size": SIZE, "train.torch_compile": True}
     command = arguments(tmp_path, settings | {"train.switch.step": 2, "log.samples_every": 1})
     code, said, printed = process([command], function=_train_and_tell_what_is_compiled).finish()
     assert code == 0, said
@@ -65,7 +65,9 @@ def test_a_compiled_run_differs_by_rounding_across_the_switch(
     settings = {"train.max_steps": 5, "train.switch.step": 3}
     runs = {compile: tmp_path / str(compile) for compile in (True, False)}
     for compile, run in runs.items():
-        code, said, _ = process(arguments(run, settings | {"train.compile": compile})).finish()
+        code, said, _ = process(
+            arguments(run, settings | {"train.torch_compile": compile})
+        ).finish()
         assert code == 0, said
         assert "recompile_limit" not in said
     compiled, plain = (metrics(run) for run in runs.values())
