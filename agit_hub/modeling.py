@@ -79,6 +79,16 @@ class AGITModel(
         """Translate target pictures t, (N, 3, H, W) in [-1, 1], by Eq. 1."""
         return _translate(target, self.generator_ts, self.attention_t)
 
+    def direction(self, to: str | None = None) -> tuple[nn.Module, nn.Module]:
+        """The attention network and the generator that lead to a label; the target when None.
+
+        Raises:
+            ValueError: If the label is neither of the two.
+        """
+        if self.config.goal(to) == self.config.target_label:
+            return self.attention_s, self.generator_st
+        return self.attention_t, self.generator_ts
+
     def forward(self, images: Tensor, to: str | None = None) -> Translation:
         """Translate pictures towards a label.
 

@@ -19,6 +19,9 @@ DECODER_KERNELS: dict[AttentionDecoder, tuple[int, int, int]] = {
     "official": (1, 1, 1),
 }
 
+# Of a generator: three convolutions, each with its norm and ReLU, and two paddings.
+ENCODER_LAYERS = 11
+
 
 class SamePad(nn.Module):
     """Zero padding that TensorFlow's SAME gives a 3x3 stride-2 convolution: right and bottom only."""
@@ -36,6 +39,36 @@ class SameCrop(nn.Module):
         return x[..., :-1, :-1]
 
 
+class ReflectConv2d(nn.Conv2d):
+    """A convolution of a reflected image, deterministic on a GPU too where that is asked for."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
+            padded: Tensor = super()._conv_forward(x, weight, bias)
+            return padded
+        return F.conv2d(reflected(x, int(self.padding[0])), weight, bias, self.stride)
+
+
+def reflected(x: Tensor, edge: int) -> Tensor:
+    """Pad (N, C, H, W) on all sides by reflection, with copies.
+
+    On a GPU, PyTorch's own padding adds up its gradient in any order.
+    """
+    if edge == 0:
+        return x
+    for dim in (2, 3):
+        size = x.shape[dim]
+        before = x.narrow(dim, 1, edge).flip(dim)
+        after = x.narrow(dim, size - 1 - edge, edge).flip(dim)
+        x = torch.cat([before, x, after], dim)
+    return x
+
+
+def _convolution(inputs: int, outputs: int, padding_mode: Literal["zeros", "reflect"]) -> nn.Conv2d:
+    kind = ReflectConv2d if padding_mode == "reflect" else nn.Conv2d
+    return kind(inputs, outputs, 3, padding=1, padding_mode=padding_mode)
+
+
 def _norm(channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=True)
 
@@ -46,10 +79,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, padding_mode: Literal["zeros", "reflect"]) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode),
+            _convolution(channels, channels, padding_mode),
             _norm(channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode),
+            _convolution(channels, channels, padding_mode),
             _norm(channels),
         )
 
@@ -110,7 +143,7 @@ class AttentionNetwork(nn.Module):
         c = channels
         first, second, last = DECODER_KERNELS[decoder]
         self.encoder = nn.Sequential(
-            *(nn.Conv2d(3, c, 7, 2, padding=3, padding_mode="reflect"), _norm(c), nn.ReLU()),
+            *(ReflectConv2d(3, c, 7, 2, padding=3, padding_mode="reflect"), _norm(c), nn.ReLU()),
             *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), _norm(2 * c), nn.ReLU()),
             ResidualBlock(2 * c, "reflect"),
         )
@@ -211,4 +244,4 @@ def _doubling(inputs: int, outputs: int, upsampling: Upsampling) -> tuple[nn.Mod
 
 
 def _reflected(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect")
+    return ReflectConv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect")

@@ -84,7 +84,7 @@ class AGITPipeline:
                 `openvino` do not ask it.
             backend: `torch`, `compile`, `onnx`, `openvino`, or `auto`: see
                 `agit_hub.backends.choice.choose_backend`.
-            half: Whether 16 bits are precise enough, for `onnx` and `openvino`.
+            half: Whether 16 bits are precise enough, for `onnx` and `openvino`, and on a GPU.
 
         Raises:
             ModelLoadError: If what is there is not a usable AGIT model.

@@ -31,7 +31,7 @@ def choose_backend(model: AGITModel, name: str = "auto", half: bool = False) -> 
         name: `torch`; `compile`; `onnx` or `openvino`, whose files are written now unless they are
             there already, which takes half a minute; `auto` takes the fastest of those whose files are
             there and whose package is installed, and `torch` otherwise and on any device but the CPU.
-        half: Whether 16 bits are precise enough: of `onnx` and `openvino`.
+        half: Whether 16 bits are precise enough: of `onnx` and `openvino`, and of all others on a GPU.
 
     Raises:
         BackendError: If there is none of that name, or its package is not installed.
@@ -44,7 +44,7 @@ def choose_backend(model: AGITModel, name: str = "auto", half: bool = False) -> 
     if name == "auto":
         return _fastest(model, half)
     if name in ("torch", "compile"):
-        return TorchBackend(model, compiled=name == "compile")
+        return TorchBackend(model, name == "compile", half)
     format: Format = "onnx" if name == "onnx" else "openvino"
     if find_spec(_PACKAGES[format]) is None:
         raise BackendError(
@@ -71,7 +71,7 @@ def _fastest(model: AGITModel, half: bool) -> Backend:
                 folder = exported_folder(model, format, half)
                 if _is_there(model, folder, format):
                     return ExportedBackend(model.config, folder, format, half)
-    return TorchBackend(model)
+    return TorchBackend(model, half=half)
 
 
 def _is_there(model: AGITModel, folder: Path, format: Format) -> bool:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from agit_hub.backends import choice
 from agit_hub.backends.choice import choose_backend, exported_folder
-from agit_hub.backends.running import BackendError
+from agit_hub.backends.running import BackendError, in_half
 from agit_hub.backends.sessions import Format
+from agit_hub.data import shapes
+from agit_hub.image_processor import to_tensor
 from agit_hub.modeling import AGITModel
 from agit_hub.pipeline import AGITPipeline
 from tests.backends.conftest import Files
@@ -133,3 +136,16 @@ except ValueError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert "pip install 'agit-hub[openvino]'" in ran.stdout, ran.stdout + ran.stderr
+
+
+@torch.inference_mode()
+def test_in_half_is_within_a_few_values_of_32_bits(saved: Path) -> None:
+    """By float16 on the CPU, which rounds as a GPU does."""
+    model = AGITModel.from_pretrained(saved)
+    for number, label in enumerate(model.config.labels):
+        picture = to_tensor(shapes.draw(shapes.LABELS[number], 3, size=64)[0])
+        attention, generator = model.direction(label)
+        expected, found = generator(picture), in_half(generator, picture)
+        assert found.dtype == torch.float16
+        difference = (expected - found.float()).abs() * attention(picture)
+        assert 0 < difference.max().item() * 127.5 < 6

@@ -1,0 +1,100 @@
+"""Translations on one device: by size, precision and compilation, and a video.
+
+python -m benchmarks.gpu.infer --out OUT --device cuda --seconds 60
+
+The paper's networks with weights as drawn: what they draw is of no interest here, only how long it takes.
+`infer.json` is written anew after each row.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from agit_hub.backends.running import TorchBackend
+from agit_hub.config import AGITConfig
+from agit_hub.modeling import AGITModel
+from agit_hub.pipeline import AGITPipeline
+from benchmarks.gpu.timing import seconds_each
+
+KINDS = {"fp32": (False, False), "half": (False, True), "half, compiled": (True, True)}
+
+
+def plan(device: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
+    """What is measured, its kind and how, what is asked for most first."""
+    on_gpu = device == "cuda"
+    sizes, frame = ((256, 512, 1024), (1920, 1080)) if on_gpu else ((32,), (96, 54))
+    least = 0.5 if on_gpu else 0.0
+    for kind in KINDS:
+        for size in sizes:
+            yield f"{size} px", kind, partial(networks, size, kind, device, least)
+        if kind != "half, compiled":
+            name = f"a video of {frame[0]} x {frame[1]}"
+            yield name, kind, partial(video, frame, kind, device, least)
+
+
+@torch.inference_mode()
+def networks(size: int, kind: str, device: str, least: float) -> dict[str, Any]:
+    """Milliseconds of one image, and images a second in batches of 16, from tensors to tensors."""
+    compiled, half = KINDS[kind]
+    run = TorchBackend(_model(size, device), compiled, half)._run
+    images = (torch.rand(16, 3, size, size, device=device) * 2 - 1).clamp(-1, 1)
+    alone = seconds_each(lambda: run(images[:1], None), device, least)
+    together = seconds_each(lambda: run(images, None), device, least)
+    return {"ms": round(alone * 1e3, 2), "images_per_s": round(16 / together, 1)}
+
+
+def video(size: tuple[int, int], kind: str, device: str, least: float) -> dict[str, Any]:
+    """Frames a second through the whole pipeline: resizing, networks, compositing in full size."""
+    compiled, half = KINDS[kind]
+    model = _model(256, device)
+    pipe = AGITPipeline(model, TorchBackend(model, compiled, half))
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    frames = pipe.stream(repeat(Image.fromarray(pixels)))
+    next(frames)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < least or count < 2:
+        count += len(list(islice(frames, 1)))
+    return {"frames_per_s": round(count / (time.perf_counter() - start), 2)}
+
+
+def _model(size: int, device: str) -> AGITModel:
+    torch.manual_seed(0)
+    small = {} if device == "cuda" else {"channels": 8, "blocks": 1, "attention_channels": 8}
+    return AGITModel(AGITConfig(image_size=size, **small)).eval().to(device)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--seconds", type=float, default=60)
+    arguments = parser.parse_args()
+    end = time.monotonic() + arguments.seconds - min(15, arguments.seconds / 3)
+    torch.backends.cudnn.benchmark = True
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
+    results: dict[str, Any] = {"device": name, "torch": torch.__version__, "rows": []}
+    for what, kind, measure in plan(arguments.device):
+        if time.monotonic() > end:
+            print("The time is up: what is left was not measured.")
+            break
+        row: dict[str, Any] = {"what": what, "kind": kind}
+        try:
+            row |= measure()
+        except Exception as error:  # one that cannot run is a finding, not the end
+            row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
+        results["rows"].append(row)
+        print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
+        (arguments.out / "infer.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Training steps on one device: the plain one, and ours in every precision and compilation.
+
+python -m benchmarks.gpu.step --out OUT --device cuda --seconds 120
+
+Eager variants come first, then compiled ones in order of interest, until the time is up; `step.json` is
+written anew after each. What was not reached is not in it.
+"""
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from agit_hub.config import AGITConfig
+from agit_hub.training.command_line import parse
+from agit_hub.training.device import configure_device, memory_format
+from agit_hub.training.initial import initial_networks
+from agit_hub.training.launch import make_accelerator
+from agit_hub.training.networks import Batch
+from agit_hub.training.schedule import Schedule
+from agit_hub.training.steps import Step
+from benchmarks.gpu.timing import convolution_peak, kernels, seconds_each
+from benchmarks.plain import PlainStep
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Squares of a size, in batches of a size."""
+
+    size: int
+    batch: int
+    config: str = "horse2zebra_paper"
+
+    def __str__(self) -> str:
+        recipe = "" if self.config == "horse2zebra_paper" else f", {self.config}"
+        return f"{self.size} px, batch {self.batch}{recipe}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a step is computed."""
+
+    name: str
+    precision: str = "no"
+    tf32: bool = True
+    channels_last: bool = False
+    compile: str | None = None
+    plain: bool = False
+
+
+PLAIN = Variant("plain fp32", tf32=False, plain=True)
+EAGER = (
+    PLAIN,
+    Variant("plain TF32", plain=True),
+    Variant("fp32", tf32=False),
+    Variant("TF32"),
+    Variant("bf16", "bf16"),
+    Variant("bf16, channels last", "bf16", channels_last=True),
+)
+COMPILED = (
+    Variant("bf16, compiled", "bf16", compile="default"),
+    Variant("bf16, channels last, compiled", "bf16", channels_last=True, compile="default"),
+    Variant("bf16, CUDA graphs", "bf16", compile="reduce-overhead"),
+)
+
+
+def workloads(device: str) -> list[Workload]:
+    """Those of a GPU; for a CPU one that takes a second."""
+    if device == "cpu":
+        return [Workload(16, 1)]
+    return [
+        Workload(256, 1),
+        Workload(256, 8),
+        Workload(256, 16),
+        Workload(128, 16),
+        Workload(128, 16, "horse2zebra"),
+    ]
+
+
+def plan(device: str) -> Iterator[tuple[Workload, Variant]]:
+    """What is measured, the most telling first."""
+    every = workloads(device)
+    if device == "cpu":  # where it shows that everything runs
+        yield from ((work, variant) for work in every for variant in (PLAIN, EAGER[3], EAGER[4]))
+        return
+    yield from ((work, variant) for work in every for variant in EAGER)
+    # Kernels take their time to be written: first where it matters most, then the rest.
+    for work in (every[0], every[-1], every[2], every[1], every[3]):
+        graphs_first = reversed(COMPILED) if work.batch == 1 else COMPILED
+        yield from ((work, variant) for variant in graphs_first)
+
+
+def make(work: Workload, variant: Variant, device: str) -> Callable[[], object]:
+    """A step of a variant on two batches that stay the same."""
+    random = torch.Generator().manual_seed(0)
+    shape = (work.batch, 3, work.size, work.size)
+    source, target = ((torch.rand(shape, generator=random) * 2 - 1).to(device) for _ in range(2))
+    if variant.plain:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
+        torch.backends.cudnn.benchmark = True
+        step = PlainStep(AGITConfig(image_size=work.size), device)
+        return lambda: step(source, target)
+    return _ours(work, variant, source, target)
+
+
+def _ours(work: Workload, variant: Variant, source: Tensor, target: Tensor) -> Callable[[], object]:
+    _forget_precision()
+    config = parse(
+        [
+            *("--config", work.config, "--data.source.path=a", "--data.target.path=b"),
+            *(f"--model.image_size={work.size}", "--data.crop_size=null"),
+            f"--train.mixed_precision={variant.precision}",
+            f"--train.tf32={str(variant.tf32).lower()}",
+            f"--train.channels_last={str(variant.channels_last).lower()}",
+            f"--train.torch_compile_mode={variant.compile or 'default'}",
+            f"--train.torch_compile={str(variant.compile is not None).lower()}",
+        ]
+    ).config
+    accelerator = make_accelerator(config)
+    configure_device(config.train, accelerator.device)
+    layout = memory_format(config.train)
+    networks = initial_networks(config, warm=False).to(accelerator.device)
+    networks.to(memory_format=layout)
+    step = Step(networks, config.train, accelerator, pool_seed=0)
+    if variant.compile:
+        networks.compile_each(variant.compile)
+    batch = Batch(*(each.contiguous(memory_format=layout) for each in (source, target)))
+    # A step in which every loss counts.
+    phase = Schedule(config.train, 1000).phase(config.train.lambda_cyc_warmup_steps)
+    more = [[batch]] * (config.train.discriminator_updates - 1)
+    return lambda: step([batch], phase, more)
+
+
+def _forget_precision() -> None:
+    """Let another precision begin in this process, which Accelerate keeps for all of it."""
+    AcceleratorState._reset_state(True)
+    PartialState._reset_state()
+
+
+def measure(work: Workload, variant: Variant, device: str) -> dict[str, Any]:
+    """One row of the table."""
+    on_gpu = device != "cpu"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    act = make(work, variant, device)
+    act()
+    row: dict[str, Any] = {"first_step_s": round(time.perf_counter() - began, 2)}
+    seconds = seconds_each(act, device, least=1.0 if on_gpu else 0.0, warm_up=8 if on_gpu else 0)
+    row |= {"ms": round(seconds * 1e3, 2), "pairs_per_s": round(work.batch / seconds, 1)}
+    if on_gpu:
+        row["megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    return row | kernels(act, device)
+
+
+def flop(work: Workload, device: str) -> float:
+    """Operations of a step, counted."""
+    act = make(work, PLAIN if work.config == "horse2zebra_paper" else EAGER[2], device)
+    with FlopCounterMode(display=False) as counter:
+        act()
+    return float(counter.get_total_flops())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--seconds", type=float, default=120)
+    arguments = parser.parse_args()
+    device = arguments.device
+    # Of the last variant begun, what it may still take.
+    end = time.monotonic() + arguments.seconds - min(20, arguments.seconds / 3)
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    peaks = {
+        key: convolution_peak(device, dtype)
+        for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    results: dict[str, Any] = {
+        "device": name,
+        "torch": torch.__version__,
+        "peak_tflops": {key: round(value / 1e12, 2) for key, value in peaks.items()},
+        "rows": [],
+    }
+    counted: dict[Workload, float] = {}
+    for work, variant in plan(device):
+        if time.monotonic() > end:
+            print("The time is up: what is left was not measured.")
+            break
+        row: dict[str, Any] = {"workload": str(work), "variant": variant.name}
+        try:
+            counted.setdefault(work, flop(work, device))
+            row |= measure(work, variant, device)
+            rate = counted[work] / row["ms"] * 1e3
+            row["tflops"] = round(rate / 1e12, 2)
+            row["share_of_peak"] = round(
+                rate / peaks["bf16" if "bf16" in variant.name else "fp32"], 3
+            )
+        except Exception as error:  # one that cannot run is a finding, not the end
+            row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
+        results["rows"].append(row | {"settings": asdict(variant) | asdict(work)})
+        print(_line(row), flush=True)
+        (arguments.out / "step.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        gc.collect()
+        torch.compiler.reset()
+        if device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"{row['workload']:30} {row['variant']:30} {row['error']}"
+    return (
+        f"{row['workload']:30} {row['variant']:30} {row['ms']:9.2f} ms {row['pairs_per_s']:8.1f} pairs/s "
+        f"{row['share_of_peak']:6.1%} of peak, {row['launches']} launches"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Train a configuration for as long as there is time, and bring back weights, metrics and samples.
+
+python -m benchmarks.gpu.train --out OUT --work FOLDER --device cuda --seconds 420 --photos FOLDER
+
+A short run measures what a step takes; the real one gets as many steps as fit, so that its learning
+rate falls to 0 in time. Results are brought back at every checkpoint. Samples are drawn of photographs
+that may be shown (FOLDER/shown), never of those trained on.
+"""
+
+import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+
+from benchmarks.gpu.bring_back import bring_back, metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+# Seconds for the last checkpoint, and to bring it back.
+_MARGIN = 15
+_MEASURED_STEPS = {"cuda": 80, "cpu": 2}
+
+
+class Training:
+    """Runs of `train_accelerate.py`, started as users start it.
+
+    Args:
+        arguments: The command line's.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._device: str = arguments.device
+        self._end = time.monotonic() + arguments.seconds
+        photos: Path | None = arguments.photos
+        self._shown = photos / "shown" if photos is not None else None
+
+    def act(self) -> int:
+        """Measure, train, and bring everything back; the exit code."""
+        per_step, to_start = self._measure()
+        left = self._end - time.monotonic() - _MARGIN - to_start
+        total = max(2, int(left / per_step))
+        print(f"{per_step:.3f} s a step, {left:.0f} s for steps: {total} steps", flush=True)
+        return self._train(total, per_step)
+
+    def _measure(self) -> tuple[float, float]:
+        """Seconds of a step, and of everything before the first one."""
+        run, steps = self._fresh("measured"), _MEASURED_STEPS[self._device]
+        began = time.monotonic()
+        code = self._start(run, steps, log_every=steps // 2).wait()
+        if code:
+            sys.exit(code)
+        train = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["train"]
+        images = 2 * train["batch_size"] * train["gradient_accumulation_steps"]
+        # Of the second half: the first step may write kernels.
+        per_step = images / metrics(run)[-1]["images_per_second"]
+        return per_step, max(0.0, time.monotonic() - began - steps * per_step)
+
+    def _train(self, total: int, per_step: float) -> int:
+        run = self._fresh("run")
+        save_every = max(1, min(total // 2, int(60 / per_step)))
+        process = self._start(run, total, max(1, total // 400), save_every)
+        seen = None
+        while process.poll() is None:
+            if time.monotonic() > self._end - _MARGIN / 2:
+                process.send_signal(signal.SIGTERM)  # it saves, and ends
+                process.wait()
+            newest = max((run / "checkpoints").glob("step-*[0-9]"), default=None)
+            if newest != seen:
+                seen = newest
+                self._bring_back(run)
+            time.sleep(0.2)
+        self._bring_back(run)
+        return process.returncode
+
+    def _start(
+        self, run: Path, steps: int, log_every: int, save_every: int = 10**6
+    ) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+        command += ["--num_processes", "1", "--num_machines", "1", "--dynamo_backend", "no"]
+        command += ["--mixed_precision", "no", "--num_cpu_threads_per_process", "2"]
+        command += ["--cpu"] * (self._device == "cpu")
+        command += [str(ROOT / "train_accelerate.py"), "--config", self._arguments.config]
+        command += [f"--train.max_steps={steps}", f"--train.checkpoint_every={save_every}"]
+        command += [f"--log.every={log_every}", f"--output_dir={run}", *self._domains()]
+        # What takes time and can be done afterwards, elsewhere.
+        command += ["--eval.every=null", "--eval.holdout=null", f"--log.samples_every={10**6}"]
+        if self._device == "cpu":  # where it shows that everything runs
+            command += ["--data.crop_size=32", "--train.batch_size=1", "--model.blocks=1"]
+            command += ["--model.image_size=64", "--train.mixed_precision=no"]
+        return subprocess.Popen([*command, *self._arguments.settings])
+
+    def _domains(self) -> list[str]:
+        photos: Path | None = self._arguments.photos
+        if photos is None:
+            shapes = ("source", "plain"), ("target", "striped")
+            named = [[f"--data.{s}.path=shapes", f"--data.{s}.name={n}"] for s, n in shapes]
+            return [option for options in named for option in options]
+        return [
+            f"--data.source.path={photos / 'trainA'}",
+            f"--data.target.path={photos / 'trainB'}",
+        ]
+
+    def _fresh(self, name: str) -> Path:
+        run: Path = self._arguments.work / name
+        shutil.rmtree(run, ignore_errors=True)
+        return run
+
+    def _bring_back(self, run: Path) -> None:
+        try:
+            bring_back(run, self._arguments.out, self._device, self._shown)
+        except (OSError, json.JSONDecodeError) as error:  # nothing there yet
+            print(f"Nothing brought back this time: {error}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--seconds", type=float, default=420)
+    parser.add_argument("--photos", type=Path, help="holds trainA and trainB; drawings without it")
+    parser.add_argument("--config", default="horse2zebra")
+    parser.add_argument("settings", nargs="*", help="further settings, --key=value, after --")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: PyTorch finds no GPU here; --device cpu shows that everything runs.")
+    sys.exit(Training(arguments).act())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""A training step on a GPU against the same step on the CPU, in every precision, and without a wait."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
+
+from agit_hub.training.command_line import parse
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.figures import Figures
+from agit_hub.training.initial import initial_networks
+from agit_hub.training.moving_average import MovingAverage
+from agit_hub.training.networks import Batch
+from agit_hub.training.schedule import Schedule
+from agit_hub.training.steps import Step
+
+pytestmark = pytest.mark.gpu
+SIZE = 32
+RECIPES = ("paper", "official", "horse2zebra")
+
+
+def _config(recipe: str, *options: str) -> TrainConfig:
+    preset = ("--config", "horse2zebra") if recipe == "horse2zebra" else ("--preset", recipe)
+    small = ("--model.channels=8", "--model.blocks=2", "--model.attention_channels=8")
+    sizes = (f"--model.image_size={SIZE}", "--data.crop_size=null", "--train.pool_size=3")
+    places = ("--data.source.path=a", "--data.target.path=b", "--output_dir=c")
+    plain = ("--train.mixed_precision=no", "--train.batch_size=2")
+    return parse([*preset, *small, *sizes, *places, *plain, *options]).config
+
+
+def _batch(device: torch.device, count: int = 2) -> Batch:
+    random = torch.Generator().manual_seed(5)
+    source, target = (torch.rand((count, 3, SIZE, SIZE), generator=random) * 2 - 1 for _ in "st")
+    return Batch(source.to(device), target.to(device))
+
+
+def _made(config: TrainConfig, device: torch.device, precision: str = "no") -> Step:
+    AcceleratorState._reset_state(True)
+    PartialState._reset_state()
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    networks = initial_networks(config, warm=False).to(device)
+    return Step(networks, config.train, accelerator, pool_seed=0)
+
+
+def _stepped(step: Step, config: TrainConfig, device: torch.device) -> dict[str, float]:
+    """Metrics of a step in which every loss counts."""
+    phase = Schedule(config.train, 10).phase(config.train.lambda_cyc_warmup_steps)
+    batch = _batch(device)
+    more = [[batch]] * (config.train.discriminator_updates - 1)
+    return {name: value.item() for name, value in step([batch], phase, more).items()}
+
+
+def _gradients(step: Step) -> dict[str, Tensor]:
+    """Adam's first moments, of one step a fixed share of the gradient, by the weights' names."""
+    moments: dict[str, Tensor] = {}
+    for optimizer in step.optimizers.values():
+        state = optimizer.optimizer.state
+        for name, weight in step.networks.named_parameters():
+            if weight in state:
+                moments[name] = state[weight]["exp_avg"].double().cpu()
+    return moments
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_step_in_fp32_equals_the_cpu(recipe: str, device: torch.device) -> None:
+    config = _config(recipe)
+    steps = _made(config, torch.device("cpu")), _made(config, device)
+    expected, found = (
+        _stepped(step, config, where)
+        for step, where in zip(steps, (torch.device("cpu"), device), strict=True)
+    )
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    right, gradients = (_gradients(step) for step in steps)
+    assert right.keys() == gradients.keys()
+    largest = max(float(gradient.abs().max()) for gradient in right.values())
+    for name, gradient in right.items():
+        # Of a bias before a norm the gradient is nothing but rounding.
+        tolerance = 1e-2 * float(gradient.abs().max()) + 1e-5 * largest
+        assert (gradients[name] - gradient).abs().max() <= tolerance, name
+
+
+@pytest.mark.parametrize(
+    ("precision", "compiled"),
+    [("no", True), ("bf16", False), ("bf16", True)],
+    ids=["fp32-compiled", "bf16", "bf16-compiled"],
+)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_step_in_other_arithmetic_differs_by_rounding(
+    recipe: str, precision: str, compiled: bool, device: torch.device
+) -> None:
+    """fp32 compiled within 0.1 %; bf16, which has 8 bits, within 5 %."""
+    if compiled and (device.type == "cpu" or recipe == "official"):
+        pytest.skip("kernels are written for minutes")
+    config = _config(recipe)
+    expected = _stepped(_made(config, device), config, device)
+    step = _made(config, device, precision)
+    if compiled:
+        step.networks.compile_each()
+    tolerance = 1e-3 if precision == "no" else 5e-2
+    assert _stepped(step, config, device) == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.device) -> None:
+    """Pools full and swapping, several updates, metrics, the average: no transfer that is waited for."""
+    config = _config(recipe)
+    step = _made(config, device, precision)
+    average = MovingAverage(step.networks.model, 0.9)
+    phase = Schedule(config.train, 10).phase(1)
+    batch, figures = _batch(device), Figures()
+    more = [[batch]] * (config.train.discriminator_updates - 1)
+
+    def act() -> None:
+        figures.add_all(step([batch], phase, more))
+        average.update()
+
+    for _ in range(4):  # kernels are loaded, pools are full
+        act()
+    with _no_synchronisation(device):
+        for _ in range(3):
+            act()
+    assert all(torch.isfinite(value) for value in figures.means().values())
+
+
+def _no_synchronisation(device: torch.device) -> AbstractContextManager[Any]:
+    return _Watched() if device.type == "cuda" else nullcontext()
+
+
+class _Watched(AbstractContextManager[None]):
+    """Raises at whatever waits for the GPU."""
+
+    def __enter__(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+
+    def __exit__(self, *_: object) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_watch_sees_what_waits(device: torch.device) -> None:
+    """The check itself: reading one number is a wait."""
+    if device.type != "cuda":
+        pytest.skip("a CPU is never waited for")
+    value = torch.ones((), device=device)
+    read: Callable[[], float] = value.item
+    with pytest.raises(RuntimeError), _Watched():
+        read()
