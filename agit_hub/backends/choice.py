@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from huggingface_hub.constants import HF_ASSETS_CACHE
 
+from agit_hub import __version__
 from agit_hub.backends.direction import stem
 from agit_hub.backends.export import export
 from agit_hub.backends.running import Backend, BackendError, ExportedBackend, TorchBackend
@@ -60,7 +60,7 @@ def choose_backend(model: AGITModel, name: str = "auto", half: bool = False) -> 
 def exported_folder(model: AGITModel, format: Format, half: bool) -> Path:
     """Where the files of a model lie, in the Hub's cache of assets: for these weights alone."""
     kind = f"{format}-half" if half else format
-    written_by = f"exported-by-{version('agit-hub')}"
+    written_by = f"exported-by-{__version__}"
     return Path(HF_ASSETS_CACHE) / "agit-hub" / written_by / f"{_digest(model)}-{kind}"
 
 

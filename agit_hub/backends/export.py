@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agit_hub import __version__
 from agit_hub.backends import exact
 from agit_hub.backends.direction import INPUT, OUTPUTS, Direction, facts, stem
 from agit_hub.backends.sessions import SUFFIX, Format, open_session
@@ -125,7 +125,7 @@ def _name_dimensions(network: Any) -> None:
 
 
 def _facts(direction: Direction) -> dict[str, str]:
-    return facts(direction.model.config, direction.to_label) | {"agit_hub": version("agit-hub")}
+    return facts(direction.model.config, direction.to_label) | {"agit_hub": __version__}
 
 
 def _differences(direction: Direction, path: Path, half: bool) -> tuple[float, float]:

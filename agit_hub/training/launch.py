@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +16,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_object_list
 from torch import Tensor
 
+from agit_hub import __version__
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
 from agit_hub.training.config import TrainConfig
@@ -97,7 +97,7 @@ def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
     return {
         "device": device,
         "processes": accelerator.num_processes,
-        "software": f"agit-hub {version('agit-hub')}, torch {torch.__version__}, "
+        "software": f"agit-hub {__version__}, torch {torch.__version__}, "
         f"Python {platform.python_version()}",
     }
 

@@ -69,6 +69,7 @@ class Step:
         self._turns = TURNS[settings.update_order]
         self._accelerator = accelerator
         self._clip_norm = settings.clip_norm
+        self._mode = settings.torch_compile_mode
         self._threshold = settings.attention_threshold
         self._floor, self._lambda_floor = settings.attention_floor, settings.lambda_floor
 
@@ -104,6 +105,9 @@ class Step:
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
             `attention/target/*` (see `attention_figures`).
         """
+        if self._mode != "default":
+            # What CUDA graphs returned in the step before may be written over.
+            torch.compiler.cudagraph_mark_step_begin()
         # Whoever measured or drew in between left them in evaluation mode.
         self.networks.train()
         figures = Figures()
