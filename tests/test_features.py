@@ -50,6 +50,28 @@ def test_features_are_those_of_the_network_as_its_package_runs_it(
     assert torch.allclose(alone, expected[7], atol=1e-5)
 
 
+def test_features_in_bf16_are_those_of_fp32_but_for_rounding(features: PhotographFeatures) -> None:
+    """Frozen weights are cast once, and follow when they move or are loaded."""
+    pictures = random_pictures(1, 3, 64, 64)
+    (expected,) = features(pictures, [14])
+    moved = copy.deepcopy(features).double().float()
+    moved.load_state_dict(features.state_dict())
+    for network in (features, moved):
+        with torch.autocast("cpu", torch.bfloat16):
+            (found,) = network(pictures, [14])
+        assert found.dtype == torch.float32 and not torch.equal(found, expected)
+        assert (found - expected).abs().mean() < 0.03
+
+
+def test_features_follow_weights_that_are_loaded(features: PhotographFeatures) -> None:
+    pictures = random_pictures(1, 3, 32, 32)
+    other = PhotographFeatures()
+    before = other(pictures, [4])[0]
+    other.load_state_dict(features.state_dict())
+    assert not torch.allclose(other(pictures, [4])[0], before, atol=1e-2)
+    assert torch.equal(other(pictures, [4])[0], features(pictures, [4])[0])
+
+
 def test_features_are_saved_and_never_trained(features: PhotographFeatures) -> None:
     before = copy.deepcopy(features.state_dict())
     assert not list(features.parameters()) and not features.train().training

@@ -15,6 +15,7 @@ from agit_hub.networks import (
     ResnetGenerator,
     SameCrop,
     SamePad,
+    reflected,
 )
 
 DECODERS: tuple[AttentionDecoder, ...] = ("paper", "official")
@@ -262,3 +263,9 @@ def test_smoothing_averages_the_head_over_a_window_and_the_border_counts_on() ->
     for row, column in ((7, 8), (0, 0), (15, 4), (3, 19)):
         window = [at(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
         assert found[row, column].item() == pytest.approx(sum(window) / 9, abs=1e-3)
+
+
+@pytest.mark.parametrize("edge", [0, 1, 3])
+def test_reflected_is_reflection_padding(edge: int) -> None:
+    x = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4)
+    assert torch.equal(reflected(x, edge), F.pad(x, (edge,) * 4, mode="reflect"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 _FOLDERS = ("trainA", "trainB")
-_QUALITIES = (85, 80, 75, 70, 60, 50)
+_QUALITIES = (85, 80, 77, 74, 71, 68, 60, 50)
 
 
 def pack(archive: Path, folder: Path, shown: Path | None, megabytes: float) -> None:

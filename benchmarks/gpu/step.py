@@ -1,6 +1,6 @@
 """Training steps on one device: the plain one, and ours in every precision and compilation.
 
-python -m benchmarks.gpu.step --out OUT --device cuda --seconds 120
+python -m benchmarks.gpu.step --out OUT --device cuda --until $(($(date +%s) + 120))
 
 Eager variants come first, then compiled ones in order of interest, until the time is up; `step.json` is
 written anew after each. What was not reached is not in it.
@@ -174,11 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
     arguments = parser.parse_args()
     device = arguments.device
-    # Of the last variant begun, what it may still take.
-    end = time.monotonic() + arguments.seconds - min(20, arguments.seconds / 3)
+    # What the last variant begun may still take.
+    end = arguments.until - min(20, (arguments.until - time.time()) / 3)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     peaks = {
         key: convolution_peak(device, dtype)
@@ -192,7 +192,7 @@ def main() -> None:
     }
     counted: dict[Workload, float] = {}
     for work, variant in plan(device):
-        if time.monotonic() > end:
+        if time.time() > end:
             print("The time is up: what is left was not measured.")
             break
         row: dict[str, Any] = {"workload": str(work), "variant": variant.name}

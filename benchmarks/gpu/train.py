@@ -1,6 +1,7 @@
 """Train a configuration for as long as there is time, and bring back weights, metrics and samples.
 
-python -m benchmarks.gpu.train --out OUT --work FOLDER --device cuda --seconds 420 --photos FOLDER
+python -m benchmarks.gpu.train --out OUT --work FOLDER --device cuda --photos FOLDER \\
+    --until $(($(date +%s) + 420))
 
 A short run measures what a step takes; the real one gets as many steps as fit, so that its learning
 rate falls to 0 in time. Results are brought back at every checkpoint. Samples are drawn of photographs
@@ -37,14 +38,14 @@ class Training:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._device: str = arguments.device
-        self._end = time.monotonic() + arguments.seconds
+        self._end: float = arguments.until
         photos: Path | None = arguments.photos
         self._shown = photos / "shown" if photos is not None else None
 
     def act(self) -> int:
         """Measure, train, and bring everything back; the exit code."""
         per_step, to_start = self._measure()
-        left = self._end - time.monotonic() - _MARGIN - to_start
+        left = self._end - time.time() - _MARGIN - to_start
         total = max(2, int(left / per_step))
         print(f"{per_step:.3f} s a step, {left:.0f} s for steps: {total} steps", flush=True)
         return self._train(total, per_step)
@@ -68,7 +69,7 @@ class Training:
         process = self._start(run, total, max(1, total // 400), save_every)
         seen = None
         while process.poll() is None:
-            if time.monotonic() > self._end - _MARGIN / 2:
+            if time.time() > self._end - _MARGIN / 2:
                 process.send_signal(signal.SIGTERM)  # it saves, and ends
                 process.wait()
             newest = max((run / "checkpoints").glob("step-*[0-9]"), default=None)
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--seconds", type=float, default=420)
+    parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
     parser.add_argument("--photos", type=Path, help="holds trainA and trainB; drawings without it")
     parser.add_argument("--config", default="horse2zebra")
     parser.add_argument("settings", nargs="*", help="further settings, --key=value, after --")

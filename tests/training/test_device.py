@@ -1,0 +1,161 @@
+"""What depends on the device: switches of arithmetic, optimisers, workers, memory."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.domains import Domain, open_domains
+from agit_hub.data.in_memory import InMemoryDomain
+from agit_hub.training.config import DataConfig, TrainSettings
+from agit_hub.training.device import adam, configure_device, indices_on, memory_format
+from agit_hub.training.loading import keep_in_memory, loader_workers
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def _switches() -> tuple[bool, ...]:
+    cudnn = torch.backends.cudnn
+    return (
+        torch.backends.cuda.matmul.allow_tf32,
+        cudnn.allow_tf32,
+        cudnn.benchmark,
+        cudnn.deterministic,
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    matmul, tf32, benchmark, deterministic, algorithms = _switches()
+    yield
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    torch.backends.cuda.matmul.allow_tf32 = matmul
+    cudnn = torch.backends.cudnn
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = tf32, benchmark, deterministic
+    torch.use_deterministic_algorithms(algorithms)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (TrainSettings(), (True, True, True, False, False)),
+        (TrainSettings(tf32=False), (False, False, True, False, False)),
+        (TrainSettings(cudnn_benchmark=False), (True, True, False, False, False)),
+        # The fastest algorithm may be another one each time.
+        (TrainSettings(deterministic=True), (True, True, False, True, True)),
+    ],
+)
+def test_configure_device_sets_the_switches_of_a_gpu(
+    settings: TrainSettings, expected: tuple[bool, ...]
+) -> None:
+    configure_device(settings, CUDA)
+    assert _switches() == expected
+    assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is settings.deterministic
+
+
+def test_configure_device_leaves_a_cpu_alone() -> None:
+    before = _switches()
+    configure_device(TrainSettings(deterministic=True), CPU)
+    assert _switches() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "fused", "expected"), [(CUDA, True, True), (CUDA, False, None), (CPU, True, None)]
+)
+def test_adam_is_fused_on_a_gpu(device: torch.device, fused: bool, expected: bool | None) -> None:
+    settings = TrainSettings(fused_adam=fused, adam_beta1=0.25)
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "of": "generators"}]
+    optimizer = adam(groups, settings, device)
+    assert optimizer.defaults["fused"] is expected
+    assert optimizer.defaults["betas"] == (0.25, 0.999)
+
+
+def test_memory_format_follows_the_setting() -> None:
+    assert memory_format(TrainSettings()) is torch.contiguous_format
+    assert memory_format(TrainSettings(channels_last=True)) is torch.channels_last
+
+
+def test_indices_on_keeps_lists_apart() -> None:
+    lists = [[3, 1], [], [7]]
+    assert [each.tolist() for each in indices_on(CPU, *lists)] == lists
+
+
+@pytest.fixture
+def domains(source: Path, target: Path) -> tuple[Domain, Domain]:
+    """Five and three images in folders."""
+    opened = open_domains(DomainConfig(str(source)), DomainConfig(str(target)), 16, 1)
+    return opened[0].domain, opened[1].domain
+
+
+@pytest.fixture
+def settings(source: Path, target: Path) -> DataConfig:
+    """As typed for two folders."""
+    return DataConfig(source=DomainConfig(str(source)), target=DomainConfig(str(target)))
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "cores", "processes", "expected"),
+    [
+        (None, CPU, 16, 1, 0),
+        (None, CUDA, 16, 1, 8),
+        (None, CUDA, 4, 1, 3),
+        (None, CUDA, 16, 8, 1),
+        (None, CUDA, 1, 1, 1),
+        (3, CPU, 16, 1, 3),
+        (0, CUDA, 16, 1, 0),
+    ],
+)
+def test_loader_workers_follow_cores_and_processes(
+    domains: tuple[Domain, Domain],
+    settings: DataConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
+    device: torch.device,
+    cores: int,
+    processes: int,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    asked = replace(settings, workers=workers)
+    assert loader_workers(domains, asked, device, processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "device", "start", "expected"),
+    [
+        (None, CPU, "fork", False),
+        (None, CUDA, "fork", True),
+        (None, CUDA, "spawn", False),  # each worker would get a copy
+        (False, CUDA, "fork", False),
+        (True, CPU, "spawn", True),
+    ],
+)
+def test_keep_in_memory_follows_setting_or_rule(
+    domains: tuple[Domain, Domain],
+    settings: DataConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    in_memory: bool | None,
+    device: torch.device,
+    start: str,
+    expected: bool,
+) -> None:
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: start)
+    kept = keep_in_memory(domains, replace(settings, in_memory=in_memory), device)
+    assert [isinstance(domain, InMemoryDomain) for domain in kept] == [expected] * 2
+    if expected and start == "spawn":
+        assert loader_workers(kept, settings, CUDA, 1) == 0
+
+
+def test_keep_in_memory_leaves_what_is_on_the_hub(
+    domains: tuple[Domain, Domain], settings: DataConfig
+) -> None:
+    remote = replace(settings, source=DomainConfig("user/horses"))
+    assert keep_in_memory(domains, remote, CUDA) == domains
