@@ -27,7 +27,7 @@ from borrowed import (
     on_accelerator,
     seconds,
 )
-from studio import MAX_MEGAPIXELS
+from studio import MAX_MEGAPIXELS, Studio, offered
 
 DEMO = str(SPACE / "model")
 
@@ -114,12 +114,24 @@ def test_a_worker_loads_what_it_has_not_with_no_question_to_the_hub(
     assert asked == [{"local_files_only": True}]
 
 
-def test_networks_are_sent_to_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is none, the device `meta` stands for it: what goes there can be seen, not run."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        accelerator = torch.device("meta")
-        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: accelerator)
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """This machine's; if it has none, the device `meta`: what goes there can be seen, not run."""
+    real = torch.accelerator.current_accelerator(check_available=True)
+    if real is not None:
+        return real
+    meta = torch.device("meta")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: meta)
+    return meta
+
+
+def test_networks_wait_on_the_cpu_only_where_a_gpu_is_borrowed(accelerator: torch.device) -> None:
+    here, borrowed = Studio(offered(None)), Studio(offered(None), BorrowedGpu(_here))
+    assert here.pipeline("demo").device.type == accelerator.type
+    assert borrowed.pipeline("demo").device.type == "cpu"
+
+
+def test_networks_are_sent_to_the_accelerator(accelerator: torch.device) -> None:
     model = AGITModel.from_pretrained(DEMO)
     devices = {weight.device.type for weight in on_accelerator(model).state_dict().values()}
     assert devices == {accelerator.type}

@@ -1,10 +1,12 @@
 """ZeroGPU on one's own machine: the real `spaces` package in the Space, and its service here."""
 
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +45,13 @@ class Scheduler:
             # `idle`: the worker that this GPU had before is still there.
             return 200, {"idle": True, "nvidiaIndex": free, "nvidiaUUID": "0", "allowToken": token}
 
+    def end_workers(self) -> None:
+        """As the platform does: a worker waits for its next call even when the app is gone."""
+        for path, said in self.asked:
+            if path == "/allow":
+                with suppress(ProcessLookupError):
+                    os.kill(int(said["pid"]), signal.SIGKILL)
+
     def seconds(self) -> list[int]:
         """For how long a GPU was asked for, each time."""
         return [int(said["durationSeconds"]) for path, said in self.asked if path == "/schedule"]
@@ -78,8 +87,11 @@ def zerogpu(
             folder / "files", program, python, SPACES_ZERO_DEVICE_API_URL=address, **settings
         ) as started,
     ):
-        client = Client(started.address, verbose=False, download_files=folder / "answers")
-        yield Emulated(started, client, scheduler)
+        try:
+            client = Client(started.address, verbose=False, download_files=folder / "answers")
+            yield Emulated(started, client, scheduler)
+        finally:
+            scheduler.end_workers()
 
 
 @contextmanager
@@ -102,6 +114,8 @@ def _listening(scheduler: Scheduler) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
