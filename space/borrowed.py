@@ -32,7 +32,7 @@ from memory import Memory
 
 MODELS_KEPT = 3
 # Who asks for less is served earlier, who stays longer is cut off. A new worker has to start CUDA first,
-# and that takes most of it.
+# and that takes most of it. `spaces` multiplies this by a factor of the card: 1 or 1.5.
 LEAST_SECONDS, MOST_SECONDS = 10, 60
 SECONDS_PER_MEGAPIXEL = 10
 
