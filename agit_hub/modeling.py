@@ -181,9 +181,10 @@ class AGITModel(
         path = resolve(WEIGHTS_FILE)
         # Names and shapes stand in the file's header: a file that does not fit is never read.
         _check_weights(place, model, _read_shapes(place, path))
-        weights = load_file(path, device=str(device))
-        model.load_state_dict(weights, strict=True, assign=True)
-        return model.eval()
+        model.load_state_dict(load_file(path), strict=True, assign=True)
+        # Not read onto the device at once: ZeroGPU's torch, which has no driver yet when a Space starts,
+        # understands `to`, and safetensors' own way to a GPU goes past it.
+        return model.eval().to(device)
 
     @classmethod
     def _unfilled(cls, config: AGITConfig) -> Self:

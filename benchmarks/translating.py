@@ -69,6 +69,7 @@ def large() -> dict[str, Any]:
 def steering() -> dict[str, Any]:
     """New outputs of a picture of 1 megapixel by the Space's own handler, without encoding."""
     sys.path.insert(0, str(ROOT / "space"))
+    from borrowed import BorrowedGpu
     from studio import Studio, Wishes, offered, shown
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
@@ -78,7 +79,7 @@ def steering() -> dict[str, Any]:
     def counted(ask: Any) -> Any:
         return lambda *arguments: asked.append(arguments) or ask(*arguments)
 
-    studio = Studio(offered(None), counted)
+    studio = Studio(offered(None), BorrowedGpu(counted))
 
     def move(number: int, **wishes: Any) -> None:
         rendering = studio.render(str(path), "striped", "demo", Wishes(number / 20, **wishes))

@@ -21,12 +21,15 @@ try:
 except ImportError:
     spaces = None
 
+from borrowed import BorrowedGpu, seconds
 from page import build, launch
 from studio import Studio, StudioError, offered
 
 try:
-    borrowed = {} if spaces is None else {"gpu": spaces.GPU(duration=30)}
-    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), **borrowed))
+    # Anywhere else networks go on the machine's own accelerator, once.
+    lent = spaces is not None and spaces.config.Config.zero_gpu
+    gpu = BorrowedGpu(spaces.GPU(duration=seconds)) if lent else None
+    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), gpu))
 except StudioError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -1,11 +1,14 @@
 """A bounded memory of what took long to find: the longest unused goes first."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 Value = TypeVar("Value")
+_MEMORIES: "WeakSet[Memory[Any]]" = WeakSet()
 
 
 class Memory(Generic[Value]):
@@ -21,6 +24,7 @@ class Memory(Generic[Value]):
         self._size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = Lock()
+        _MEMORIES.add(self)
 
     def get(self, key: Hashable, find: Callable[[], Value]) -> Value:
         """The value of a key, found now if it is not remembered. What `find` raises is not kept."""
@@ -37,3 +41,13 @@ class Memory(Generic[Value]):
             ):
                 self._values.popitem(last=False)
         return value
+
+
+def _unlock() -> None:
+    """A forked process has one thread: whoever held a lock in its parent is not there to let it go."""
+    for memory in _MEMORIES:
+        memory._lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):  # ZeroGPU's workers are forks; not so on Windows
+    os.register_at_fork(after_in_child=_unlock)

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import gradio as gr
 import numpy as np
-import torch
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
@@ -27,6 +27,7 @@ from agit_hub.modeling import ModelLoadError
 from agit_hub.proposal import Proposal, Rendering
 from agit_hub.results import grey, lossless_ending, save, small_panel
 from agit_hub.steering import Point, Steering
+from borrowed import MODELS_KEPT, BorrowedGpu
 from memory import Memory
 
 MAX_MEGAPIXELS = 24
@@ -39,16 +40,12 @@ PAINT, ERASE = "#22c55e", "#ef4444"
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _ARROW = " → "
 _MEMORY = 500 * 10**6  # bytes of what is remembered
-_MODELS_KEPT = 3
 _FILES_KEPT = 3600  # seconds
 _FILES: dict[str, Callable[[Rendering], Image.Image]] = {
     "translated": lambda rendering: rendering.image,
     "attention": lambda rendering: grey(rendering.attention),
     "panel": lambda rendering: rendering.panel(),
 }
-
-Ask = Callable[[str, Image.Image, str], Proposal]
-
 
 DEMO_MODEL = Path(__file__).resolve().parent / "model"
 
@@ -102,16 +99,14 @@ class Studio:
 
     Args:
         models: What is offered at the start: names, and the repo or folder that each stands for.
-        gpu: What borrows a GPU for a call, on a ZeroGPU Space: the call happens in another process, and
-            only what can be pickled goes there and back.
+        gpu: On a ZeroGPU Space, what runs networks on a GPU that is borrowed for each call. Without it
+            they are on this machine's accelerator, if it has one, as soon as they are loaded.
     """
 
-    def __init__(
-        self, models: Mapping[str, str], gpu: Callable[[Ask], Ask] = lambda ask: ask
-    ) -> None:
+    def __init__(self, models: Mapping[str, str], gpu: BorrowedGpu | None = None) -> None:
         self.models = dict(models)
-        self._ask = gpu(self._ask_networks)
-        self._pipelines = Memory[AGITPipeline](_MODELS_KEPT)
+        self._gpu = gpu
+        self._pipelines = Memory[AGITPipeline](MODELS_KEPT)
         self._proposals = Memory[Proposal](_MEMORY, _bytes)
         self._folder = TemporaryDirectory(prefix="agit-space-")
 
@@ -123,11 +118,17 @@ class Studio:
         """
         place = self._place(model)
         try:
-            return self._pipelines.get(place, lambda: AGITPipeline.from_pretrained(place))
+            return self._pipelines.get(place, lambda: self._loaded(place))
         except ModelLoadError as error:
             raise StudioError(str(error)) from error
         except (HfHubHTTPError, OSError) as error:
             raise StudioError(f"{model} cannot be loaded: {type(error).__name__}.") from error
+
+    def _loaded(self, place: str) -> AGITPipeline:
+        if self._gpu is None:
+            return AGITPipeline.from_pretrained(place)
+        waiting = AGITPipeline.from_pretrained(place, device="cpu", backend="torch")
+        return self._gpu.pipeline(place, waiting.model)
 
     def _place(self, model: str) -> str:
         if not isinstance(model, str):
@@ -164,26 +165,21 @@ class Studio:
 
         Raises:
             StudioError: If picture, direction or model cannot be used.
+            gr.Error: If ZeroGPU lends no GPU.
         """
         label = self.label(model, to)
 
         def ask() -> Proposal:
             picture = _open(Path(path))
             try:
-                return self._ask(model, picture, label)
+                return self.pipeline(model).propose(picture, label)
+            except gr.Error:  # a ValueError too; ZeroGPU's own words, which have links in them
+                raise
             except ValueError as error:
                 raise StudioError(str(error)) from error
 
         # Gradio names an upload's folder after the file's content: one path is one picture.
         return self._proposals.get((path, label, model), ask)
-
-    def _ask_networks(self, model: str, picture: Image.Image, label: str) -> Proposal:
-        pipeline = self.pipeline(model)
-        # A borrowed GPU is there in this call alone, not yet when the model was loaded.
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        if accelerator is not None and pipeline.device.type != accelerator.type:
-            pipeline.model.to(accelerator)
-        return pipeline.propose(picture, label)
 
     def render(self, path: str, to: str, model: str, wishes: Wishes) -> Rendering:
         """A picture's translation, steered; networks run only if this is the first time.
@@ -238,6 +234,9 @@ class Studio:
                 except StudioError as error:
                     refused.append(str(error))
                     continue
+                except gr.Error as error:  # ZeroGPU lends no more for now: what is done stays
+                    refused.append(f"{Path(path).name} and those after it: {error.message!s}")
+                    break
                 saved = _saved(rendering.image, folder / f"{number:02d}-{_safe(path)}")
                 archive.write(saved, saved.name)
                 saved.unlink()

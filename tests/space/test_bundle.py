@@ -2,19 +2,34 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
-import venv
 import zipfile
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
-from huggingface_hub import RepoCard
+from huggingface_hub import RepoCard, SpaceHardware
+from packaging.version import Version
 from PIL import Image
 
 from tests.space.conftest import ROOT, SPACE, serve
+from tests.space.zerogpu import zerogpu
+
+# What ZeroGPU accepts, from its page in the Hub's documentation as read in August 2026. A Space that pins
+# anything else is refused with a configuration error. Read it again when a pin is to move.
+ZEROGPU_PYTHON = ("3.10.13", "3.12.12")
+ZEROGPU_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
+# Of the Hub's configuration reference; a key that is not there is ignored without a word.
+FRONT_MATTER = {
+    "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file",
+    "suggested_hardware", "short_description", "models", "datasets", "tags", "preload_from_hub",
+    "pinned", "license", "thumbnail",
+}  # fmt: skip
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+SHORT = 60  # characters that the Hub takes as a description
 
 SPACE_LIMIT = 10 * 10**6  # bytes; a Space's repo is cloned at every start
 
@@ -42,10 +57,46 @@ def test_a_bundle_holds_what_a_space_needs_and_no_more(bundle: Path) -> None:
     assert {"agit_hub/space/how.md", "agit_hub/space/model/config.json"} <= set(packed)
 
 
+def _pins(bundle: Path) -> dict[str, str]:
+    lines = (bundle / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
 def test_its_card_names_what_is_there(bundle: Path) -> None:
     data = RepoCard.load(bundle / "README.md").data.to_dict()
     assert data["sdk"] == "gradio" and (bundle / data["app_file"]).is_file()
-    assert f"gradio[mcp]=={data['sdk_version']}" in (bundle / "requirements.txt").read_text()
+    assert _pins(bundle)["gradio[mcp]"] == data["sdk_version"]
+
+
+def test_its_card_is_one_that_the_hub_takes(bundle: Path) -> None:
+    data = RepoCard.load(bundle / "README.md").data.to_dict()
+    assert data.keys() <= FRONT_MATTER
+    assert {data["colorFrom"], data["colorTo"]} <= COLOURS
+    assert len(data["short_description"]) <= SHORT
+    assert data["suggested_hardware"] in list(SpaceHardware)
+    # What is preloaded is what is shown: a repo, and then its files.
+    preloaded = [entry.split()[0] for entry in data.get("preload_from_hub", [])]
+    assert set(preloaded) <= set(data.get("models", []))
+
+
+def test_its_pins_are_those_of_zerogpu(bundle: Path) -> None:
+    python = RepoCard.load(bundle / "README.md").data.to_dict()["python_version"]
+    # 3.12 alone is the last 3.12 that the platform has.
+    assert isinstance(python, str)
+    assert any(f"{known}.".startswith(f"{python}.") for known in ZEROGPU_PYTHON)
+    assert _pins(bundle)["torch"] in ZEROGPU_TORCH
+    (wheel,) = bundle.glob("*.whl")
+    requires = re.search(r"^Requires-Python: >=([\d.]+)$", _metadata(wheel), re.MULTILINE)
+    assert requires is not None
+    assert Version(python) >= Version(requires[1])
+    # The tests of ZeroGPU run this version's patches.
+    assert _pins(bundle)["spaces"] == version("spaces")
+
+
+def _metadata(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = (name for name in packed.namelist() if name.endswith("/METADATA"))
+        return packed.read(name).decode()
 
 
 def test_everything_imported_is_pinned(bundle: Path) -> None:
@@ -78,16 +129,42 @@ def test_what_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def _python312() -> str | None:
+    """A Python of the version that the card asks for; a name on the PATH may lead nowhere."""
+    named = [shutil.which("python3.12"), *Path.home().glob(".pyenv/versions/3.12.*/bin/python")]
+    for python in filter(None, named):
+        command = [str(python), "-c", "import sys, venv; print(*sys.version_info[:2])"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        if said.stdout.split() == ["3", "12"]:
+            return str(python)
+    return None
+
+
 @pytest.mark.soak
 def test_it_starts_where_nothing_but_its_requirements_is_installed(
     bundle: Path, tmp_path: Path
 ) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
+    """With the Python that it names: as on a CPU Space, and as on ZeroGPU."""
+    base = _python312()
+    if base is None:
+        pytest.skip("no Python 3.12 on this machine, on the PATH or among pyenv's versions")
+    subprocess.run([base, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "-r", str(bundle / "requirements.txt")]
     subprocess.run(install, check=True)
-    with serve(tmp_path / "files", bundle / "app.py", python, PYTHONPATH="") as started:
-        client = Client(started.address, verbose=False, download_files=tmp_path / "answers")
-        example = SPACE / "examples" / "plain-1.png"
-        image, _, _ = client.predict(handle_file(example), api_name="/translate")
-        assert Image.open(image).size == Image.open(example).size
+    subprocess.run([python, "-m", "pip", "check"], check=True)
+    app = bundle / "app.py"
+    with serve(tmp_path / "files", app, python, PYTHONPATH="") as started:
+        plain = _example(Client(started.address, verbose=False, download_files=tmp_path / "plain"))
+    with zerogpu(tmp_path / "zerogpu", app, python, PYTHONPATH="") as emulated:
+        borrowed = _example(emulated.client)
+        assert emulated.scheduler.seconds() == [10]
+    assert plain.tobytes() == borrowed.tobytes()
+
+
+def _example(client: Client) -> Image.Image:
+    example = SPACE / "examples" / "plain-1.png"
+    image, _, _ = client.predict(handle_file(example), api_name="/translate")
+    translated = Image.open(image)
+    assert translated.size == Image.open(example).size
+    return translated

@@ -1,21 +1,24 @@
 """What the Space does, without its page."""
 
+import multiprocessing
+import os
 import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
 from agit_hub.data import shapes
-from agit_hub.proposal import Proposal
 from tests.space.conftest import SPACE
 
 sys.path.insert(0, str(SPACE))
 
+from borrowed import Answer, Ask, BorrowedGpu
 from handlers import Handlers
 from memory import Memory
 from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, shown
@@ -31,14 +34,17 @@ def picture(tmp_path: Path) -> str:
 class Counted:
     """Networks that count how often they are asked, from another process' side of a pickle."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 99) -> None:
         self.asked = 0
+        self.limit = limit
 
-    def __call__(self, ask: Any) -> Any:
-        def borrowed(*arguments: Any) -> Proposal:
+    def __call__(self, ask: Ask) -> Ask:
+        def borrowed(*arguments: Any) -> Answer:
+            if self.asked == self.limit:
+                raise gr.Error("Your quota is used up", title="ZeroGPU quota exceeded")
             self.asked += 1
             sent: Any = pickle.loads(pickle.dumps(arguments))
-            answer: Proposal = pickle.loads(pickle.dumps(ask(*sent)))
+            answer: Answer = pickle.loads(pickle.dumps(ask(*sent)))
             return answer
 
         return borrowed
@@ -47,7 +53,7 @@ class Counted:
 def test_networks_are_asked_once_for_a_picture_and_a_direction(picture: str) -> None:
     """Also where they run in another process, with a GPU that is borrowed for the call."""
     networks = Counted()
-    studio = Studio(offered(None), networks)
+    studio = Studio(offered(None), BorrowedGpu(networks))
     outputs = [
         studio.render(picture, "striped", "demo", Wishes(threshold)).image.tobytes()
         for threshold in (None, 0.1, 0.5, 1)
@@ -119,6 +125,16 @@ def test_a_batch_has_an_end(picture: str) -> None:
         Studio(offered(None)).batch([picture] * 51, "striped", "demo", Wishes(), iter)
 
 
+def test_a_batch_keeps_what_was_done_before_a_gpu_was_refused(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.png") for number in range(4)]
+    for number, path in enumerate(paths):
+        shapes.draw("plain", number, size=96, seed=43)[0].save(path)
+    studio = Studio(offered(None), BorrowedGpu(Counted(limit=2)))
+    panels, archive, refused = studio.batch(paths, "striped", "demo", Wishes(), iter)
+    assert [name for _, name in panels] == ["0.png", "1.png"] and archive is not None
+    assert refused == ["2.png and those after it: Your quota is used up"]
+
+
 def test_what_is_offered_is_named_without_its_place(tmp_path: Path) -> None:
     assert offered(None) == offered(" ") == {"demo": str(SPACE / "model")}
     (tmp_path / "mine").mkdir()
@@ -151,6 +167,21 @@ def test_a_memory_keeps_no_failure() -> None:
     with pytest.raises(KeyError):
         memory.get("key", fail)
     assert memory.get("key", lambda: 7) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
+    memory = Memory[int](10)
+
+    def found() -> None:
+        memory.get("key", lambda: 7)
+
+    with memory._lock:
+        child = multiprocessing.get_context("fork").Process(target=found)
+        child.start()
+        child.join(timeout=10)
+    child.kill()
+    assert child.exitcode == 0
 
 
 def test_another_model_keeps_the_direction_that_it_knows() -> None:

@@ -1,0 +1,127 @@
+"""The Space on ZeroGPU: torch patched by the real `spaces`, no driver where the app runs, a worker."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from agit_hub import AGITPipeline
+from agit_hub.data import shapes
+from tests.space.conftest import SPACE
+from tests.space.zerogpu import Emulated, zerogpu
+
+pytestmark = pytest.mark.skipif(
+    not torch.version.cuda, reason="ZeroGPU's patches need a PyTorch that was built for CUDA"
+)
+LARGE = 512  # pixels that the second model works on
+REQUESTS = 30
+ANSWER = 60  # seconds, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One that is loaded at the start, and two that are loaded when they are asked for."""
+    folder = tmp_path_factory.mktemp("models")
+    places = {name: folder / name for name in ("first", "second", "third")}
+    for place in places.values():
+        shutil.copytree(SPACE / "model", place)
+    config = json.loads((places["second"] / "config.json").read_text())
+    (places["second"] / "config.json").write_text(json.dumps(config | {"image_size": LARGE}))
+    return places
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, models: dict[str, Path]) -> Iterator[Emulated]:
+    offered = ",".join(map(str, models.values()))
+    with zerogpu(tmp_path_factory.mktemp("zerogpu"), AGIT_MODELS=offered) as emulated:
+        yield emulated
+
+
+def _drawn(folder: Path, number: int) -> Path:
+    path = folder / f"{number}.png"
+    shapes.draw("plain", number, size=96, seed=12)[0].save(path)
+    return path
+
+
+def _ask(space: Emulated, path: Path, model: str, to: str = "striped") -> Image.Image:
+    asked = {"to": to, "model": model, "api_name": "/translate"}
+    # A worker that cannot start is not always told of: then nobody answers.
+    image, _, _ = space.client.submit(handle_file(path), **asked).result(timeout=ANSWER)
+    return Image.open(image)
+
+
+def test_models_of_the_start_and_of_later_translate_as_on_a_cpu(
+    space: Emulated, models: dict[str, Path], tmp_path: Path
+) -> None:
+    path = _drawn(tmp_path, 0)
+    before = len(space.scheduler.seconds())
+    for name in ("first", "second"):
+        pipeline = AGITPipeline.from_pretrained(models[name], device="cpu", backend="torch")
+        expected = pipeline(Image.open(path), "striped").images[0]
+        assert _ask(space, path, name).tobytes() == expected.tobytes()
+    # More is asked for where the networks have more to see.
+    assert space.scheduler.seconds()[before:] == [10, 13]
+    calls = [called for called, _ in space.scheduler.asked]
+    assert calls[:3] == ["/startup-report", "/schedule", "/allow"]
+    assert not space.scheduler.lent
+
+
+def test_an_error_in_the_worker_is_a_sentence(
+    space: Emulated, models: dict[str, Path], tmp_path: Path
+) -> None:
+    _ask(space, _drawn(tmp_path, 1), "first")  # now there is a worker
+    with pytest.raises(AppError, match="translates to striped or to plain, not to giraffe"):
+        _ask(space, _drawn(tmp_path, 2), "third", "giraffe")
+    # The app has loaded it, and the worker, which is older, has not.
+    shutil.rmtree(models["third"])
+    with pytest.raises(AppError, match=r"There is no folder .*third, and it is no repo id"):
+        _ask(space, _drawn(tmp_path, 2), "third")
+    _ask(space, _drawn(tmp_path, 3), "first")
+    assert [path for path, _ in space.scheduler.asked].count("/allow") == 1  # by the same worker
+
+
+def test_where_no_gpu_is_lent_the_platform_says_so(space: Emulated, tmp_path: Path) -> None:
+    space.scheduler.refuses = True
+    try:
+        with pytest.raises(AppError, match=r"^No GPU was available$"):
+            _ask(space, _drawn(tmp_path, 4), "first")
+    finally:
+        space.scheduler.refuses = False
+
+
+def test_no_file_descriptor_stays_for_what_is_remembered(space: Emulated, tmp_path: Path) -> None:
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{space.started.pid}/fd").iterdir()))
+
+    held = []
+    for number in range(REQUESTS):
+        _ask(space, _drawn(tmp_path, 100 + number), "first")
+        held.append(descriptors())
+    assert max(held[REQUESTS // 2 :]) <= max(held[: REQUESTS // 2]) + 2, held
+
+
+def test_a_space_of_ones_own_may_load_where_there_is_no_gpu_yet(tmp_path: Path) -> None:
+    """At module level and onto `cuda`, as ZeroGPU's documentation has it."""
+    program = "\n".join(
+        [
+            "import spaces",
+            "from agit_hub import AGITPipeline",
+            f"print(AGITPipeline.from_pretrained({str(SPACE / 'model')!r}).device)",
+        ]
+    )
+    variables = {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | variables, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "cuda:0"
