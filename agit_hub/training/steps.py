@@ -107,7 +107,7 @@ class Step:
         """
         if self._mode != "default":
             # What CUDA graphs returned in the step before may be written over.
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # Whoever measured or drew in between left them in evaluation mode.
         self.networks.train()
         figures = Figures()

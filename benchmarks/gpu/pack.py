@@ -8,17 +8,17 @@ from pathlib import Path
 from PIL import Image
 
 _FOLDERS = ("trainA", "trainB")
-_QUALITIES = (85, 80, 77, 74, 71, 68, 60, 50)
+_QUALITIES = (85, 80, 77, 74, 71, 68, 60, 50, 40, 30)
 
 
-def pack(archive: Path, folder: Path, shown: Path | None, megabytes: float) -> None:
+def pack(archive: Path, folder: Path, shown: Path | None, most: int) -> None:
     """Write the archive with the highest quality that fits.
 
     Args:
         archive: A tar.
         folder: Holds trainA and trainB.
         shown: Holds `source` and `target`, photographs that may be shown; packed as they are.
-        megabytes: That the archive may have.
+        most: Bytes that the archive may have.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     files = [path for name in _FOLDERS for path in sorted((folder / name).glob("*.jpg"))]
@@ -30,11 +30,11 @@ def pack(archive: Path, folder: Path, shown: Path | None, megabytes: float) -> N
                 _add(tar, f"{path.parent.name}/{path.name}", _encoded(path, quality))
             for path in sorted(shown.rglob("*.*")) if shown else ():
                 _add(tar, f"shown/{path.relative_to(shown)}", path.read_bytes())
-        size = archive.stat().st_size / 1e6
-        print(f"{len(files)} photographs at quality {quality}: {size:.1f} MB")
-        if size <= megabytes:
+        size = archive.stat().st_size
+        print(f"{len(files)} photographs at quality {quality}: {size / 1e6:.1f} MB")
+        if size <= most:
             return
-    raise SystemExit(f"error: the photographs do not fit {megabytes} MB at any quality.")
+    raise SystemExit(f"error: the photographs do not fit {most / 1e6:g} MB at any quality.")
 
 
 def _encoded(path: Path, quality: int) -> bytes:
@@ -56,6 +56,6 @@ if __name__ == "__main__":
     parser.add_argument("archive", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shown", type=Path)
-    parser.add_argument("--megabytes", type=float, default=45)
+    parser.add_argument("--bytes", type=int, default=45_000_000)
     arguments = parser.parse_args()
-    pack(arguments.archive, arguments.folder, arguments.shown, arguments.megabytes)
+    pack(arguments.archive, arguments.folder, arguments.shown, arguments.bytes)
