@@ -10,6 +10,7 @@ that may be shown (FOLDER/shown), never of those trained on.
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ _MEASURED_STEPS = {"cuda": 80, "cpu": 2}
 
 
 class Training:
-    """Runs of `train_accelerate.py`, started as users start it.
+    """Runs of `train_accelerate.py`, in a process of their own.
 
     Args:
         arguments: The command line's.
@@ -83,11 +84,9 @@ class Training:
     def _start(
         self, run: Path, steps: int, log_every: int, save_every: int = 10**6
     ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-        command += ["--num_processes", "1", "--num_machines", "1", "--dynamo_backend", "no"]
-        command += ["--mixed_precision", "no", "--num_cpu_threads_per_process", "2"]
-        command += ["--cpu"] * (self._device == "cpu")
-        command += [str(ROOT / "train_accelerate.py"), "--config", self._arguments.config]
+        # Without Accelerate's launcher, which would not hand a signal on.
+        command = [sys.executable, str(ROOT / "train_accelerate.py")]
+        command += ["--config", self._arguments.config]
         command += [f"--train.max_steps={steps}", f"--train.checkpoint_every={save_every}"]
         command += [f"--log.every={log_every}", f"--output_dir={run}", *self._domains()]
         # What takes time and can be done afterwards, elsewhere.
@@ -95,7 +94,8 @@ class Training:
         if self._device == "cpu":  # where it shows that everything runs
             command += ["--data.crop_size=32", "--train.batch_size=1", "--model.blocks=1"]
             command += ["--model.image_size=64", "--train.mixed_precision=no"]
-        return subprocess.Popen([*command, *self._arguments.settings])
+        cpu = {"ACCELERATE_USE_CPU": "true"} if self._device == "cpu" else {}
+        return subprocess.Popen([*command, *self._arguments.settings], env=os.environ | cpu)
 
     def _domains(self) -> list[str]:
         photos: Path | None = self._arguments.photos
