@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
-from agit_hub.networks import PatchDiscriminator
+from agit_hub.networks import DoublingConv2d, PatchDiscriminator, TransposedConv2d
 
 
 class PlainPool:
@@ -35,12 +35,32 @@ class PlainPool:
         return torch.stack(handed)
 
 
+def plain_layers(network: nn.Module) -> None:
+    """Put PyTorch's own layers where the networks have quicker ones that do the same."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            plain: nn.Module
+            if isinstance(layer, DoublingConv2d):
+                shape, mode = (layer.in_channels, layer.out_channels, 3), layer.padding_mode
+                convolution = nn.Conv2d(*shape, padding=1, padding_mode=mode)
+                plain = nn.Sequential(nn.Upsample(scale_factor=2), convolution)
+            elif isinstance(layer, TransposedConv2d):
+                convolution = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 3, 2)
+                plain = nn.Sequential(convolution, nn.ZeroPad2d((0, -1, 0, -1)))
+            else:
+                continue
+            convolution.load_state_dict(layer.state_dict())
+            setattr(parent, name, plain)
+
+
 class PlainStep:
     """One optimiser step on two batches in [-1, 1]; returns the losses as numbers."""
 
     def __init__(self, config: AGITConfig, device: str = "cpu") -> None:
         torch.manual_seed(0)
-        self.nets = AGITModel(config).to(device)
+        self.nets = AGITModel(config)
+        plain_layers(self.nets)
+        self.nets.to(device)
         self.d_s, self.d_t = PatchDiscriminator().to(device), PatchDiscriminator().to(device)
         judges = [*self.d_s.parameters(), *self.d_t.parameters()]
         self.opt_g = torch.optim.Adam(self.nets.parameters(), lr=1e-4, betas=(0.5, 0.999))

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from agit_hub.config import AttentionDecoder
 from agit_hub.networks import (
     AttentionNetwork,
+    DoublingConv2d,
     FullAttention,
     PatchDiscriminator,
     ResnetGenerator,
-    SameCrop,
     SamePad,
+    TransposedConv2d,
     reflected,
 )
 
@@ -88,12 +89,33 @@ def test_same_padding_lets_output_i_see_inputs_2i_to_2i_plus_2() -> None:
         assert torch.equal(F.conv2d(SamePad()(delta), kernel, stride=2), expected)
 
 
-def test_cropped_transposed_convolution_is_the_adjoint_of_the_padded_one() -> None:
+def test_transposed_convolution_is_the_adjoint_of_the_padded_one() -> None:
+    """In both of its forms, with biases 0."""
     x, y = _pictures(2, 3, 12, 8).double(), _pictures(2, 5, 6, 4).double()
-    kernel = _pictures(5, 3, 3, 3).double()
-    there = (F.conv2d(SamePad()(x), kernel, stride=2) * y).sum()
-    back = (SameCrop()(F.conv_transpose2d(y, kernel, stride=2)) * x).sum()
-    torch.testing.assert_close(there, back)
+    layer = TransposedConv2d(5, 3).double()
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    forward = (F.conv2d(SamePad()(x), layer.weight, stride=2) * y).sum()
+    for back in (layer(y), layer.by_phases(y)):
+        torch.testing.assert_close((back * x).sum(), forward)
+
+
+def test_transposed_convolution_by_phases_is_the_same() -> None:
+    torch.manual_seed(0)
+    layer = TransposedConv2d(4, 3).double()
+    x = _pictures(2, 4, 5, 6).double().requires_grad_()
+    expected, found = layer(x), layer.by_phases(x)
+    torch.testing.assert_close(found, expected)
+    pull = torch.randn_like(expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (x, *layer.parameters()), pull),
+        torch.autograd.grad(expected, (x, *layer.parameters()), pull),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = layer.float()(x.float())
+    assert low.dtype == torch.bfloat16 and (low.double() - expected).abs().max() < 0.05
 
 
 def _reach(network: nn.Module, size: int, at: int) -> tuple[int, int, int, int]:
@@ -269,3 +291,23 @@ def test_smoothing_averages_the_head_over_a_window_and_the_border_counts_on() ->
 def test_reflected_is_reflection_padding(edge: int) -> None:
     x = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4)
     assert torch.equal(reflected(x, edge), F.pad(x, (edge,) * 4, mode="reflect"))
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_doubling_convolution_is_one_of_the_doubled_image(padding_mode: str) -> None:
+    torch.manual_seed(0)
+    layer = DoublingConv2d(3, 5, padding_mode).double()  # type: ignore[arg-type]
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    mode = "constant" if padding_mode == "zeros" else "reflect"
+    padded = F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), mode=mode)
+    expected = F.conv2d(padded, layer.weight, layer.bias)
+    found = layer(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    inputs = (x, layer.weight, layer.bias)
+    pull = torch.randn_like(expected)
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, pull),
+        torch.autograd.grad(expected, inputs, pull),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-10)
