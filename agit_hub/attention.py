@@ -51,6 +51,11 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
     return image * (attention >= threshold).to(image.dtype)
 
 
+def soft_mask(attention: Tensor, threshold: float) -> Tensor:
+    """0 where a map is below a threshold, rising to 1 at five times that."""
+    return ((attention - threshold) / (4 * threshold)).clamp(0, 1)
+
+
 def _check_shapes(image: Tensor, attention: Tensor) -> None:
     expected = torch.Size((image.shape[0], 1, *image.shape[2:]))
     if attention.shape != expected:
