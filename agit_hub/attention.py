@@ -1,6 +1,7 @@
 """What attention does to a picture: the equations of the method as pure functions."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -51,9 +52,10 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
     return image * (attention >= threshold).to(image.dtype)
 
 
-def soft_mask(attention: Tensor, threshold: float) -> Tensor:
-    """0 where a map is below a threshold, rising to 1 at five times that."""
-    return ((attention - threshold) / (4 * threshold)).clamp(0, 1)
+def soft_mask(attention: Tensor, threshold: float, margin: int = 0) -> Tensor:
+    """0 where a map is below a threshold, rising to 1 at five times that; widened by a margin of pixels."""
+    mask = ((attention - threshold) / (4 * threshold)).clamp(0, 1)
+    return F.max_pool2d(mask, 2 * margin + 1, stride=1, padding=margin) if margin else mask
 
 
 def _check_shapes(image: Tensor, attention: Tensor) -> None:

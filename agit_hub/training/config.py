@@ -115,6 +115,9 @@ class TrainSettings:
     discriminator_mask: Literal["hard", "soft"] = "hard"
     """How the background is hidden from discriminators after the switch: everything below
     `attention_threshold` (the paper), or gradually up to five times that (not in the paper)."""
+    discriminator_margin: int = 0
+    """Pixels around what a soft mask leaves of a picture that discriminators see as well: a part of an
+    object that attention has missed is then missed by them too, and attention grows."""
     lambda_structure: float = 0.0
     """Weight of what a translation changes in how alike a picture's places are (not in the paper)."""
     adversarial: Literal["least_squares", "hinge"] = "least_squares"
@@ -184,7 +187,7 @@ class TrainSettings:
         for name in (*positive, "discriminator_learning_rate"):
             check_range(self, name, 0, open_low=True)
         for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_floor", "pool_size",
-                     "attention_warmup_steps", "lambda_structure", "lambda_labels"):
+                     "attention_warmup_steps", "discriminator_margin", "lambda_structure", "lambda_labels"):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):

@@ -237,7 +237,8 @@ class Step:
     def _seen(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
         """What a discriminator is shown of a picture."""
         if phase.threshold and self._settings.discriminator_mask == "soft":
-            return image * soft_mask(attention.detach(), phase.threshold)
+            margin = self._settings.discriminator_margin
+            return image * soft_mask(attention.detach(), phase.threshold, margin)
         return foreground(image, attention, phase.threshold)
 
     def _score(self, direction: Direction, seen: Tensor, phase: Phase) -> Tensor:
