@@ -53,7 +53,7 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
 
 
 def soft_mask(attention: Tensor, threshold: float, margin: int = 0) -> Tensor:
-    """0 where a map is below a threshold, rising to 1 at five times that; widened by a margin of pixels."""
+    """0 where a map is below a threshold, rising to 1 at five times that, with a margin around it."""
     mask = ((attention - threshold) / (4 * threshold)).clamp(0, 1)
     return F.max_pool2d(mask, 2 * margin + 1, stride=1, padding=margin) if margin else mask
 

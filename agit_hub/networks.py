@@ -104,7 +104,7 @@ class ResnetGenerator(nn.Module):
             return self.layers(image)  # type: ignore[no-any-return]
         # All layers but tanh, on top of the picture as it is before a tanh.
         found: Tensor = self.layers[:-1](image)
-        return torch.tanh(torch.atanh(image.float().clamp(-_BRIGHTEST, _BRIGHTEST)) + found.float())
+        return torch.tanh(torch.atanh(image.clamp(-_BRIGHTEST, _BRIGHTEST)) + found.to(image.dtype))
 
 
 class AttentionNetwork(nn.Module):

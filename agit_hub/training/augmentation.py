@@ -30,7 +30,9 @@ def augmented(image: Tensor) -> Tensor:
     row = (rows + down + 1).clamp(0, height + 1)
     column = (columns + right + 1).clamp(0, width + 1)
     batch = torch.arange(count, device=device)[:, None, None]
-    image = padded.permute(0, 2, 3, 1)[batch, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
+    image = padded.permute(0, 2, 3, 1)[batch, row[:, :, None], column[:, None, :]].permute(
+        0, 3, 1, 2
+    )
     top, left = chance(1) * height, chance(1) * width
     in_rows = (rows - top).abs() < _CUT * height / 2
     in_columns = (columns - left).abs() < _CUT * width / 2

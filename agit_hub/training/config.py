@@ -186,8 +186,16 @@ class TrainSettings:
         positive = ("epochs", "learning_rate", "attention_learning_rate", "clip_norm")
         for name in (*positive, "discriminator_learning_rate"):
             check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_floor", "pool_size",
-                     "attention_warmup_steps", "discriminator_margin", "lambda_structure", "lambda_labels"):
+        for name in (
+            "lambda_cyc",
+            "lambda_cyc_warmup_steps",
+            "lambda_floor",
+            "pool_size",
+            "attention_warmup_steps",
+            "discriminator_margin",
+            "lambda_structure",
+            "lambda_labels",
+        ):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
@@ -286,6 +294,10 @@ class HubConfig:
             )
 
 
+# What of `train` goes by the features that attention has.
+_OF_FEATURES = ("attention_warmup_steps", "lambda_labels", "lambda_structure")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A whole run."""
@@ -310,6 +322,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.output_dir:
             raise ConfigError("output_dir is missing: --output_dir runs/my-run")
+        for name in _OF_FEATURES:
+            if getattr(self.train, name) and self.model.attention != "features":
+                raise ConfigError(
+                    f"train.{name} is {getattr(self.train, name)} and model.attention "
+                    f"{self.model.attention}: it goes by features, --model.attention features."
+                )
         for side in ("source", "target"):
             if not getattr(self.data, side).path:
                 raise ConfigError(f"data.{side}.path is missing: --data.{side}.path FOLDER")

@@ -58,6 +58,7 @@ def learn_domain_labels(networks: Networks, batches: Iterator[Batch], steps: int
     """Train both attention networks on the domains' labels; returns the last step's loss."""
     model = networks.model
     attentions = (model.attention_s, model.attention_t)
+    assert model.features is not None
     parameters = [p for attention in attentions for p in attention.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=_RATE)
     loss = torch.zeros(())

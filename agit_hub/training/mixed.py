@@ -35,8 +35,8 @@ class MixedDiscriminator(nn.Module):
         super().__init__()
         # In a tuple, to be no submodule: it is neither trained nor saved.
         self._features = (features,)
-        self.mixes = nn.ModuleList(_fixed(WIDTHS[n], channels, 1) for n in _BLOCKS)
-        self.descents = nn.ModuleList(_fixed(channels, channels, 3) for _ in _BLOCKS[1:])
+        self.mixes = nn.ModuleList(_Fixed(WIDTHS[n], channels, 1) for n in _BLOCKS)
+        self.descents = nn.ModuleList(_Fixed(channels, channels, 3) for _ in _BLOCKS[1:])
         self.judges = nn.ModuleList(_judge(channels, halvings) for halvings in _HALVINGS)
         self.pixels = _pixel_judge(channels // 2) if pixels else None
 
@@ -63,7 +63,8 @@ class MixedDiscriminator(nn.Module):
             scores.append(self.pixels(image))
         # As many of each judge, so that their mean is the mean of each judge's mean.
         size = scores[0].shape[2:]
-        return torch.cat([F.adaptive_avg_pool2d(score, size) if score.shape[2] > size[0] else F.interpolate(score, size=size) for score in scores], dim=1)
+        # In the type of the pictures: in bf16 the means of a game's two sides would be coarse.
+        return torch.cat([F.adaptive_avg_pool2d(s, size) for s in scores], dim=1).to(image.dtype)
 
 
 class _Fixed(nn.Conv2d):
@@ -77,12 +78,8 @@ class _Fixed(nn.Conv2d):
         self.register_buffer("weight", weight)
 
 
-def _fixed(inputs: int, outputs: int, kernel: int) -> nn.Module:
-    return _Fixed(inputs, outputs, kernel)
-
-
 def _judge(channels: int, halvings: int) -> nn.Module:
-    widths = [channels * 2**min(n, 1) for n in range(halvings + 1)]
+    widths = [channels * 2 ** min(n, 1) for n in range(halvings + 1)]
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]

@@ -168,6 +168,7 @@ class Step:
             return loss
         if self._settings.lambda_structure:
             features = self.networks.model.features
+            assert features is not None
             changed = structure_change(features, picture, there.image)
             kept = figures.add(f"loss/structure_{domain}", changed)
             loss = loss + self._settings.lambda_structure * kept
@@ -231,7 +232,7 @@ class Step:
         fake = self._seen(judged.fake, judged.fake_attention, phase)
         # At once: each picture has norms of its own.
         scores = self._score(direction, torch.cat([real, fake]), phase)
-        parts = scores.split([len(real), len(fake)])
+        parts = torch.split(scores, [len(real), len(fake)])
         return ADVERSARIAL[self._settings.adversarial].discriminator(*parts)
 
     def _seen(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
@@ -244,7 +245,7 @@ class Step:
     def _score(self, direction: Direction, seen: Tensor, phase: Phase) -> Tensor:
         seen = augmented(seen) if self._settings.augment else seen
         score: Tensor = self.networks.discriminator(direction)(seen, phase.normalise)
-        return score.float()
+        return score
 
     def _update(
         self,

@@ -12,7 +12,7 @@ _BLOCK = 6
 def structure_change(features: PhotographFeatures, before: Tensor, after: Tensor) -> Tensor:
     """How far the likenesses between a picture's places have changed.
 
-    After the spatially-correlative loss (Zheng et al., 2021), on the features of a classifier: one pass of
+    After the spatially-correlative loss (Zheng et al., 2021), on a classifier's features: one pass of
     a small network where a cycle takes a second pass of both generators.
 
     Args:

@@ -38,7 +38,6 @@ from agit_hub.training.start import prepare, read_checkpoint
 from agit_hub.training.steps import Step
 from agit_hub.training.validation import Validation
 
-
 # Batches from here on are for what comes before the first step.
 _FAR = 10**8
 
@@ -225,7 +224,8 @@ class Trainer:
             train.batch_size,
             rank=self._accelerator.process_index,
             processes=self._accelerator.num_processes,
-            start=ahead + self.step * train.gradient_accumulation_steps * train.discriminator_updates,
+            start=ahead
+            + self.step * train.gradient_accumulation_steps * train.discriminator_updates,
         )
         for samples in load(self._samples, positions, self.config.data.workers, leave_to_parent):
             self._journal.note_unreadable(samples.unreadable)
