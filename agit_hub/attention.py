@@ -1,6 +1,7 @@
 """What attention does to a picture: the equations of the method as pure functions."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -51,6 +52,15 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
     if threshold == 0:  # no map is below it
         return image
     return image * (attention >= threshold).to(image.dtype)
+
+
+def soft_mask(attention: Tensor, threshold: float, margin: int = 0) -> Tensor:
+    """0 where a map is below a threshold, rising to 1 at five times that, with a margin around it."""
+    mask = ((attention - threshold) / (4 * threshold)).clamp(0, 1)
+    window = 2 * margin + 1
+    for side in ((window, 1), (1, window)) if margin else ():  # a square's maximum, in two
+        mask = F.max_pool2d(mask, side, stride=1, padding=(side[0] // 2, side[1] // 2))
+    return mask
 
 
 def _check_shapes(image: Tensor, attention: Tensor) -> None:

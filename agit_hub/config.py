@@ -12,7 +12,7 @@ AttentionDecoder = Literal["paper", "official"]
 Upsampling = Literal["transposed", "nearest"]
 
 # Keys that the first files do not hold; what they had was the default.
-_YOUNGER = ("upsampling", "attention_smoothing", "attention_levels")
+_YOUNGER = ("upsampling", "residual", "attention_smoothing", "attention_levels")
 
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
@@ -40,6 +40,8 @@ class AGITConfig:
     upsampling: Upsampling = "transposed"
     """How generators double: by `transposed` convolutions (the paper), or by `nearest` neighbours before
     a convolution, which leave no pattern of their own in a coat."""
+    residual: bool = False
+    """Generators add to the picture what they find, and so begin near identity (not in the paper)."""
     attention: Literal["network", "features", "ones"] = "network"
     """`network` learns where to look, from nothing (the paper); `features` learns it on those of a frozen
     classifier of photographs, which was trained with labels (ImageNet); `ones` attends to everything and

@@ -1,5 +1,7 @@
 """Attention on the features of a classifier of photographs, which tell an animal from a tree."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from agit_hub.features import WIDTHS, PhotographFeatures
 from agit_hub.networks import smoothed
 
-_BLOCKS = (3, 6, 14)
+BLOCKS = (3, 6, 14)
 # By how much the picture is enlarged: at 2 its finest features are at half its own size.
 _SCALES = (2.0, 1.0, 3.0)
 
@@ -35,7 +37,7 @@ class FeatureAttention(nn.Module):
         super().__init__()
         # In a tuple, to be no submodule: the model holds it once, for both.
         self._features = (features,)
-        self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in _BLOCKS)
+        self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in BLOCKS)
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
         self.smoothing = smoothing
@@ -50,11 +52,16 @@ class FeatureAttention(nn.Module):
 
     def _logits(self, image: Tensor, scale: float) -> Tensor:
         scaled = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale != 1 else image
-        features = self._features[0](scaled, _BLOCKS)
+        coarse = self.coarse_logits(self._features[0](scaled, BLOCKS))
+        return F.interpolate(coarse, size=image.shape[2:], mode="bilinear")
+
+    def coarse_logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Logits at the size of the finest of the features that leave `BLOCKS`."""
         size = features[0].shape[2:]
         depths = [
             F.interpolate(project(each), size=size, mode="bilinear")
             for project, each in zip(self.projections, features, strict=True)
         ]
         hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))
-        return F.interpolate(self.head(hidden).float(), size=image.shape[2:], mode="bilinear")
+        logits: Tensor = self.head(hidden).float()
+        return logits

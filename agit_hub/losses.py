@@ -1,5 +1,8 @@
 """The three losses of the method, and one of ours, each a pure function of tensors."""
 
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +30,29 @@ def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
         A scalar, 0 for a discriminator that is never wrong.
     """
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def hinge_generator(prediction: Tensor) -> Tensor:
+    """Hinge loss of a generator: mean -D(s')."""
+    return -prediction.mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of a discriminator: half of mean (1 - D(real))+ + mean (1 + D(fake))+."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+class Adversarial(NamedTuple):
+    """The two sides of a game."""
+
+    generator: Callable[[Tensor], Tensor]
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+
+
+ADVERSARIAL: dict[Literal["least_squares", "hinge"], Adversarial] = {
+    "least_squares": Adversarial(adversarial_generator, adversarial_discriminator),
+    "hinge": Adversarial(hinge_generator, hinge_discriminator),
+}
 
 
 def attention_shortfall(attention: Tensor, floor: float) -> Tensor:

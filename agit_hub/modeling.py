@@ -65,8 +65,9 @@ class AGITModel(
     def __init__(self, config: AGITConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator_st = ResnetGenerator(config.channels, config.blocks, config.upsampling)
-        self.generator_ts = ResnetGenerator(config.channels, config.blocks, config.upsampling)
+        generator = config.channels, config.blocks, config.upsampling, config.residual
+        self.generator_st = ResnetGenerator(*generator)
+        self.generator_ts = ResnetGenerator(*generator)
         self.features = PhotographFeatures() if config.attention == "features" else None
         self.attention_s = _attention(config, self.features)
         self.attention_t = _attention(config, self.features)

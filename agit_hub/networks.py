@@ -23,6 +23,10 @@ DECODER_KERNELS: dict[AttentionDecoder, tuple[int, int, int]] = {
 ENCODER_LAYERS = 11
 
 
+# Where tanh still has a slope: white and black of a residual generator's input.
+_BRIGHTEST = 0.97
+
+
 class SamePad(nn.Module):
     """Zero padding that TensorFlow's SAME gives a 3x3 stride-2 convolution: right and bottom only."""
 
@@ -164,13 +168,19 @@ class ResnetGenerator(nn.Module):
         blocks: Number of residual blocks.
         upsampling: "transposed", or "nearest" for doubled pixels before a 3x3 convolution: transposed
             convolutions overlap unevenly, and draw checkers (Odena et al., 2016).
+        residual: Add what the layers find to the picture, before the last tanh: they begin near identity.
     """
 
     def __init__(
-        self, channels: int = 32, blocks: int = 9, upsampling: Upsampling = "transposed"
+        self,
+        channels: int = 32,
+        blocks: int = 9,
+        upsampling: Upsampling = "transposed",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         c = channels
+        self.residual = residual
         self.layers = nn.Sequential(
             *(nn.Conv2d(3, c, 7, padding=3), _norm(c), nn.ReLU()),
             *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), _norm(2 * c), nn.ReLU()),
@@ -185,7 +195,11 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate pictures: (N, 3, H, W) in [-1, 1] -> the same shape and range."""
-        return self.layers(image)  # type: ignore[no-any-return]
+        if not self.residual:
+            return self.layers(image)  # type: ignore[no-any-return]
+        # All layers but tanh, on top of the picture as it is before a tanh.
+        found: Tensor = self.layers[:-1](image)
+        return torch.tanh(torch.atanh(image.clamp(-_BRIGHTEST, _BRIGHTEST)) + found.to(image.dtype))
 
 
 class AttentionNetwork(nn.Module):

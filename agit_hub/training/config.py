@@ -111,9 +111,29 @@ class TrainSettings:
     """Translated pictures, with their maps, that each discriminator's image pool remembers."""
     update_order: Literal["joint", "official"] = "joint"
     """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
-    discriminator: Literal["patch", "projected"] = "patch"
+    attention_warmup_steps: int = 0
+    """Steps before the first, for which attention alone learns where the domains differ, from which
+    picture is of which (not in the paper)."""
+    lambda_labels: float = 0.0
+    """Weight of the same during the run (not in the paper)."""
+    discriminator_mask: Literal["hard", "soft"] = "hard"
+    """How the background is hidden from discriminators after the switch: everything below
+    `attention_threshold` (the paper), or gradually up to five times that (not in the paper)."""
+    discriminator_margin: int = 0
+    """Pixels around what a soft mask leaves of a picture that discriminators see as well: a part of an
+    object that attention has missed is then missed by them too, and attention grows."""
+    lambda_structure: float = 0.0
+    """Weight of what a translation changes in how alike a picture's places are (not in the paper)."""
+    adversarial: Literal["least_squares", "hinge"] = "least_squares"
+    """The game's loss: `least_squares` (the paper), or `hinge`."""
+    augment: bool = False
+    """Show discriminators pictures shifted, with a hole, brighter or darker (not in the paper)."""
+    discriminator_pixels: bool = False
+    """Give `mixed` discriminators a judge of the pixels' own texture, which begins from nothing."""
+    discriminator: Literal["patch", "projected", "mixed"] = "patch"
     """`patch` learns from nothing (the paper); `projected` judges by the features of a frozen classifier
-    of photographs, which was trained with labels (ImageNet): for small runs on photographs."""
+    of photographs, which was trained with labels (ImageNet): for small runs on photographs. `mixed` mixes
+    the features' channels and depths at random, and has judges with spectral norm."""
     discriminator_channels: int = 64
     """Width of the discriminators' first layer, or of the projected ones' heads."""
     discriminator_layers: int = 3
@@ -185,7 +205,16 @@ class TrainSettings:
         positive = ("epochs", "learning_rate", "attention_learning_rate", "clip_norm")
         for name in (*positive, "discriminator_learning_rate"):
             check_range(self, name, 0, open_low=True)
-        for name in ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_floor", "pool_size"):
+        for name in (
+            "lambda_cyc",
+            "lambda_cyc_warmup_steps",
+            "lambda_floor",
+            "pool_size",
+            "attention_warmup_steps",
+            "discriminator_margin",
+            "lambda_structure",
+            "lambda_labels",
+        ):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
@@ -284,6 +313,10 @@ class HubConfig:
             )
 
 
+# What of `train` goes by the features that attention has.
+_OF_FEATURES = ("attention_warmup_steps", "lambda_labels", "lambda_structure")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A whole run."""
@@ -308,6 +341,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.output_dir:
             raise ConfigError("output_dir is missing: --output_dir runs/my-run")
+        for name in _OF_FEATURES:
+            if getattr(self.train, name) and self.model.attention != "features":
+                raise ConfigError(
+                    f"train.{name} is {getattr(self.train, name)} and model.attention "
+                    f"{self.model.attention}: it goes by features, --model.attention features."
+                )
         for side in ("source", "target"):
             if not getattr(self.data, side).path:
                 raise ConfigError(f"data.{side}.path is missing: --data.{side}.path FOLDER")

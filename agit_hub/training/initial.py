@@ -13,6 +13,7 @@ from agit_hub.modeling import AGITModel
 from agit_hub.networks import AttentionNetwork, PatchDiscriminator
 from agit_hub.training.config import TrainConfig, TrainSettings
 from agit_hub.training.imagenet import imagenet
+from agit_hub.training.mixed import MixedDiscriminator
 from agit_hub.training.networks import Networks
 from agit_hub.training.projected import ProjectedDiscriminator
 from agit_hub.training.warm_start import warm_start
@@ -48,6 +49,9 @@ def discriminator_maker(
         ConfigError: If it needs a package that is not installed.
     """
     channels = settings.discriminator_channels
+    if settings.discriminator == "mixed":
+        features = features or imagenet(PhotographFeatures())
+        return partial(MixedDiscriminator, features, channels, settings.discriminator_pixels)
     if settings.discriminator == "projected":
         features = features or imagenet(PhotographFeatures())
         return partial(ProjectedDiscriminator, features, channels)

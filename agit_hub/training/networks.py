@@ -22,8 +22,8 @@ class Cycle(NamedTuple):
 
     there: Translation
     """For s: s', s_a and F_ST(s)."""
-    back: Translation
-    """For s: s'', A_T(s') and F_TS(s')."""
+    back: Translation | None
+    """For s: s'', A_T(s') and F_TS(s'); None where nobody asks."""
 
 
 class Networks(nn.Module):
@@ -40,13 +40,13 @@ class Networks(nn.Module):
         self.discriminator_s = discriminator()
         self.discriminator_t = discriminator()
 
-    def cycle(self, direction: Direction, batch: Batch) -> Cycle:
-        """Go s -> s' -> s'', or t -> t' -> t''."""
+    def cycle(self, direction: Direction, batch: Batch, back: bool = True) -> Cycle:
+        """Go s -> s' -> s'', or t -> t' -> t''; without `back` no further than s' or t'."""
         if direction == "st":
             there = self.model.source_to_target(batch.source)
-            return Cycle(there, self.model.target_to_source(there.image))
+            return Cycle(there, self.model.target_to_source(there.image) if back else None)
         there = self.model.target_to_source(batch.target)
-        return Cycle(there, self.model.source_to_target(there.image))
+        return Cycle(there, self.model.source_to_target(there.image) if back else None)
 
     def compile_each(self, mode: str = "default") -> None:
         """Let torch.compile write kernels for each of the six; weights and their names stay.

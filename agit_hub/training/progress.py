@@ -48,7 +48,7 @@ class Progress:
         """Show the figures of a log step."""
         g = (figures["loss/adversarial_st"] + figures["loss/adversarial_ts"]) / 2
         d = (figures["loss/discriminator_s"] + figures["loss/discriminator_t"]) / 2
-        cycle = (figures["loss/cycle_s"] + figures["loss/cycle_t"]) / 2
+        cycle = sum(figures.get(f"loss/cycle_{domain}", 0.0) for domain in "st") / 2
         attention = f"{figures['attention/source/mean']:.3f}/{figures['attention/target/mean']:.3f}"
         speed = f"{figures['images_per_second']:.1f}"
         if self._terminal:

@@ -14,21 +14,23 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from agit_hub.attention import foreground
+from agit_hub.attention import foreground, soft_mask
 from agit_hub.losses import (
-    adversarial_discriminator,
-    adversarial_generator,
+    ADVERSARIAL,
     attention_shortfall,
     cycle_consistency,
 )
 from agit_hub.modeling import Translation
 from agit_hub.training.attention_health import Side, attention_figures
+from agit_hub.training.augmentation import augmented
 from agit_hub.training.config import TrainSettings
 from agit_hub.training.device import adam
+from agit_hub.training.domain_labels import labels_of_maps
 from agit_hub.training.figures import Figures
 from agit_hub.training.image_pool import ImagePool
 from agit_hub.training.networks import Batch, Cycle, Direction, Networks
 from agit_hub.training.schedule import Phase
+from agit_hub.training.structure import structure_change
 
 Part = TypeVar("Part")
 
@@ -66,6 +68,7 @@ class Step:
             "st": ImagePool(settings.pool_size, 2 * pool_seed),
             "ts": ImagePool(settings.pool_size, 2 * pool_seed + 1),
         }
+        self._settings = settings
         self._turns = TURNS[settings.update_order]
         self._accelerator = accelerator
         self._clip_norm = settings.clip_norm
@@ -125,7 +128,7 @@ class Step:
 
         def generator_loss(part: tuple[int, Direction]) -> Tensor:
             number, d = part
-            cycle = networks.cycle(d, batches[number])
+            cycle = networks.cycle(d, batches[number], back=self._settings.lambda_cyc > 0)
             translated[number][d] = Translation(*(each.detach() for each in cycle.there))
             return self._generator_loss(d, batches[number], cycle, phase, d in turn, figures)
 
@@ -161,14 +164,27 @@ class Step:
         for name, value in health.items():
             figures.add(f"attention/{SIDE_OF[direction]}/{name}", value)
         picture = batch.source if direction == "st" else batch.target
-        again = cycle_consistency(picture, cycle.back.image)
-        loss = phase.lambda_cyc * figures.add(f"loss/cycle_{domain}", again)
+        loss = picture.new_zeros(())
+        if cycle.back is not None:
+            again = cycle_consistency(picture, cycle.back.image)
+            loss = phase.lambda_cyc * figures.add(f"loss/cycle_{domain}", again)
         if not judged:
             return loss
-        seen = foreground(there.image, there.attention, phase.threshold)
-        score = self.networks.discriminator(direction)(seen, phase.normalise)
-        fooled = adversarial_generator(score)
+        if self._settings.lambda_structure:
+            features = self.networks.model.features
+            assert features is not None
+            changed = structure_change(features, picture, there.image)
+            kept = figures.add(f"loss/structure_{domain}", changed)
+            loss = loss + self._settings.lambda_structure * kept
+        score = self._score(direction, self._seen(there.image, there.attention, phase), phase)
+        fooled = ADVERSARIAL[self._settings.adversarial].generator(score)
         loss = loss + figures.add(f"loss/adversarial_{direction}", fooled)
+        if self._settings.lambda_labels and phase.train_attention:
+            other = batch.target if direction == "st" else batch.source
+            mistaken = self.networks.attention(direction)(other)
+            labels = labels_of_maps(there.attention, mistaken)
+            found = figures.add(f"loss/labels_{domain}", labels)
+            loss = loss + self._settings.lambda_labels * found
         if self._floor and phase.train_attention:
             shortfall = attention_shortfall(there.attention, self._floor)
             loss = loss + self._lambda_floor * shortfall
@@ -216,12 +232,24 @@ class Step:
         return Judged(real, reverse.attention.detach(), *pooled)
 
     def _discriminator_loss(self, direction: Direction, judged: Judged, phase: Phase) -> Tensor:
-        discriminator = self.networks.discriminator(direction)
-        real = foreground(judged.real, judged.real_attention, phase.threshold)
-        fake = foreground(judged.fake, judged.fake_attention, phase.threshold)
+        real = self._seen(judged.real, judged.real_attention, phase)
+        fake = self._seen(judged.fake, judged.fake_attention, phase)
         # At once: each picture has norms of its own.
-        scores = discriminator(torch.cat([real, fake]), phase.normalise)
-        return adversarial_discriminator(*scores.split([len(real), len(fake)]))
+        scores = self._score(direction, torch.cat([real, fake]), phase)
+        parts = torch.split(scores, [len(real), len(fake)])
+        return ADVERSARIAL[self._settings.adversarial].discriminator(*parts)
+
+    def _seen(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
+        """What a discriminator is shown of a picture."""
+        if phase.threshold and self._settings.discriminator_mask == "soft":
+            margin = self._settings.discriminator_margin
+            return image * soft_mask(attention.detach(), phase.threshold, margin)
+        return foreground(image, attention, phase.threshold)
+
+    def _score(self, direction: Direction, seen: Tensor, phase: Phase) -> Tensor:
+        seen = augmented(seen) if self._settings.augment else seen
+        score: Tensor = self.networks.discriminator(direction)(seen, phase.normalise)
+        return score
 
     def _update(
         self,

@@ -17,6 +17,7 @@ from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.device import configure_device, memory_format
+from agit_hub.training.domain_labels import learn_domain_labels
 from agit_hub.training.failures import EXPLAINED, RunError, explain
 from agit_hub.training.greeting import greeting
 from agit_hub.training.initial import initial_networks
@@ -42,6 +43,8 @@ from agit_hub.training.validation import Validation
 
 # Steps between two looks at the maps that postpone the switch, or a hundredth of a short run.
 _LOOK_AGAIN = 25
+# Batches from here on are for what comes before the first step.
+_FAR = 10**8
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ class Trainer:
     def _loop(self, interrupt: Interrupt) -> Outcome:
         train, total = self.config.train, self._schedule.total_steps
         batches = self._batches()
+        if self.step == 0 and train.attention_warmup_steps:
+            self._warm_attention()
         while self.step < total:
             self._switch_if_due()
             first, *more = [
@@ -187,6 +192,13 @@ class Trainer:
             self._publisher.finish(self.step)
         return Outcome(self.step, finished=True)
 
+    def _warm_attention(self) -> None:
+        """Attention learns from the domains' labels, on samples far beyond the run's own."""
+        steps = self.config.train.attention_warmup_steps
+        self._journal.say(f"Attention learns from the domains' labels for {steps} steps.")
+        loss = learn_domain_labels(self._networks, self._batches(_FAR), steps)
+        self._journal.say(f"It has learnt them: loss {loss:.3f}.")
+
     def _look(self, last: bool) -> None:
         """Measure, log and draw what is due after this step."""
         log = self.config.log
@@ -218,13 +230,14 @@ class Trainer:
         processes: int = self._accelerator.num_processes
         return math.ceil(self._samples.epoch / (pictures * processes))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, ahead: int = 0) -> Iterator[Batch]:
         train = self.config.train
         positions = RunPositions(
             train.batch_size,
             rank=self._accelerator.process_index,
             processes=self._accelerator.num_processes,
-            start=self.step * train.gradient_accumulation_steps * train.discriminator_updates,
+            start=ahead
+            + self.step * train.gradient_accumulation_steps * train.discriminator_updates,
         )
         for samples in load(self._samples, positions, self._workers, leave_to_parent):
             self._journal.note_unreadable(samples.unreadable)

@@ -12,6 +12,7 @@ _ARCHITECTURE = (
     "channels",
     "blocks",
     "upsampling",
+    "residual",
     "attention",
     "attention_channels",
     "attention_decoder",
