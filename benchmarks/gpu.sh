@@ -92,7 +92,8 @@ for part in test step infer train; do
         command=("$python" -m pytest -v -m gpu -p no:cacheprovider --junitxml "$out/tests.xml")
         for name in step run pipeline compile; do command+=("tests/gpu/test_$name.py"); done
     else
-        command=("$python" -m "benchmarks.gpu.$part" --out "$out" --device "$device"
+        results="$out" && [ "$part" != train ] && results="$out/$part.json"
+        command=("$python" -m "benchmarks.gpu.$part" --out "$results" --device "$device"
             --until "$(($(date +%s) + given - 5))")
         [ "$part" = train ] && command+=(--work "$work") && [ -n "$photos" ] && command+=(--photos "$photos")
     fi

@@ -16,7 +16,7 @@ _TABLE = re.compile(
     r"(```\nagit compare ([^\n]+)\n```\n\n<!-- table -->\n).*?(<!-- end -->)", re.DOTALL
 )
 _REPORT = re.compile(
-    r"(python -m (benchmarks\.\w+) [^\n]*--out (\S+)\n```\n\n<!-- report -->\n).*?(<!-- end -->)",
+    r"(python -m (benchmarks\.[\w.]+) [^\n]*--out (\S+)\n```\n\n<!-- report -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 

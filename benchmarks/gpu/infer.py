@@ -1,9 +1,9 @@
 """Translations on one device: by size, precision and compilation, and a video.
 
-python -m benchmarks.gpu.infer --out OUT --device cuda --until $(($(date +%s) + 60))
+python -m benchmarks.gpu.infer --out OUT.json --device cuda --until $(($(date +%s) + 60))
 
 The paper's networks with weights as drawn: what they draw is of no interest here, only how long it takes.
-`infer.json` is written anew after each row.
+OUT is written anew after each row.
 """
 
 import argparse
@@ -72,9 +72,23 @@ def _model(size: int, device: str) -> AGITModel:
     return AGITModel(AGITConfig(image_size=size, **small)).eval().to(device)  # type: ignore[arg-type]
 
 
+def report(results: dict[str, Any]) -> str:
+    """All of it in one table."""
+    lines = [f"{results['device']}, torch {results['torch']}", ""]
+    lines += ["| | precision | ms an image | images/s in batches of 16 | frames/s |"]
+    lines.append("|---|---|---|---|---|")
+    for row in results["rows"]:
+        figures = [row.get(key, "") for key in ("ms", "images_per_s", "frames_per_s")]
+        if "error" in row:
+            figures[0] = row["error"]
+        cells = [row["what"], row["kind"], *figures]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
     arguments = parser.parse_args()
@@ -93,7 +107,7 @@ def main() -> None:
             row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         results["rows"].append(row)
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
-        (arguments.out / "infer.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

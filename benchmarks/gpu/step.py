@@ -1,8 +1,8 @@
 """Training steps on one device: the plain one, and ours in every precision and compilation.
 
-python -m benchmarks.gpu.step --out OUT --device cuda --until $(($(date +%s) + 120))
+python -m benchmarks.gpu.step --out OUT.json --device cuda --until $(($(date +%s) + 120))
 
-Eager variants come first, then compiled ones in order of interest, until the time is up; `step.json` is
+Eager variants come first, then compiled ones in order of interest, until the time is up; OUT is
 written anew after each. What was not reached is not in it.
 """
 
@@ -170,9 +170,31 @@ def flop(work: Workload, device: str) -> float:
     return float(counter.get_total_flops())
 
 
+def report(results: dict[str, Any]) -> str:
+    """A table for each workload."""
+    peaks = ", ".join(f"{name} {value}" for name, value in results["peak_tflops"].items())
+    lines = [
+        f"{results['device']}, torch {results['torch']}; fastest convolutions, TFLOP/s: {peaks}."
+    ]
+    for work in dict.fromkeys(row["workload"] for row in results["rows"]):
+        lines += ["", f"**{work}**", "", "| | ms a step | pairs/s | share of the peak | launches |"]
+        lines.append("|---|---|---|---|---|")
+        for row in results["rows"]:
+            if row["workload"] != work:
+                continue
+            if "error" in row:
+                lines.append(f"| {row['variant']} | {row['error']} | | | |")
+            else:
+                lines.append(
+                    f"| {row['variant']} | {row['ms']} | {row['pairs_per_s']} "
+                    f"| {row['share_of_peak']:.1%} | {row['launches']} |"
+                )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
     arguments = parser.parse_args()
@@ -208,7 +230,7 @@ def main() -> None:
             row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         results["rows"].append(row | {"settings": asdict(variant) | asdict(work)})
         print(_line(row), flush=True)
-        (arguments.out / "step.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         gc.collect()
         torch.compiler.reset()
         if device == "cuda":
