@@ -17,6 +17,7 @@ def _values(**changes: Any) -> dict[str, Any]:
         "channels": 16,
         "blocks": 3,
         "upsampling": "nearest",
+        "residual": False,
         "attention": "network",
         "attention_channels": 8,
         "attention_decoder": "official",
