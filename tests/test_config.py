@@ -17,6 +17,7 @@ def _values(**changes: Any) -> dict[str, Any]:
         "channels": 16,
         "blocks": 3,
         "upsampling": "nearest",
+        "residual": False,
         "attention": "network",
         "attention_channels": 8,
         "attention_decoder": "official",
@@ -146,7 +147,12 @@ def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: st
     assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
 
 
-YOUNGER = {"attention_smoothing": 1, "attention_levels": 1, "upsampling": "transposed"}
+YOUNGER = {
+    "attention_smoothing": 1,
+    "attention_levels": 1,
+    "upsampling": "transposed",
+    "residual": False,
+}
 
 
 @pytest.mark.parametrize("key", YOUNGER)
