@@ -145,10 +145,10 @@ def test_a_model_that_does_not_fit_leaves_the_earlier_one(
 
 
 @pytest.fixture(scope="module")
-def two_steps(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
-    """A run of two steps."""
-    run = tmp_path_factory.mktemp("runs") / "two-steps"
-    train(run, {"train.max_steps": 2})
+def four_steps(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
+    """A run of four steps."""
+    run = tmp_path_factory.mktemp("runs") / "four-steps"
+    train(run, {"train.max_steps": 4})
     return run
 
 
@@ -156,38 +156,38 @@ def two_steps(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
     ("largest_file", "culprit"),
     [
         (1_000, "config.yaml"),
-        (2_500, "metrics.jsonl"),
-        (9_000, "step-00000004.png"),
+        (3_000, "metrics.jsonl"),
+        (9_000, "step-00000006.png"),
         (20_000, "rank-0.pt"),
         (100_000, "state.pt"),
     ],
 )
 def test_on_a_full_disk_a_run_stops_in_a_sentence_and_loses_nothing(
     tmp_path: Path,
-    two_steps: Path,
+    four_steps: Path,
     arguments: Arguments,
     train: Train,
     process: type[Process],
     largest_file: int,
     culprit: str,
 ) -> None:
-    run = Path(shutil.copytree(two_steps, tmp_path / "run"))
+    run = Path(shutil.copytree(four_steps, tmp_path / "run"))
     before = {name: _content(run / name) for name in ("checkpoints", "model")}
 
-    longer = arguments(run, {"train.max_steps": 4}, "--resume")
+    longer = arguments(run, {"train.max_steps": 6}, "--resume")
     code, said, _ = process(longer, largest_file=largest_file).finish()
     last = said.splitlines()[-1]
     assert code == 1 and "Traceback" not in said
     assert last.startswith("error: ") and DISK_FULL in last
-    assert last.endswith(f"The checkpoint {run / 'checkpoints' / 'step-00000002'} is safe.")
+    assert last.endswith(f"The checkpoint {run / 'checkpoints' / 'step-00000004'} is safe.")
     assert {name: _content(run / name) for name in before} == before
     assert not list(run.rglob("*.unfinished*"))
     assert culprit in last
 
     # With room again it goes on where it was.
     AGITModel.from_pretrained(run / "model")
-    assert train(run, {"train.max_steps": 4}, resume=True).finished
-    assert (run / "checkpoints" / "step-00000004").is_dir()
+    assert train(run, {"train.max_steps": 6}, resume=True).finished
+    assert (run / "checkpoints" / "step-00000006").is_dir()
 
 
 def test_a_run_that_found_no_room_can_be_started_again(
