@@ -92,7 +92,7 @@ def test_a_full_gpu_is_a_sentence() -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    model.register_forward_pre_hook(full)
+    model.generator_st.register_forward_pre_hook(full)
     with pytest.raises(BackendError, match="not enough memory for this model at 128 x 64 pixels"):
         BorrowedGpu(_here).pipeline(DEMO, model).propose(Image.new("RGB", (128, 64)))
 
