@@ -108,18 +108,26 @@ class DoublingConv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         n, _, h, w = x.shape
-        # The doubled image's reflected row is a copy of its outermost one.
-        edge = "constant" if self.padding_mode == "zeros" else "replicate"
         # (O, I, 3, 3) -> (O, 2, 2, I, 2, 2): for even and odd rows and columns of the output.
         kernel = _phases(_phases(weight, 2), 3).permute(2, 1, 0, 3, 4, 5).flatten(0, 2)
         biases = None if bias is None else bias.repeat_interleave(4)
-        phases = F.conv2d(F.pad(x, (1, 1, 1, 1), edge), kernel, biases)
+        # The doubled image's reflected row is a copy of its outermost one.
+        padded = F.pad(x, (1, 1, 1, 1)) if self.padding_mode == "zeros" else _replicated(x)
+        phases = F.conv2d(padded, kernel, biases)
         phases = phases.view(n, self.out_channels, 2, 2, h + 1, w + 1)
         rows = [
             torch.stack([phases[:, :, a, b, a : a + h, b : b + w] for b in (0, 1)], dim=-1)
             for a in (0, 1)
         ]
         return torch.stack(rows, dim=3).view(n, self.out_channels, 2 * h, 2 * w)
+
+
+def _replicated(x: Tensor) -> Tensor:
+    """Repeat the outermost row and column, by copies: torch.compile trips over PyTorch's own padding."""
+    for dim in (2, 3):
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+        x = torch.cat([first, x, last], dim)
+    return x
 
 
 def _phases(weight: Tensor, dim: int) -> Tensor:
