@@ -57,9 +57,9 @@ class ImagePool:
         for new, kept in zip(given, stored, strict=True):
             result = new.index_select(0, own_at)
             if old:
-                result.index_copy_(0, old_at, kept.index_select(0, old_slots))
+                result.index_copy_(0, old_at, kept.index_select(0, old_slots).to(result.dtype))
             if written:
-                kept.index_copy_(0, slots, new.index_select(0, givers))
+                kept.index_copy_(0, slots, new.index_select(0, givers).to(kept.dtype))
             handed.append(result)
         return handed[0], handed[1]
 
