@@ -58,6 +58,7 @@ class DomainSpecimens:
         self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
         self.size = "at their own size" if side is None else f"scaled to {side} pixels"
+        self.masked = masks is not None
         self.unreadable: Sequence[str] = ()
         self._side = side
         self._domain = opened.domain

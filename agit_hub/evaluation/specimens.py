@@ -36,6 +36,8 @@ class Specimens(Protocol):
     split: str
     size: str
     """In words: at their own size, or scaled to what."""
+    masked: bool
+    """Whether every image comes with its mask."""
     unreadable: Sequence[str]
     """Pictures that the last walk over them left out."""
 
@@ -56,6 +58,7 @@ class DrawnSpecimens:
 
     dataset = "shapes (built in)"
     split = "unseen"
+    masked = True
     unreadable: Sequence[str] = ()
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:

@@ -49,7 +49,9 @@ class Validation:
         self._lowest: float | None = None
         try:
             protocol = find_protocol(config.eval.protocol)
-            self._evaluator = Evaluator(*_specimens(config), protocol, with_fid=False)
+            self._evaluator = Evaluator(
+                *_specimens(config), protocol, with_fid=False, with_regions=False
+            )
         except EvaluationError as error:
             raise ConfigError(f"eval: {error}") from error
 
