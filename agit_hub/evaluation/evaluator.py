@@ -17,6 +17,7 @@ from agit_hub.evaluation.features import FeatureExtractor
 from agit_hub.evaluation.measurements import Measurement
 from agit_hub.evaluation.measures import Mask
 from agit_hub.evaluation.protocol import Protocol
+from agit_hub.evaluation.regions import WHOLE, Region, paint_over, regions_of
 from agit_hub.evaluation.specimens import FEWEST, Specimen, Specimens
 from agit_hub.evaluation.summary import (
     PictureResult,
@@ -56,7 +57,8 @@ class _Direction:
     def __init__(self) -> None:
         self.results: list[PictureResult] = []
         self.curves: list[measures.Curve] = []
-        self.features: list[Tensor] = []
+        self.features: dict[str, list[Tensor]] = {}
+        """By region, in chunks."""
 
 
 class Evaluator:
@@ -71,9 +73,11 @@ class Evaluator:
         classifier: Says how surely a picture shows a label; its `description`, if it has one, stands in
             the figure's protocol.
         with_fid: Whether FID is measured too, which takes its time.
+        with_regions: Whether KID is measured of objects and of backgrounds alone too, where both domains
+            have masks; it takes features of three times as many images.
 
     Raises:
-        EvaluationError: If the protocol's features cannot be had.
+        EvaluationError: If the protocol's features are unavailable.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Evaluator:
         threshold: float | None = None,
         classifier: Classifier | None = None,
         with_fid: bool = True,
+        with_regions: bool = True,
     ) -> None:
         self._sets = (source, target)
         self._protocol = protocol
@@ -93,8 +98,10 @@ class Evaluator:
         self._threshold = threshold
         self._classifier = classifier
         self._with_fid = with_fid
-        self._real: dict[str, Tensor] = {}
-        self._yardsticks: dict[str, dict[str, float | None]] = {}
+        self._regions = regions_of(with_regions and source.masked and target.masked)
+        self._real: dict[str, dict[str, Tensor]] = {}
+        """Of each label's own images, by region."""
+        self._yardsticks: dict[tuple[str, str], dict[str, float | None]] = {}
 
     def __call__(self, pipeline: AGITPipeline, progress: Progress | None = None) -> Evaluation:
         """Measure a model in both directions.
@@ -131,16 +138,18 @@ class Evaluator:
     def _translate(
         self, pipeline: AGITPipeline, own: Specimens, to: str, step: Callable[[str], None]
     ) -> _Direction:
-        direction, real = _Direction(), []
+        direction = _Direction()
+        real: dict[str, list[Tensor]] = {}
         tau = self._tau(pipeline)
         steering = Steering(threshold=tau)
         for chunk in _chunks(own):
             proposals = [_proposal(pipeline, specimen, to) for specimen in chunk]
             renderings = [proposal.render(steering) for proposal in proposals]
             translations = [rendering.image for rendering in renderings]
-            direction.features.append(self._extract(translations))
+            masks = [specimen.mask for specimen in chunk]
+            self._add_features(direction.features, translations, masks)
             if own.label not in self._real:
-                real.append(self._extract(specimen.picture for specimen in chunk))
+                self._add_features(real, [specimen.picture for specimen in chunk], masks)
             scores = self._scores(chunk, translations, to)
             for n, (specimen, proposal, rendering) in enumerate(
                 zip(chunk, proposals, renderings, strict=True)
@@ -162,8 +171,18 @@ class Evaluator:
                 "or more are needed."
             )
         if real:
-            self._real[own.label] = torch.cat(real)
+            self._real[own.label] = {region: torch.cat(found) for region, found in real.items()}
         return direction
+
+    def _add_features(
+        self,
+        to: dict[str, list[Tensor]],
+        images: Sequence[Image.Image],
+        masks: Sequence[Mask | None],
+    ) -> None:
+        for region in self._regions:
+            found = self._extract(paint_over(region, images, masks))
+            to.setdefault(region.metric, []).append(found)
 
     def _tau(self, pipeline: AGITPipeline) -> float:
         return pipeline.threshold if self._threshold is None else self._threshold
@@ -183,8 +202,8 @@ class Evaluator:
     def _summary(
         self, pipeline: AGITPipeline, direction: _Direction, own: Specimens, other: Specimens
     ) -> list[Measurement]:
-        fakes = torch.cat(direction.features)
-        near = closeness(self._real[other.label], fakes).tolist()
+        fakes = {region: torch.cat(found) for region, found in direction.features.items()}
+        near = closeness(self._real[other.label][WHOLE.metric], fakes[WHOLE.metric]).tolist()
         for result, value in zip(direction.results, near, strict=True):
             result.figures["closeness"] = value
         writer = Writer(own, f"{own.label} to {other.label}", len(direction.results))
@@ -204,38 +223,45 @@ class Evaluator:
         return classifier_figures(writer, direction.results, f"{cut}; {judge}")
 
     def _distances(
-        self, writer: "Writer", fakes: Tensor, own: Specimens, other: Specimens
+        self, writer: Writer, fakes: dict[str, Tensor], own: Specimens, other: Specimens
     ) -> list[Measurement]:
-        protocol, inputs, real = self._protocol, self._real[own.label], self._real[other.label]
-        yardstick = self._yardsticks.get(own.label)
-        if yardstick is None:
-            yardstick = {
-                "kid_floor": kid_floor(real, protocol).mean,
-                "kid_ceiling": self._kid(inputs, inputs, real).mean,
-                "fid_ceiling": fid(real, inputs) if self._with_fid else None,
+        whole, *parts = [
+            self._kid_of(region, writer, fakes[region.metric], own, other)
+            for region in self._regions
+        ]
+        fids = [self._fid(writer, fakes[WHOLE.metric], own, other)] if self._with_fid else []
+        return [whole, *fids, *parts]
+
+    def _kid_of(
+        self, region: Region, writer: Writer, fakes: Tensor, own: Specimens, other: Specimens
+    ) -> Measurement:
+        protocol = self._protocol
+        inputs, real = (self._real[side.label][region.metric] for side in (own, other))
+        key = own.label, region.metric
+        if key not in self._yardsticks:
+            self._yardsticks[key] = {
+                "floor": kid_floor(real, protocol).mean,
+                "ceiling": self._kid(inputs, inputs, real).mean,
             }
-            self._yardsticks[own.label] = yardstick
         found = self._kid(fakes, inputs, real)
+        painted = f"{region.protocol}; " if region.protocol else ""
         how = (
-            f"{protocol}; {found.subsets} subsets of {found.subset_size}; floor: real against real; "
-            "doing nothing: the inputs; standard error by bootstrap over pictures"
+            f"{protocol}; {painted}{found.subsets} subsets of {found.subset_size}; floor: real against "
+            "real; doing nothing: the inputs; standard error by bootstrap over pictures"
         )
-        distances = [
-            writer.one(
-                "kid", "KID (lower is better)", found.mean, how,
-                floor=yardstick["kid_floor"], ceiling=yardstick["kid_ceiling"],
-                std=found.std, standard_error=found.standard_error,
-            )
-        ]  # fmt: skip
-        if self._with_fid:
-            how = f"{protocol}, against the target alone; biased upwards for few pictures"
-            value = fid(real, fakes)
-            distances.append(
-                writer.one(
-                    "fid", "FID (lower is better)", value, how, ceiling=yardstick["fid_ceiling"]
-                )
-            )
-        return distances
+        return writer.one(
+            region.metric, region.title, found.mean, how, **self._yardsticks[key],
+            std=found.std, standard_error=found.standard_error,
+        )  # fmt: skip
+
+    def _fid(self, writer: Writer, fakes: Tensor, own: Specimens, other: Specimens) -> Measurement:
+        inputs, real = (self._real[side.label][WHOLE.metric] for side in (own, other))
+        key = own.label, "fid"
+        if key not in self._yardsticks:
+            self._yardsticks[key] = {"ceiling": fid(real, inputs)}
+        how = f"{self._protocol}, against the target alone; biased upwards for few pictures"
+        value = fid(real, fakes)
+        return writer.one("fid", "FID (lower is better)", value, how, **self._yardsticks[key])
 
     def _kid(self, fakes: Tensor, inputs: Tensor, real: Tensor) -> Kid:
         against_target = kid(real, fakes, self._protocol)

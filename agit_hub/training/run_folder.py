@@ -18,7 +18,7 @@ from agit_hub.training.config import TrainConfig
 from agit_hub.training.files import append_line, write_whole
 
 # What may differ between a run and its continuation. The folder may have been moved.
-_FREE = ("train.max_steps", "log.", "hub.", "data.network_patience", "output_dir")
+_FREE = ("train.max_steps", "eval.patience", "log.", "hub.", "data.network_patience", "output_dir")
 
 # Seconds that a killed run's workers need to see that it is gone; they hold its lock until then.
 _STRAGGLERS = 10
@@ -73,8 +73,8 @@ class RunFolder:
         if changed:
             raise ConfigError(
                 f"Cannot resume {self.path} with other settings: {'; '.join(changed)}. Only "
-                "train.max_steps, log, hub and data.network_patience may change: drop the change, or "
-                "give another --output_dir."
+                "train.max_steps, eval.patience, log, hub and data.network_patience may change: drop the "
+                "change, or give another --output_dir."
             )
 
     def lock(self) -> None:

@@ -159,7 +159,9 @@ class Trainer:
         batches = self._batches()
         if self.step == 0 and train.attention_warmup_steps:
             self._warm_attention()
-        while self.step < total:
+        # Resumed, it may have stopped before its last step already.
+        ended = self.step < total and self._has_stopped_improving()
+        while self.step < total and not ended:
             self._switch_if_due()
             first, *more = [
                 [next(batches) for _ in range(train.gradient_accumulation_steps)]
@@ -174,7 +176,7 @@ class Trainer:
             last = self.step == total
             # Kernels are made for training's squares: for other sizes one would wait anew.
             with torch.compiler.set_stance("force_eager"):
-                self._look(last)
+                last = ended = self._look(last)
             stop = not last and self._vote(interrupt.requested)
             publisher = self._publisher
             push = publisher is not None and publisher.is_due(self.step)
@@ -199,15 +201,32 @@ class Trainer:
         loss = learn_domain_labels(self._networks, self._batches(_FAR), steps)
         self._journal.say(f"It has learnt them: loss {loss:.3f}.")
 
-    def _look(self, last: bool) -> None:
-        """Measure, log and draw what is due after this step."""
+    def _look(self, last: bool) -> bool:
+        """Measure, log and draw what is due after this step; return whether the run ends with it."""
         log = self.config.log
         if self._validation is not None and self._validation.is_due(self.step, last):
             self._journal.note_finding(self._validation.measure(self.published, self.step))
+        last = last or self._has_stopped_improving()
         if self.step % log.every == 0 or last:
             self._journal.log(self.step)
         if self.step % log.samples_every == 0 or last:
             self._draw_samples()
+        return last
+
+    def _has_stopped_improving(self) -> bool:
+        """Whether `eval.patience` has run out, which the first process decides for all of them."""
+        every = self.config.eval.every
+        # Between measurements nothing changes, and nothing need be sent.
+        if self.config.eval.patience is None or every is None or self.step % every:
+            return False
+        validation = self._validation  # of the first process alone
+        why = on_first_rank(
+            self._accelerator, lambda: None if validation is None else validation.why_to_stop
+        )
+        if why is None:
+            return False
+        self._journal.say(f"Stopped at step {self.step} of {self._schedule.total_steps}: {why}")
+        return True
 
     def _save_what_there_is(self) -> None:
         """Nothing of a run is lost when pictures cannot be had any more."""

@@ -47,9 +47,12 @@ class Validation:
         self._config = config
         self._folder = folder
         self._lowest: float | None = None
+        self._since_lowest = 0
         try:
             protocol = find_protocol(config.eval.protocol)
-            self._evaluator = Evaluator(*_specimens(config), protocol, with_fid=False)
+            self._evaluator = Evaluator(
+                *_specimens(config), protocol, with_fid=False, with_regions=False
+            )
         except EvaluationError as error:
             raise ConfigError(f"eval: {error}") from error
 
@@ -67,8 +70,9 @@ class Validation:
         self._note(evaluation, step)
         kids = [m for m in evaluation.measurements if m.metric == "kid"]
         total = sum(m.value for m in kids)
+        self._since_lowest += 1
         if self._lowest is None or total < self._lowest:
-            self._lowest = total
+            self._lowest, self._since_lowest = total, 0
             checkpoint.save_model(model, self._folder.picked)
             self._folder.write_picked({"step": step, "kid": total / len(kids)})
         said = "; ".join(
@@ -81,6 +85,17 @@ class Validation:
             seconds,
         )
 
+    @property
+    def why_to_stop(self) -> str | None:
+        """Why the run is to end before its last step; None if it is to go on."""
+        patience = self._config.eval.patience
+        if patience is None or self._since_lowest < patience:
+            return None
+        return (
+            f"KID has not improved for {self._since_lowest} measurements (eval.patience {patience}). "
+            f"The weights of the lowest are in {self._folder.picked}."
+        )
+
     def _note(self, evaluation: Evaluation, step: int) -> None:
         """Leave the figures for the model's card."""
         found = [
@@ -91,11 +106,12 @@ class Validation:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to go on identically."""
-        return {"lowest": self._lowest}
+        return {"lowest": self._lowest, "since_lowest": self._since_lowest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._lowest = state["lowest"]
+        self._since_lowest = state.get("since_lowest", 0)  # older checkpoints did not count
 
 
 def _specimens(config: TrainConfig) -> tuple[Specimens, Specimens]:

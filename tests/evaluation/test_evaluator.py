@@ -17,6 +17,7 @@ from agit_hub.evaluation.evaluator import Evaluation, Evaluator
 from agit_hub.evaluation.measurements import Measurement
 from agit_hub.evaluation.measures import Mask
 from agit_hub.evaluation.protocol import Protocol, find_protocol
+from agit_hub.evaluation.regions import BY_MASK, WHOLE, paint_over
 from agit_hub.evaluation.specimens import DrawnSpecimens, Specimen
 from agit_hub.pipeline import AGITPipeline
 from tests.conftest import MakeModel
@@ -40,6 +41,7 @@ class Given:
         self, label: str, greys: Sequence[int], columns: Sequence[int] = (), side: int = SIDE
     ) -> None:
         self.label = label
+        self.masked = bool(columns)
         masks = [_left(count, side) for count in columns] or [None] * len(greys)
         self.pairs = [
             (Image.new("RGB", (side, side), (grey,) * 3), mask)
@@ -258,6 +260,63 @@ def test_a_classifier_is_asked_about_translations_and_inputs(pipeline: AGITPipel
     found = _by_metric(plain(pipeline), BACK)["taken_for_target"]
     assert (found.value, found.ceiling) == (1, 1)
     assert "a classifier of one's own" in found.protocol
+
+
+def _painted_over(greys: Sequence[float], columns: Sequence[int], object_kept: bool) -> Tensor:
+    """`_mean_colour` of even images, of which all but the objects or all but the rest is 128."""
+    kept = [count if object_kept else SIDE - count for count in columns]
+    return _features([(g * k + 128 * (SIDE - k)) / SIDE for g, k in zip(greys, kept, strict=True)])
+
+
+def test_kid_of_objects_and_of_backgrounds_equals_that_of_images_painted_by_hand(
+    pipeline: AGITPipeline,
+) -> None:
+    own_side = Protocol("own", _mean_colour, side=SIDE, subset_size=3, subsets=4, bootstraps=5)
+    other_columns = [2, 6, 10, 14, 9]
+    source = Given("horse", HORSES, COLUMNS)
+    target = Given("zebra", ZEBRAS, other_columns)
+    found = _by_metric(Evaluator(source, target, own_side)(pipeline), THERE)
+    assert list(found)[:4] == ["kid", "fid", "kid_foreground", "kid_background"]
+    for metric, object_kept in (("kid_foreground", True), ("kid_background", False)):
+        # Translations are painted over by their input's mask, real images by their own.
+        fakes = _painted_over([175, 180, 160, 200], COLUMNS, object_kept)
+        inputs = _painted_over(HORSES, COLUMNS, object_kept)
+        real = _painted_over(ZEBRAS, other_columns, object_kept)
+        expected = kid(real, fakes, own_side)
+        assert found[metric].value == pytest.approx(expected.mean, abs=1e-6)
+        assert found[metric].standard_error == pytest.approx(expected.standard_error, abs=1e-6)
+        assert found[metric].floor == pytest.approx(kid_floor(real, own_side).mean, abs=1e-6)
+        assert found[metric].ceiling == pytest.approx(kid(real, inputs, own_side).mean, abs=1e-6)
+        where = "outside" if object_kept else "inside"
+        assert f"what lies {where} the mask is painted mid-grey (128)" in found[metric].protocol
+    assert "mid-grey" not in found["kid"].protocol
+    back = _by_metric(Evaluator(source, target, own_side)(pipeline), BACK)
+    assert back["kid_foreground"].value == back["kid_foreground"].ceiling
+
+
+def test_kid_of_regions_needs_masks_of_both_domains_and_the_wish(pipeline: AGITPipeline) -> None:
+    one, other = Given("horse", HORSES, COLUMNS), Given("zebra", ZEBRAS, [*COLUMNS, 5])
+    for source, target, wish in (
+        (one, Given("zebra", ZEBRAS), True),
+        (Given("horse", HORSES), other, True),
+        (one, other, False),
+    ):
+        evaluator = Evaluator(source, target, COLOUR, with_fid=False, with_regions=wish)
+        metrics = {m.metric for m in evaluator(pipeline).measurements}
+        assert "kid" in metrics and not metrics & {"kid_foreground", "kid_background"}
+
+
+def test_painting_over_leaves_the_image_itself_alone() -> None:
+    image, mask = Image.new("RGB", (SIDE, SIDE), (10, 20, 30)), _left(4)
+    foreground, background = BY_MASK
+    (kept,) = paint_over(foreground, [image], [mask])
+    assert kept.getpixel((3, 0)) == (10, 20, 30) and kept.getpixel((4, 0)) == (128,) * 3
+    (kept,) = paint_over(background, [image], [mask])
+    assert kept.getpixel((3, 0)) == (128,) * 3 and kept.getpixel((4, 0)) == (10, 20, 30)
+    assert paint_over(WHOLE, [image], [mask]) == [image]
+    assert image.getpixel((0, 0)) == image.getpixel((15, 0)) == (10, 20, 30)
+    with pytest.raises(ValueError, match="no mask"):
+        paint_over(foreground, [image], [None])
 
 
 def test_fid_is_measured_where_it_is_wanted(pipeline: AGITPipeline) -> None:

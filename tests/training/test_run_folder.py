@@ -69,8 +69,9 @@ def test_changed_settings_are_named_with_both_values(run: RunFolder, configure: 
     ):
         assert part in str(refusal.value)
     assert str(refusal.value).count(" was ") == 4
-    assert "Only train.max_steps, log, hub and data.network_patience may change" in str(
-        refusal.value
+    assert (
+        "Only train.max_steps, eval.patience, log, hub and data.network_patience may change"
+        in str(refusal.value)
     )
 
 

@@ -226,6 +226,98 @@ def test_a_run_that_goes_back_to_an_older_checkpoint_picks_the_same(
         assert _left(again) == _left(run)
 
 
+# A learning rate too small to change a weight: after the first measurement no KID is lower.
+STILL = EVERY | {"train.learning_rate": 1e-30, "train.max_steps": 20, "eval.patience": 2}
+
+
+def _measured(lines: list[dict[str, float]]) -> list[float]:
+    return [line["eval/step"] for line in lines if "eval/step" in line]
+
+
+def test_patience_ends_a_run_that_does_not_improve_as_its_last_step_would(
+    pictures: Path,
+    train: Train,
+    metrics: Metrics,
+    states: States,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    settings = STILL | {"log.every": 5} | _places(pictures)
+    outcome = train(run, settings)
+    assert (outcome.step, outcome.finished) == (6, True)
+    said = capsys.readouterr().err
+    assert "Stopped at step 6 of 20: KID has not improved for 2 measurements" in said
+    assert json.loads((run / "picked.json").read_text())["step"] == 2
+    # The log line, the samples, the checkpoint and the model that a run's end has.
+    assert [line["step"] for line in metrics(run)] == [5, 6]
+    assert (run / "samples" / "step-00000006.png").is_file()
+    assert states(run)["step-00000006/state.pt"]["step"] == 6
+    assert AGITModel.from_pretrained(run / "model")
+
+
+def test_patience_lets_a_run_that_improves_go_on(
+    pictures: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
+) -> None:
+    """Step 4 is better than step 2, so a patience of one measurement reaches the end."""
+    outcome = train(tmp_path / "run", EVERY | {"eval.patience": 1} | _places(pictures))
+    assert (outcome.step, outcome.finished) == (5, True)
+    assert metrics(tmp_path / "run") == metrics(run)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+
+
+def test_patience_counts_on_in_a_resumed_run(
+    pictures: Path,
+    train: Train,
+    metrics: Metrics,
+    states: States,
+    interrupt_when: Callable[..., Any],
+    assert_same: Callable[[Any, Any, str], None],
+    tmp_path: Path,
+) -> None:
+    """Interrupted after one of two measurements without a lower KID."""
+    settings = STILL | _places(pictures)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, settings).step == 6
+    with interrupt_when("Step 4: KID "):
+        stopped = train(parts, settings)
+    assert (stopped.step, stopped.finished) == (4, False)
+    resumed = train(parts, settings, resume=True)
+    assert (resumed.step, resumed.finished) == (6, True)
+    assert metrics(parts) == metrics(whole) and _left(parts) == _left(whole)
+    expected, found = states(whole), states(parts)
+    for name in expected:
+        assert_same(expected[name], found[name], name)
+
+
+def test_patience_that_ran_out_ends_a_resumed_run_at_once_unless_raised(
+    pictures: Path, train: Train, metrics: Metrics, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    settings = STILL | _places(pictures)
+    assert train(run, settings).step == 6
+    again = train(run, settings, resume=True)
+    assert (again.step, again.finished) == (6, True) and _measured(metrics(run)) == [2, 4, 6]
+    raised = train(run, settings | {"eval.patience": 3}, resume=True)
+    assert (raised.step, raised.finished) == (8, True) and _measured(metrics(run)) == [2, 4, 6, 8]
+
+
+def test_patience_of_two_processes_ends_both(
+    pictures: Path,
+    arguments: Arguments,
+    two_ranks: Callable[..., list[Process]],
+    metrics: Metrics,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    ranks = two_ranks(arguments(run, STILL | {"eval.patience": 1} | _places(pictures)))
+    outcomes = [rank.finish() for rank in ranks]
+    assert [code for code, *_ in outcomes] == [0, 0], outcomes
+    assert ["Stopped at step 4 of 20" in said for _, said, _ in outcomes] == [True, False]
+    assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4]
+    assert (run / "checkpoints" / "step-00000004" / "rank-1.pt").is_file()
+
+
 def test_pictures_of_another_place(
     pictures: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
@@ -258,6 +350,8 @@ def test_pictures_of_another_place(
             "holdout and source.path are both set",
         ),
         ({"eval.pictures": 3}, "pictures"),
+        ({"eval.patience": 2}, "patience is set and every is not"),
+        (EVERY | {"eval.patience": 0}, "patience"),
         (EVERY | {"eval.protocol": "lite1"}, "There is no protocol 'lite1'.*mean 'lite0'"),
         # One in ten of twelve is one.
         (EVERY | {"eval.holdout": 10}, r"eval: 1 .*picture\(s\) are too few"),
