@@ -375,7 +375,7 @@ def test_a_network_that_goes_ends_a_run_where_it_is_and_it_goes_on_later(
     assert main(arguments(tmp_path / "parts", ON_HUB | settings)) == 1
     (line,) = [ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("error: ")]
     saved = tmp_path / "parts" / "checkpoints" / f"step-{ROWS:08d}"
-    assert re.match(rf"error: the dataset {REPO}: fetching horse/train-\S+ failed for 1 s", line)
+    assert re.match(rf"error: the dataset {REPO}: fetching horse/train-\S+ failed for \d+ s", line)
     assert "--resume" in line and line.endswith(f"The checkpoint {saved} is safe.")
     assert saved.is_dir()
 
