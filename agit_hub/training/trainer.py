@@ -198,8 +198,23 @@ class Trainer:
         """Attention learns from the domains' labels, on samples far beyond the run's own."""
         steps = self.config.train.attention_warmup_steps
         self._journal.say(f"Attention learns from the domains' labels for {steps} steps.")
-        loss = learn_domain_labels(self._networks, self._batches(_FAR), steps)
+        loss = learn_domain_labels(self._networks, self._batches(_FAR, self._whole()), steps)
         self._journal.say(f"It has learnt them: loss {loss:.3f}.")
+        if self._accelerator.num_processes > 1:  # each has learnt from samples of its own
+            model = self._networks.model
+            for weight in (*model.attention_s.parameters(), *model.attention_t.parameters()):
+                torch.distributed.broadcast(weight.data, src=0)
+
+    def _whole(self) -> UnpairedSamples:
+        """Samples of whole images, at the size at which the networks see them later."""
+        data = self.config.data
+        return UnpairedSamples(
+            *self._domains,
+            self.config.model.image_size,
+            flip=data.flip,
+            shuffle=data.pairing == "random",
+            seed=self.config.train.seed,
+        )
 
     def _look(self, last: bool) -> bool:
         """Measure, log and draw what is due after this step; return whether the run ends with it."""
@@ -249,7 +264,7 @@ class Trainer:
         processes: int = self._accelerator.num_processes
         return math.ceil(self._samples.epoch / (pictures * processes))
 
-    def _batches(self, ahead: int = 0) -> Iterator[Batch]:
+    def _batches(self, ahead: int = 0, samples: UnpairedSamples | None = None) -> Iterator[Batch]:
         train = self.config.train
         positions = RunPositions(
             train.batch_size,
@@ -258,9 +273,10 @@ class Trainer:
             start=ahead
             + self.step * train.gradient_accumulation_steps * train.discriminator_updates,
         )
-        for samples in load(self._samples, positions, self._workers, leave_to_parent):
-            self._journal.note_unreadable(samples.unreadable)
-            yield self._to_device(samples)
+        wanted = samples or self._samples
+        for found in load(wanted, positions, self._workers, leave_to_parent):
+            self._journal.note_unreadable(found.unreadable)
+            yield self._to_device(found)
 
     def _to_device(self, samples: Samples) -> Batch:
         device = self._accelerator.device

@@ -1,0 +1,62 @@
+"""Where the domains differ: learnt from labels, spread to what is alike."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from agit_hub.feature_attention import BLOCKS, FeatureAttention
+from agit_hub.features import WIDTHS, PhotographFeatures
+from agit_hub.training import domain_labels
+from agit_hub.training.networks import Batch
+
+
+def test_what_a_teacher_says_of_a_part_spreads_to_the_whole_object() -> None:
+    torch.manual_seed(0)
+    channels = WIDTHS[BLOCKS[1]] + WIDTHS[BLOCKS[2]]
+    background, animal = torch.randn(2, channels).unbind()
+    places = background[None, :, None, None].repeat(1, 1, 32, 32)
+    places[:, :, 8:24, 8:24] = animal[:, None, None]
+    logits = torch.full((1, 1, 32, 32), -2.0)
+    logits[:, :, 8:12, 8:24] = 4.0  # a quarter of the animal
+    labels = domain_labels._spread(logits, places)
+    assert labels.shape == logits.shape
+    assert labels[:, :, 8:24, 8:24].min() > 0.9
+    assert labels[:, :, :8].max() < 0.1
+
+
+def test_places_between_object_and_background_say_nothing() -> None:
+    logits = torch.randn(1, 1, 4, 4, requires_grad=True)
+    between = torch.full((1, 1, 4, 4), 0.35)
+    assert domain_labels._pseudo_label_loss(logits, between).item() == 0
+
+
+def test_both_attention_networks_learn_where_the_domains_differ(
+    monkeypatch: pytest.MonkeyPatch, features: PhotographFeatures
+) -> None:
+    monkeypatch.setattr(domain_labels, "_IMAGES", 8)
+    torch.manual_seed(0)
+
+    model = SimpleNamespace(
+        features=features,
+        attention_s=FeatureAttention(features),
+        attention_t=FeatureAttention(features),
+    )
+
+    def domain(channel: int) -> Tensor:
+        image = torch.rand(4, 3, 64, 64) * 0.2 - 0.1
+        image[:, channel, 16:48, 16:48] = 1.0
+        return image
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            yield Batch(domain(0), domain(2))
+
+    domain_labels.learn_domain_labels(SimpleNamespace(model=model), batches(), 40)  # type: ignore[arg-type]
+    for channel, attention in ((0, model.attention_s), (2, model.attention_t)):
+        with torch.inference_mode():
+            map_ = attention(domain(channel))
+
+        assert map_[:, :, 24:40, 24:40].mean() > map_[:, :, :8].mean() + 0.3
