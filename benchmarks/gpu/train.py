@@ -94,6 +94,7 @@ class Training:
         if self._device == "cpu":  # where it shows that everything runs
             command += ["--data.crop_size=32", "--train.batch_size=1", "--model.blocks=1"]
             command += ["--model.image_size=64", "--train.mixed_precision=no"]
+            command += ["--train.attention_warmup_steps=0"]
         cpu = {"ACCELERATE_USE_CPU": "true"} if self._device == "cpu" else {}
         return subprocess.Popen([*command, *self._arguments.settings], env=os.environ | cpu)
 
