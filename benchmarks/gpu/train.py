@@ -79,7 +79,8 @@ class Training:
                 self._bring_back(run)
             time.sleep(0.2)
         self._bring_back(run)
-        return process.returncode
+        # A signal may reach a run that has finished already and is about to end.
+        return 0 if metrics(run)[-1]["step"] == total else process.returncode
 
     def _start(
         self, run: Path, steps: int, log_every: int, save_every: int = 10**6
