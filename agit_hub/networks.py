@@ -22,7 +22,6 @@ DECODER_KERNELS: dict[AttentionDecoder, tuple[int, int, int]] = {
 # Of a generator: three convolutions, each with its norm and ReLU, and two paddings.
 ENCODER_LAYERS = 11
 
-
 # Where tanh still has a slope: white and black of a residual generator's input.
 _BRIGHTEST = 0.97
 
@@ -69,8 +68,8 @@ class ReflectConv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
-            padded: Tensor = super()._conv_forward(x, weight, bias)
-            return padded
+            convolved: Tensor = super()._conv_forward(x, weight, bias)
+            return convolved
         return F.conv2d(reflected(x, int(self.padding[0])), weight, bias, self.stride)
 
 
@@ -203,10 +202,19 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate pictures: (N, 3, H, W) in [-1, 1] -> the same shape and range."""
+        return self.decode(self.encode(image), image)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """What enters the residual blocks, (N, 4 * channels, H / 4, W / 4)."""
+        encoded: Tensor = self.layers[:ENCODER_LAYERS](image)
+        return encoded
+
+    def decode(self, encoded: Tensor, image: Tensor) -> Tensor:
+        """The translation of an image, (N, 3, H, W), from what `encode` made of it."""
         if not self.residual:
-            return self.layers(image)  # type: ignore[no-any-return]
-        # All layers but tanh, on top of the picture as it is before a tanh.
-        found: Tensor = self.layers[:-1](image)
+            return self.layers[ENCODER_LAYERS:](encoded)  # type: ignore[no-any-return]
+        # All layers but tanh, on top of the image as it is before a tanh.
+        found: Tensor = self.layers[ENCODER_LAYERS:-1](encoded)
         return torch.tanh(torch.atanh(image.clamp(-_BRIGHTEST, _BRIGHTEST)) + found.to(image.dtype))
 
 

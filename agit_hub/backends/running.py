@@ -12,7 +12,7 @@ from agit_hub.backends.direction import OUTPUTS, stem
 from agit_hub.backends.sessions import SUFFIX, Format, Session, open_session
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
-from agit_hub.networks import ENCODER_LAYERS, ResnetGenerator
+from agit_hub.networks import ResnetGenerator
 
 
 class BackendError(ValueError):
@@ -78,10 +78,9 @@ def _tf32(allowed: bool) -> Iterator[None]:
 def in_half(generator: nn.Module, pictures: Tensor) -> Tensor:
     """What a generator draws, with its encoder in 32 bits and all that follows in float16."""
     assert isinstance(generator, ResnetGenerator)
-    encoded = generator.layers[:ENCODER_LAYERS](pictures)
+    encoded = generator.encode(pictures)
     with torch.autocast(pictures.device.type, torch.float16):
-        drawn: Tensor = generator.layers[ENCODER_LAYERS:](encoded)
-    return drawn
+        return generator.decode(encoded, pictures)
 
 
 class ExportedBackend:
