@@ -112,10 +112,11 @@ class TrainSettings:
     update_order: Literal["joint", "official"] = "joint"
     """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
     attention_warmup_steps: int = 0
-    """Steps before the first, for which attention alone learns where the domains differ, from which
-    picture is of which (not in the paper)."""
+    """Steps on pseudo-labels before the run's own first step: attention on features learns where objects
+    are from which image is of which domain (not in the paper); 0 leaves that out."""
     lambda_labels: float = 0.0
-    """Weight of the same during the run (not in the paper)."""
+    """Weight of what these labels say of maps during the run, where attention is trained on (not in the
+    paper)."""
     discriminator_mask: Literal["hard", "soft"] = "hard"
     """How the background is hidden from discriminators after the switch: everything below
     `attention_threshold` (the paper), or gradually up to five times that (not in the paper)."""

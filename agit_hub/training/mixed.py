@@ -37,8 +37,11 @@ class MixedDiscriminator(nn.Module):
         self._features = (features,)
         self.mixes = nn.ModuleList(_Fixed(WIDTHS[n], channels, 1) for n in _BLOCKS)
         self.descents = nn.ModuleList(_Fixed(channels, channels, 3) for _ in _BLOCKS[1:])
-        self.judges = nn.ModuleList(_judge(channels, halvings) for halvings in _HALVINGS)
-        self.pixels = _pixel_judge(channels // 2) if pixels else None
+        self.judges = nn.ModuleList(
+            _judge(channels, *[2 * channels] * halvings) for halvings in _HALVINGS
+        )
+        # Patches of 38 pixels a side, by what they look like.
+        self.pixels = _judge(3, channels // 2, channels, 2 * channels) if pixels else None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Take the features along to another device or type."""
@@ -78,17 +81,8 @@ class _Fixed(nn.Conv2d):
         self.register_buffer("weight", weight)
 
 
-def _judge(channels: int, halvings: int) -> nn.Module:
-    widths = [channels * 2 ** min(n, 1) for n in range(halvings + 1)]
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
-
-
-def _pixel_judge(channels: int) -> nn.Module:
-    """Scores patches of 38 pixels a side by what they look like."""
-    widths = (3, channels, 2 * channels, 4 * channels)
+def _judge(*widths: int) -> nn.Module:
+    """Convolutions that halve, with spectral norm, and a score for each place that is left."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]

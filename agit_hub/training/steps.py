@@ -71,10 +71,6 @@ class Step:
         self._settings = settings
         self._turns = TURNS[settings.update_order]
         self._accelerator = accelerator
-        self._clip_norm = settings.clip_norm
-        self._mode = settings.torch_compile_mode
-        self._threshold = settings.attention_threshold
-        self._floor, self._lambda_floor = settings.attention_floor, settings.lambda_floor
 
         def optimizer(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
             parameters = {kind: [p for m in kinds[kind] for p in m.parameters()] for kind in kinds}
@@ -108,7 +104,7 @@ class Step:
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
             `attention/target/*` (see `attention_figures`).
         """
-        if self._mode != "default":
+        if self._settings.torch_compile_mode != "default":
             # What CUDA graphs returned in the step before may be written over.
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # Whoever measured or drew in between left them in evaluation mode.
@@ -128,7 +124,9 @@ class Step:
 
         def generator_loss(part: tuple[int, Direction]) -> Tensor:
             number, d = part
-            cycle = networks.cycle(d, batches[number], back=self._settings.lambda_cyc > 0)
+            # Without a cycle loss the way back is for a direction that has no other loss in this turn.
+            back = self._settings.lambda_cyc > 0 or d not in turn
+            cycle = networks.cycle(d, batches[number], back)
             translated[number][d] = Translation(*(each.detach() for each in cycle.there))
             return self._generator_loss(d, batches[number], cycle, phase, d in turn, figures)
 
@@ -160,7 +158,7 @@ class Step:
     ) -> Tensor:
         """What one direction adds to the loss of generators and attention."""
         domain, there = direction[0], cycle.there
-        health = attention_figures(there.attention, self._threshold)
+        health = attention_figures(there.attention, self._settings.attention_threshold)
         for name, value in health.items():
             figures.add(f"attention/{SIDE_OF[direction]}/{name}", value)
         picture = batch.source if direction == "st" else batch.target
@@ -185,9 +183,9 @@ class Step:
             labels = labels_of_maps(there.attention, mistaken)
             found = figures.add(f"loss/labels_{domain}", labels)
             loss = loss + self._settings.lambda_labels * found
-        if self._floor and phase.train_attention:
-            shortfall = attention_shortfall(there.attention, self._floor)
-            loss = loss + self._lambda_floor * shortfall
+        if self._settings.attention_floor and phase.train_attention:
+            shortfall = attention_shortfall(there.attention, self._settings.attention_floor)
+            loss = loss + self._settings.lambda_floor * shortfall
         return loss
 
     def _discriminate(
@@ -272,8 +270,8 @@ class Step:
         average_over_processes(
             [p.grad for p in parameters if p.grad is not None], self._accelerator
         )
-        if self._clip_norm is not None:
-            self._accelerator.clip_grad_norm_(parameters, self._clip_norm)
+        if self._settings.clip_norm is not None:
+            self._accelerator.clip_grad_norm_(parameters, self._settings.clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = rates[group["of"]]
         optimizer.step()

@@ -6,13 +6,11 @@ The paper's networks with weights as drawn: what they draw is of no interest her
 OUT is written anew after each row.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from agit_hub.backends.running import TorchBackend
 from agit_hub.config import AGITConfig
 from agit_hub.modeling import AGITModel
 from agit_hub.pipeline import AGITPipeline
-from benchmarks.gpu.timing import seconds_each
+from benchmarks.gpu.timing import arguments, last_start, seconds_each
 
 KINDS = {"fp32": (False, False), "half": (False, True), "half, compiled": (True, True)}
 
@@ -87,16 +85,12 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
-    arguments = parser.parse_args()
-    end = arguments.until - min(15, (arguments.until - time.time()) / 3)
+    asked = arguments(__doc__)
+    end = last_start(asked.until, 15)
     torch.backends.cudnn.benchmark = True
-    name = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
+    name = torch.cuda.get_device_name() if asked.device == "cuda" else "CPU"
     results: dict[str, Any] = {"device": name, "torch": torch.__version__, "rows": []}
-    for what, kind, measure in plan(arguments.device):
+    for what, kind, measure in plan(asked.device):
         if time.time() > end:
             print("The time is up: what is left was not measured.")
             break
@@ -107,7 +101,7 @@ def main() -> None:
             row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         results["rows"].append(row)
         print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        asked.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ Eager variants come first, then compiled ones in order of interest, until the ti
 written anew after each. What was not reached is not in it.
 """
 
-import argparse
 import gc
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +26,13 @@ from agit_hub.training.launch import make_accelerator
 from agit_hub.training.networks import Batch
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.steps import Step
-from benchmarks.gpu.timing import convolution_peak, kernels, seconds_each
+from benchmarks.gpu.timing import (
+    arguments,
+    convolution_peak,
+    kernels,
+    last_start,
+    seconds_each,
+)
 from benchmarks.plain import PlainStep
 
 
@@ -193,14 +197,9 @@ def report(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
-    arguments = parser.parse_args()
-    device = arguments.device
-    # What the last variant begun may still take.
-    end = arguments.until - min(20, (arguments.until - time.time()) / 3)
+    asked = arguments(__doc__)
+    device = asked.device
+    end = last_start(asked.until, 20)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     peaks = {
         key: convolution_peak(device, dtype)
@@ -230,7 +229,7 @@ def main() -> None:
             row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         results["rows"].append(row | {"settings": asdict(variant) | asdict(work)})
         print(_line(row), flush=True)
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        asked.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         gc.collect()
         torch.compiler.reset()
         if device == "cuda":

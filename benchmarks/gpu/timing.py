@@ -1,13 +1,29 @@
 """Timing on a device that works on its own: warm up, then act until enough time has passed."""
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
+
+
+def arguments(documentation: str | None) -> argparse.Namespace:
+    """The command line of a part: `out`, `device`, and `until` when it is to end."""
+    parser = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--until", type=float, required=True, help="seconds since 1970")
+    return parser.parse_args()
+
+
+def last_start(until: float, longest: float) -> float:
+    """When the last measurement may begin: `longest` seconds before the end, or a third of the time."""
+    return until - min(longest, (until - time.time()) / 3)
 
 
 def synchronize(device: str) -> None:

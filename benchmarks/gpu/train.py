@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -77,7 +78,8 @@ class Training:
             if newest != seen:
                 seen = newest
                 self._bring_back(run)
-            time.sleep(0.2)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
         self._bring_back(run)
         # A signal may reach a run that has finished already and is about to end.
         return 0 if metrics(run)[-1]["step"] == total else process.returncode

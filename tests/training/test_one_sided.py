@@ -1,5 +1,7 @@
 """What a run without a cycle goes by: domains' labels, mixed discriminators, structure, augmentation."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from agit_hub.training.augmentation import augmented
 from agit_hub.training.domain_labels import domain_label_loss
 from agit_hub.training.mixed import MixedDiscriminator
 from agit_hub.training.structure import structure_change
+from tests.training.conftest import Train
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,8 @@ def test_a_residual_generator_begins_near_identity() -> None:
     image = torch.rand(1, 3, 32, 32) * 1.8 - 0.9
     change = ResnetGenerator(8, 1, residual=True)(image) - image
     assert change.abs().mean() < 0.2
+
+
+def test_a_run_in_the_authors_order_goes_without_a_cycle(tmp_path: Path, train: Train) -> None:
+    """In the other direction's turn a direction has no loss but the cycle's, of weight 0."""
+    assert train(tmp_path, {"train.update_order": "official", "train.lambda_cyc": 0}).finished
