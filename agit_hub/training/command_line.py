@@ -16,7 +16,8 @@ import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
 
 from agit_hub.config import ConfigError, describe_type, has_type, suggest
-from agit_hub.training.config import PRESETS, TrainConfig
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.presets import PRESETS
 
 Section = TypeVar("Section")
 

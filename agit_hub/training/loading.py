@@ -6,16 +6,109 @@ configuration says otherwise. On a CPU workers would only take the step's own co
 
 import multiprocessing
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains import Domain
 from agit_hub.data.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.training.config import DataConfig
+from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
+from agit_hub.image_processor import from_bytes
+from agit_hub.training.config import DataConfig, TrainConfig
+from agit_hub.training.device import memory_format
+from agit_hub.training.interrupt import leave_to_parent
+from agit_hub.training.networks import Batch
 
 _MOST_WORKERS = 8
+# Batches from here on are for what comes before the first step.
+_FAR = 10**8
+
+Note = Callable[[list[str]], None]
+"""Takes the names of images that could not be read."""
+
+
+class TrainingImages:
+    """A run's images, as batches on its device.
+
+    Args:
+        config: The run.
+        domains: Source and target.
+        accelerator: Of the run.
+
+    Raises:
+        PicturesError: If images are to be kept in memory and are unavailable.
+    """
+
+    def __init__(
+        self, config: TrainConfig, domains: tuple[Domain, Domain], accelerator: Accelerator
+    ) -> None:
+        self._config = config
+        self._device: torch.device = accelerator.device
+        self._rank: int = accelerator.process_index
+        self._processes: int = accelerator.num_processes
+        self._format = memory_format(config.train)
+        self.domains = keep_in_memory(domains, config.data, self._device)
+        self.workers = loader_workers(self.domains, config.data, self._device, self._processes)
+        data = config.data
+        self._crops = self._samples(config.crop_size, crop_margin=data.crop_margin, zoom=data.zoom)
+
+    @property
+    def counts(self) -> list[int | None]:
+        """Images of each domain; None where they are not counted yet."""
+        return [domain.length for domain in self.domains]
+
+    @property
+    def epoch(self) -> int | None:
+        """As many samples as the longer domain has images; None if a domain is not counted yet."""
+        return self._crops.epoch
+
+    def crops(self, start: int, note: Note) -> Iterator[Batch]:
+        """What the run trains on, without end, from this rank's batch `start` on."""
+        return self._batches(self._crops, start, note)
+
+    def whole(self, note: Note) -> Iterator[Batch]:
+        """Whole images at the networks' size, in an order of their own."""
+        return self._batches(self._samples(self._config.model.image_size), _FAR, note)
+
+    def first(self, most: int) -> Batch:
+        """The first images of both domains, whole and unmirrored, at most so many of each."""
+        size = self._config.model.image_size
+        shown = UnpairedSamples(*self.domains, size, flip=False, shuffle=False)
+        count = min([most, *(length for length in self.counts if length is not None)])
+        return self._on_device(collate([shown[number] for number in range(count)]))
+
+    def _samples(
+        self, size: int, *, crop_margin: float = 1.0, zoom: float = 1.0
+    ) -> UnpairedSamples:
+        data = self._config.data
+        return UnpairedSamples(
+            *self.domains,
+            size,
+            crop_margin=crop_margin,
+            zoom=zoom,
+            flip=data.flip,
+            shuffle=data.pairing == "random",
+            seed=self._config.train.seed,
+        )
+
+    def _batches(self, samples: UnpairedSamples, start: int, note: Note) -> Iterator[Batch]:
+        batch_size = self._config.train.batch_size
+        positions = RunPositions(batch_size, self._rank, self._processes, start)
+        for found in load(samples, positions, self.workers, leave_to_parent):
+            note(found.unreadable)
+            yield self._on_device(found)
+
+    def _on_device(self, samples: Samples) -> Batch:
+        source, target = (
+            from_bytes(pixels.to(self._device, non_blocking=True)).contiguous(
+                memory_format=self._format
+            )
+            for pixels in (samples.source, samples.target)
+        )
+        return Batch(source, target)
 
 
 def keep_in_memory(

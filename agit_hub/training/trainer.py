@@ -1,7 +1,6 @@
 """The trainer: data, networks, step and schedule put together, saved and resumed."""
 
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,6 @@ import torch
 
 from agit_hub.config import ConfigError
 from agit_hub.data.errors import PicturesError
-from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
-from agit_hub.image_processor import from_bytes
 from agit_hub.modeling import AGITModel
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
@@ -21,7 +18,7 @@ from agit_hub.training.domain_labels import learn_domain_labels
 from agit_hub.training.failures import EXPLAINED, RunError, explain
 from agit_hub.training.greeting import greeting
 from agit_hub.training.initial import initial_networks
-from agit_hub.training.interrupt import Interrupt, leave_to_parent
+from agit_hub.training.interrupt import Interrupt
 from agit_hub.training.journal import Journal
 from agit_hub.training.launch import (
     StopVote,
@@ -30,9 +27,8 @@ from agit_hub.training.launch import (
     make_accelerator,
     on_first_rank,
 )
-from agit_hub.training.loading import keep_in_memory, loader_workers
+from agit_hub.training.loading import TrainingImages
 from agit_hub.training.moving_average import MovingAverage
-from agit_hub.training.networks import Batch
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
@@ -43,8 +39,6 @@ from agit_hub.training.validation import Validation
 
 # Steps between two looks at the maps that postpone the switch, or a hundredth of a short run.
 _LOOK_AGAIN = 25
-# Batches from here on are for what comes before the first step.
-_FAR = 10**8
 
 
 @dataclass(frozen=True)
@@ -79,29 +73,17 @@ class Trainer:
         self.folder = RunFolder(config.output_dir)
         self._start = start
         device = self._accelerator.device
-        opened = start.source.domain, start.target.domain
-        self._domains = keep_in_memory(opened, config.data, device)
-        processes = self._accelerator.num_processes
-        self._workers = loader_workers(self._domains, config.data, device, processes)
-        self._pictures = [domain.length for domain in self._domains]  # None: not counted yet
-        self._samples = UnpairedSamples(
-            *self._domains,
-            config.crop_size,
-            crop_margin=config.data.crop_margin,
-            zoom=config.data.zoom,
-            flip=config.data.flip,
-            shuffle=config.data.pairing == "random",
-            seed=config.train.seed,
-        )
+        domains = start.source.domain, start.target.domain
+        self._images = TrainingImages(config, domains, self._accelerator)
+        self._counts = self._images.counts
         steps_per_epoch = self._steps_per_epoch()
         self._schedule = Schedule(config.train, steps_per_epoch)
         self._journal = Journal(
             config, self.folder, self._schedule, steps_per_epoch, self._accelerator
         )
         configure_device(config.train, device)
-        self._format = memory_format(config.train)
         networks = initial_networks(config, warm=start.checkpoint is None)
-        self._networks = networks.to(device).to(memory_format=self._format)
+        self._networks = networks.to(device).to(memory_format=memory_format(config.train))
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
         self._ema = (
@@ -156,7 +138,10 @@ class Trainer:
 
     def _loop(self, interrupt: Interrupt) -> Outcome:
         train, total = self.config.train, self._schedule.total_steps
-        batches = self._batches()
+        batches = self._images.crops(
+            self.step * train.gradient_accumulation_steps * train.discriminator_updates,
+            self._journal.note_unreadable,
+        )
         if self.step == 0 and train.attention_warmup_steps:
             self._warm_attention()
         # Resumed, it may have stopped before its last step already.
@@ -198,23 +183,14 @@ class Trainer:
         """Attention learns from the domains' labels, on samples far beyond the run's own."""
         steps = self.config.train.attention_warmup_steps
         self._journal.say(f"Attention learns from the domains' labels for {steps} steps.")
-        loss = learn_domain_labels(self._networks, self._batches(_FAR, self._whole()), steps)
+        loss = learn_domain_labels(
+            self._networks, self._images.whole(self._journal.note_unreadable), steps
+        )
         self._journal.say(f"It has learnt them: loss {loss:.3f}.")
         if self._accelerator.num_processes > 1:  # each has learnt from samples of its own
             model = self._networks.model
             for weight in (*model.attention_s.parameters(), *model.attention_t.parameters()):
                 torch.distributed.broadcast(weight.data, src=0)
-
-    def _whole(self) -> UnpairedSamples:
-        """Samples of whole images, at the size at which the networks see them later."""
-        data = self.config.data
-        return UnpairedSamples(
-            *self._domains,
-            self.config.model.image_size,
-            flip=data.flip,
-            shuffle=data.pairing == "random",
-            seed=self.config.train.seed,
-        )
 
     def _look(self, last: bool) -> bool:
         """Measure, log and draw what is due after this step; return whether the run ends with it."""
@@ -255,40 +231,18 @@ class Trainer:
         train = self.config.train
         if train.steps_per_epoch is not None:
             return train.steps_per_epoch
-        if self._samples.epoch is None:
+        if self._images.epoch is None:
             raise ConfigError(
                 "train.steps_per_epoch is missing: webdataset shards are counted as they arrive, so "
                 "say how many steps are an epoch."
             )
         pictures = train.batch_size * train.gradient_accumulation_steps
         processes: int = self._accelerator.num_processes
-        return math.ceil(self._samples.epoch / (pictures * processes))
-
-    def _batches(self, ahead: int = 0, samples: UnpairedSamples | None = None) -> Iterator[Batch]:
-        train = self.config.train
-        positions = RunPositions(
-            train.batch_size,
-            rank=self._accelerator.process_index,
-            processes=self._accelerator.num_processes,
-            start=ahead
-            + self.step * train.gradient_accumulation_steps * train.discriminator_updates,
-        )
-        wanted = samples or self._samples
-        for found in load(wanted, positions, self._workers, leave_to_parent):
-            self._journal.note_unreadable(found.unreadable)
-            yield self._to_device(found)
-
-    def _to_device(self, samples: Samples) -> Batch:
-        device = self._accelerator.device
-        source, target = (
-            from_bytes(pixels.to(device, non_blocking=True)).contiguous(memory_format=self._format)
-            for pixels in (samples.source, samples.target)
-        )
-        return Batch(source, target)
+        return math.ceil(self._images.epoch / (pictures * processes))
 
     def _greet(self) -> None:
         if self._accelerator.is_main_process:
-            pictures = dict(zip(("source", "target"), self._pictures, strict=True))
+            pictures = dict(zip(("source", "target"), self._counts, strict=True))
             self.folder.write_facts(describe_machine(self._accelerator) | {"pictures": pictures})
         steps = self.step, self._schedule.total_steps
         model = self._networks.model
@@ -332,11 +286,7 @@ class Trainer:
     def _draw_samples(self) -> None:
         if not self._accelerator.is_main_process:
             return
-        size = self.config.model.image_size
-        shown = UnpairedSamples(*self._domains, size, flip=False, shuffle=False)
-        lengths = (domain.length for domain in self._domains)
-        count = min([self.config.log.samples, *(n for n in lengths if n is not None)])
-        batch = self._to_device(collate([shown[n] for n in range(count)]))
+        batch = self._images.first(self.config.log.samples)
         grid = sample_grid(self.published, batch.source, batch.target)
         checkpoint.save_picture(grid, self.folder.samples / f"step-{self.step:08d}.png")
 
@@ -370,7 +320,7 @@ class Trainer:
         return {
             "step": self.step,
             "processes": self._accelerator.num_processes,
-            "pictures": self._pictures,
+            "pictures": self._counts,
             "training": self._train_step.state_dict(),
             "ema": self._ema.state_dict() if self._ema is not None else None,
             "schedule": self._schedule.state_dict(),
@@ -413,7 +363,7 @@ class Trainer:
             torch.cuda.set_rng_state_all(own["random_cuda"])
 
     def _check_pictures(self, before: list[int | None]) -> None:
-        for side, then, count in zip(("source", "target"), before, self._pictures, strict=True):
+        for side, then, count in zip(("source", "target"), before, self._counts, strict=True):
             if None not in (then, count) and then != count:
                 raise ConfigError(
                     f"data.{side} had {then} pictures when this run was saved and has {count}: put "

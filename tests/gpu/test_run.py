@@ -82,5 +82,5 @@ def test_images_of_folders_are_kept_in_memory_and_cropped_by_workers(
     data = [f"--data.{side}.path={images / side}" for side in ("source", "target")]
     config = parse([*data, f"--output_dir={tmp_path / 'other'}", *options]).config
     trainer = Trainer(config)
-    assert trainer._workers >= 1
-    assert all(isinstance(domain, InMemoryDomain) for domain in trainer._domains)
+    assert trainer._images.workers >= 1
+    assert all(isinstance(domain, InMemoryDomain) for domain in trainer._images.domains)
