@@ -30,7 +30,7 @@ _SOFTNESS = 0.05
 _SOFTNESS_LATER = 0.002
 _STRIDE = 4
 _LEAST = 1e-4
-# Images of each domain that are looked at, at most: their features are kept in memory, 0.7 MB each.
+# Images of each domain that are looked at, with repeats in a smaller one; each keeps 0.7 MB of features.
 _IMAGES = 320
 # Side of the grid on which the teacher works, and width of the border on it.
 _GRID = 32

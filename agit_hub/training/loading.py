@@ -65,6 +65,15 @@ class TrainingImages:
         """As many samples as the longer domain has images; None if a domain is not counted yet."""
         return self._crops.epoch
 
+    @property
+    def summary(self) -> str | None:
+        """For the log: what is kept in memory, and who crops it; None if nothing is kept."""
+        kept = [domain for domain in self.domains if isinstance(domain, InMemoryDomain)]
+        if not kept:
+            return None
+        megabytes = sum(domain.megabytes for domain in kept)
+        return f"Images are kept in memory: {megabytes:.1f} MB; loader workers: {self.workers}."
+
     def crops(self, start: int, note: Note) -> Iterator[Batch]:
         """What the run trains on, without end, from this rank's batch `start` on."""
         return self._batches(self._crops, start, note)

@@ -250,6 +250,8 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"):
             for line in greeting(self._start, self.folder.path, steps, model, self._accelerator):
                 self._journal.say(line)
+        if self._images.summary is not None:
+            self._journal.say(self._images.summary)
 
     def _switch_if_due(self) -> None:
         if not self._schedule.is_switch_due(self.step):

@@ -16,6 +16,7 @@ from agit_hub.data.in_memory import InMemoryDomain
 from agit_hub.training.config import DataConfig, TrainSettings
 from agit_hub.training.device import adam, configure_device, indices_on, memory_format
 from agit_hub.training.loading import keep_in_memory, loader_workers
+from tests.training.conftest import Train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -152,6 +153,16 @@ def test_keep_in_memory_follows_setting_or_rule(
     assert [isinstance(domain, InMemoryDomain) for domain in kept] == [expected] * 2
     if expected and start == "spawn":
         assert loader_workers(kept, settings, CUDA, 1) == 0
+
+
+def test_a_run_logs_that_images_are_kept_in_memory(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight images of 16 x 16 pixels are 6 144 bytes."""
+    train(tmp_path / "kept", {"data.in_memory": True, "train.max_steps": 1})
+    assert "in memory: 0.0 MB; loader workers: 0" in capsys.readouterr().err
+    train(tmp_path / "files", {"train.max_steps": 1})
+    assert "in memory" not in capsys.readouterr().err
 
 
 def test_keep_in_memory_leaves_what_is_on_the_hub(
