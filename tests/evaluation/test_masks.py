@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from agit_hub.cli import app
 from agit_hub.evaluation import masks
 from agit_hub.evaluation.errors import EvaluationError
-from agit_hub.evaluation.masks import U2NETP, SalientObjects, write_masks
+from agit_hub.evaluation.masks import U2NETP, SalientObjects, _prepared, write_masks
 
 try:
     U2NETP.find()
@@ -203,3 +203,14 @@ def test_masks_by_other_weights_are_refused(
     monkeypatch.setattr(masks, "U2NETP", dataclasses.replace(U2NETP, sha256="0" * 64))
     done = _agit(folder, "--out", tmp_path / "masks")
     assert done.exit_code == 2 and "not the file of release" in done.stderr
+
+
+@pytest.mark.parametrize("brightest", [255, 100])
+def test_images_are_scaled_by_their_own_maximum_and_normalised(brightest: int) -> None:
+    """By hand: (1 - mean) / std and (0 - mean) / std of ImageNet's three channels."""
+    image = Image.new("RGB", (640, 320), (brightest, brightest, brightest))
+    image.paste((0, 0, 0), (320, 0, 640, 320))
+    prepared = _prepared(image)
+    assert prepared.shape == (1, 3, 320, 320)
+    assert prepared[0, :, 160, 10] == pytest.approx([2.2489, 2.4286, 2.64], abs=1e-3)
+    assert prepared[0, :, 160, 310] == pytest.approx([-2.1179, -2.0357, -1.8044], abs=1e-3)
