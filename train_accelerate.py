@@ -7,7 +7,7 @@ python train_accelerate.py --config configs/horse2zebra.yaml \
 
 import sys
 
-from agit_hub.training.main import main
+from agit_hub.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agit_hub.config import AGITConfig
-    from agit_hub.modeling import AGITModel
-    from agit_hub.pipeline import AGITPipeline, TranslationOutput
-    from agit_hub.steering import Steering
+    from agit_hub.inference.edits import AttentionEdits
+    from agit_hub.inference.pipeline import AGITPipeline, TranslationOutput
+    from agit_hub.models.agit import AGITModel
 
 __version__ = "0.1.0"
 __all__ = [
     "AGITConfig",
     "AGITModel",
     "AGITPipeline",
-    "Steering",
+    "AttentionEdits",
     "TranslationOutput",
     "__version__",
 ]
@@ -22,10 +22,10 @@ __all__ = [
 # Loaded when first asked for: `agit_hub.data.shapes` needs neither torch nor the Hub.
 _HOMES = {
     "AGITConfig": "agit_hub.config",
-    "AGITModel": "agit_hub.modeling",
-    "AGITPipeline": "agit_hub.pipeline",
-    "Steering": "agit_hub.steering",
-    "TranslationOutput": "agit_hub.pipeline",
+    "AGITModel": "agit_hub.models.agit",
+    "AGITPipeline": "agit_hub.inference.pipeline",
+    "AttentionEdits": "agit_hub.inference.edits",
+    "TranslationOutput": "agit_hub.inference.pipeline",
 }
 
 

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from agit_hub.errors import ConfigError
+
 FORMAT_VERSION = 1
 
 AttentionDecoder = Literal["paper", "official"]
@@ -17,10 +19,6 @@ _YOUNGER = ("upsampling", "residual", "attention_smoothing", "attention_levels")
 # The generator halves a picture twice, and its transposed convolutions double it twice.
 SIZE_MULTIPLE = 4
 MIN_SIZE = 16
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; its message names the key, the value and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from agit_hub.attention import composite
 from agit_hub.data import shapes
-from agit_hub.image_processor import to_tensor
-from agit_hub.modeling import AGITModel
+from agit_hub.inference.image_processor import to_tensor
+from agit_hub.models.agit import AGITModel
+from agit_hub.models.equations import composite
 from benchmarks.interleaved import compare, serve, table
 
 SIZE = 256
@@ -63,7 +63,7 @@ def plain() -> Callable[[], object]:
 
 def backend(name: str) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     """The networks by one of the pipeline's backends."""
-    from agit_hub.backends.choice import choose_backend
+    from agit_hub.backends.auto import choose_backend
 
     run = choose_backend(_model(), *BACKENDS[name])
     picture = _picture()
@@ -72,7 +72,7 @@ def backend(name: str) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
 
 def loop(folder: Path) -> Callable[[], object]:
     """A call of the pipeline for each picture, one after the other, by PyTorch."""
-    from agit_hub.pipeline import AGITPipeline
+    from agit_hub.inference.pipeline import AGITPipeline
 
     pipe = AGITPipeline(_model())
 
@@ -87,16 +87,16 @@ def loop(folder: Path) -> Callable[[], object]:
 
 def translate(folder: Path, name: str) -> Callable[[], object]:
     """`agit translate` on the folder, without the time that Python takes to start."""
-    from agit_hub.backends.choice import choose_backend
-    from agit_hub.jobs import plan
-    from agit_hub.pipeline import AGITPipeline
-    from agit_hub.steering import Steering
-    from agit_hub.translating import Translator, Wishes
+    from agit_hub.backends.auto import choose_backend
+    from agit_hub.inference.batch import TranslateOptions, Translator
+    from agit_hub.inference.edits import AttentionEdits
+    from agit_hub.inference.inputs import plan
+    from agit_hub.inference.pipeline import AGITPipeline
 
     model = _model()
     pipe = AGITPipeline(model, choose_backend(model, *BACKENDS[name]))
-    wishes = Wishes(
-        **{"to": "striped", "steering": Steering(), "smoothing": 0.0},
+    wishes = TranslateOptions(
+        **{"to": "striped", "edits": AttentionEdits(), "smoothing": 0.0},
         **{"batch_size": 1, "format": "png", "overwrite": True},
     )
 

@@ -20,11 +20,11 @@ PROBE = """
 import json, pathlib, time, torch
 from benchmarks.memory import resident
 start = time.perf_counter()
-import agit_hub.modeling
+import agit_hub.models.agit
 imported = time.perf_counter()
 pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
 base = resident("now")
-model = agit_hub.modeling.AGITModel.from_pretrained("user/paper")
+model = agit_hub.models.agit.AGITModel.from_pretrained("user/paper")
 end = time.perf_counter()
 print(json.dumps({
     "seconds": end - start,
@@ -48,7 +48,7 @@ def main() -> int:
 
 def measure(rounds: int) -> dict[str, object]:
     from agit_hub import AGITConfig, AGITModel
-    from tests.hub_server import Hub
+    from testing.hub_server import Hub
 
     with tempfile.TemporaryDirectory() as place, Hub() as hub:
         AGITModel(AGITConfig()).save_pretrained(place)

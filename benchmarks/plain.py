@@ -1,7 +1,7 @@
 """The method as one would write it down in an afternoon: plain PyTorch, eager, fp32.
 
 This is what the others are measured against. It has the same networks and does the same arithmetic as
-`agit_hub.training.steps`, in the order of the usual tutorials: each discriminator sees real and fake
+`agit_hub.training.step`, in the order of the usual tutorials: each discriminator sees real and fake
 pictures apart, losses are fetched at every step, the pool is a list with a coin.
 """
 
@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
-from agit_hub.modeling import AGITModel
-from agit_hub.networks import DoublingConv2d, PatchDiscriminator, TransposedConv2d
+from agit_hub.models.agit import AGITModel
+from agit_hub.models.discriminators import PatchDiscriminator
+from agit_hub.models.layers import DoublingConv2d, TransposedConv2d
 
 
 class PlainPool:

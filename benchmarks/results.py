@@ -8,7 +8,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
-from agit_hub.evaluation.comparison import compare, find_records
+from agit_hub.evaluation.compare import compare, find_records
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from agit_hub.training.command_line import parse
 from agit_hub.training.config import LogConfig, TrainSettings
+from agit_hub.training.config_loader import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
@@ -48,9 +48,9 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
         pools; and for each of `INTERVALS` the seconds that it takes once (medians) and the share of its
         interval's steps.
     """
-    from agit_hub.data.samples import UnpairedSamples
+    from agit_hub.data.dataset import UnpairedDataset
     from agit_hub.training.image_pool import ImagePool
-    from agit_hub.training.journal import Journal
+    from agit_hub.training.metrics import MetricLogger
     from agit_hub.training.trainer import Trainer
 
     every = [f"--{key}=3" for key in ("log.every", "log.samples_every", "train.checkpoint_every")]
@@ -62,10 +62,10 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
     within: dict[str, list[float]] = defaultdict(list)
     start = time.perf_counter()
     with (
-        _timed(Journal, "log", taken["log"]),
+        _timed(MetricLogger, "log", taken["log"]),
         _timed(Trainer, "_draw_samples", taken["samples"]),
         _timed(Trainer, "_save", taken["checkpoint"]),
-        _timed(UnpairedSamples, "__getitem__", within["loading"]),
+        _timed(UnpairedDataset, "__getitem__", within["loading"]),
         _timed(ImagePool, "query", within["image pools"]),
     ):
         trainer.fit()

@@ -137,7 +137,7 @@ def probe_hub(folder: Path, name: str, *arguments: object) -> dict[str, Any]:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.hub_server", "--port", "0", "--folder", str(folder)]
+    command = [sys.executable, "-m", "testing.hub_server", "--port", "0", "--folder", str(folder)]
     with subprocess.Popen(
         [*command, "--repo", REPO, "--kind", "dataset"], stdout=subprocess.PIPE, text=True
     ) as server:
@@ -150,11 +150,11 @@ def serve(folder: Path) -> Iterator[str]:
 
 def open_samples(seed: int = 0) -> Any:
     from agit_hub.data.config import DomainConfig
-    from agit_hub.data.domains import open_domains
-    from agit_hub.data.samples import UnpairedSamples
+    from agit_hub.data.dataset import UnpairedDataset
+    from agit_hub.data.loading import load_domains
 
-    source, target = open_domains(DomainConfig(REPO), DomainConfig(REPO), SIZE, patience=60)
-    return UnpairedSamples(source.domain, target.domain, SIZE, crop_margin=MARGIN, seed=seed)
+    source, target = load_domains(DomainConfig(REPO), DomainConfig(REPO), SIZE, patience=60)
+    return UnpairedDataset(source.domain, target.domain, SIZE, crop_margin=MARGIN, seed=seed)
 
 
 def probe_epochs(epochs: str) -> dict[str, Any]:
@@ -232,19 +232,19 @@ def pictures_of_datasets(seed: int, shuffled: bool) -> Iterator[object]:
 def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     """The same steps with streamed pictures and with pictures in memory, in turn."""
 
-    from agit_hub.data.samples import RunPositions, Samples, collate, load
-    from agit_hub.image_processor import from_bytes
-    from agit_hub.training.command_line import parse
-    from agit_hub.training.initial import initial_networks
-    from agit_hub.training.launch import make_accelerator
+    from agit_hub.data.dataset import InfiniteBatchSampler, Samples, collate, load
+    from agit_hub.inference.image_processor import from_uint8
+    from agit_hub.training.config_loader import parse
+    from agit_hub.training.distributed import make_accelerator
+    from agit_hub.training.initial import build_networks
     from agit_hub.training.networks import Batch
     from agit_hub.training.schedule import Schedule
-    from agit_hub.training.steps import Step
+    from agit_hub.training.step import Step
 
     settings = ["--data.source.path", REPO, "--data.target.path", REPO, "--output_dir", "unused"]
     config = parse(["--config", "horse2zebra_small", *settings]).config
     accelerator = make_accelerator(config)
-    networks = initial_networks(config, warm=False)
+    networks = build_networks(config, warm=False)
     step = Step(networks, config.train, accelerator, pool_seed=0)
     phase = Schedule(config.train, 100).phase(0)
     samples = open_samples()
@@ -254,7 +254,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     def seconds(batches: Iterator[Samples]) -> float:
         start = time.perf_counter()
         for batch in batches:
-            step([Batch(from_bytes(batch.source), from_bytes(batch.target))], phase)
+            step([Batch(from_uint8(batch.source), from_uint8(batch.target))], phase)
         return time.perf_counter() - start
 
     # None of their own, as the configuration has it, and one that takes its time from two cores.
@@ -262,7 +262,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(int(rounds) + 1):
         for name, workers in ways.items():
-            positions = RunPositions(4, 0, 1, start=(turn + 1) * count)
+            positions = InfiniteBatchSampler(4, 0, 1, start=(turn + 1) * count)
             batches = iter(held)
             if workers is not None:
                 batches = islice(iter(load(samples, positions, workers)), count)

@@ -59,16 +59,16 @@ def our_step(arguments: argparse.Namespace, precision: str) -> tuple[Any, Any]:
     """As a run of `horse2zebra_paper` has it, and what holds before the switch."""
     from accelerate import Accelerator
 
-    from agit_hub.training.command_line import parse
-    from agit_hub.training.initial import initial_networks
+    from agit_hub.training.config_loader import parse
+    from agit_hub.training.initial import build_networks
     from agit_hub.training.schedule import Schedule
-    from agit_hub.training.steps import Step
+    from agit_hub.training.step import Step
 
     places = ["--data.source.path=a", "--data.target.path=b"]
     sizes = [f"--model.image_size={arguments.size}", f"--train.mixed_precision={precision}"]
     config = parse(["--config", "horse2zebra_paper", *places, *sizes]).config
     accelerator = Accelerator(cpu=arguments.device == "cpu", mixed_precision=precision)
-    networks = initial_networks(config, warm=False).to(accelerator.device)
+    networks = build_networks(config, warm=False).to(accelerator.device)
     step = Step(networks, config.train, accelerator, pool_seed=0)
     return step, Schedule(config.train, 1000).phase(0)
 
@@ -92,7 +92,7 @@ def port(arguments: argparse.Namespace, papers_discriminators: bool) -> Callable
     model = UAGGANModel(options)
     model.device = torch.device(arguments.device)
     if papers_discriminators:
-        from agit_hub.networks import PatchDiscriminator
+        from agit_hub.models.discriminators import PatchDiscriminator
 
         model.netD_A, model.netD_B = PatchDiscriminator(), PatchDiscriminator()
         judges = [*model.netD_A.parameters(), *model.netD_B.parameters()]

@@ -1,4 +1,4 @@
-"""What translating and steering take, and what guided enlarging gives.
+"""What translating and edits take, and what guided enlarging gives.
 
     python -m benchmarks.translating [--out docs/results/translating.json]
 
@@ -24,7 +24,7 @@ from PIL import Image
 
 from agit_hub import AGITConfig, AGITModel, AGITPipeline
 from agit_hub.data import shapes
-from agit_hub.enlarging import Enlarged
+from agit_hub.inference.guided_upsampling import BandedUpsampler
 from benchmarks.memory import resident
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,11 +66,11 @@ def large() -> dict[str, Any]:
     return {"pixels": "4000 x 3000", **_timed(lambda _: pipe(picture)), "beyond_idle_mb": beyond}
 
 
-def steering() -> dict[str, Any]:
+def edits() -> dict[str, Any]:
     """New outputs of a picture of 1 megapixel by the Space's own handler, without encoding."""
     sys.path.insert(0, str(ROOT / "space"))
     from borrowed import BorrowedGpu
-    from studio import Studio, Wishes, offered, shown
+    from studio import SpaceService, TranslateOptions, offered, shown
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
     _photograph(1024, 1024).save(path)
@@ -79,10 +79,12 @@ def steering() -> dict[str, Any]:
     def counted(ask: Any) -> Any:
         return lambda *arguments: asked.append(arguments) or ask(*arguments)
 
-    studio = Studio(offered(None), BorrowedGpu(counted))
+    studio = SpaceService(offered(None), BorrowedGpu(counted))
 
     def move(number: int, **wishes: Any) -> None:
-        rendering = studio.render(str(path), "striped", "demo", Wishes(number / 20, **wishes))
+        rendering = studio.render(
+            str(path), "striped", "demo", TranslateOptions(number / 20, **wishes)
+        )
         shown(rendering).overlay()
 
     try:
@@ -103,8 +105,8 @@ def enlarging() -> dict[str, Any]:
         found = ious[label] = {"bilinear": [], "along_edges": []}
         for index in range(40):
             picture, mask = shapes.draw(label, index, size=256, seed=9)
-            proposal = pipe.propose(picture, to)
-            plain = Enlarged(proposal.attention, picture.size).rows(0, 256)[0].numpy()
+            proposal = pipe.predict(picture, to)
+            plain = BandedUpsampler(proposal.attention, picture.size).rows(0, 256)[0].numpy()
             for way, attention in (("bilinear", plain), ("along_edges", proposal.raw_attention)):
                 inside = attention > 0.5
                 found[way].append((inside & mask).sum() / (inside | mask).sum())
@@ -148,7 +150,7 @@ def _alone(name: str) -> dict[str, Any]:
     return json.loads(ran.stdout)
 
 
-PARTS = {"large": large, "steering": steering, "enlarging": enlarging, "start": start}
+PARTS = {"large": large, "edits": edits, "enlarging": enlarging, "start": start}
 
 
 def main() -> None:

@@ -23,14 +23,14 @@ except ImportError:
 
 from borrowed import BorrowedGpu, seconds
 from page import build, launch
-from studio import Studio, StudioError, offered
+from studio import SpaceError, SpaceService, offered
 
 try:
     # Anywhere else networks go on the machine's own accelerator, once.
     lent = spaces is not None and spaces.config.Config.zero_gpu
     gpu = BorrowedGpu(spaces.GPU(duration=seconds)) if lent else None
-    demo = build(Studio(offered(os.environ.get("AGIT_MODELS")), gpu))
-except StudioError as error:
+    demo = build(SpaceService(offered(os.environ.get("AGIT_MODELS")), gpu))
+except SpaceError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from agit_hub import AGITPipeline
-from agit_hub.backends.running import BackendError, TorchBackend
-from agit_hub.modeling import AGITModel
+from agit_hub.backends.base import TorchBackend
+from agit_hub.errors import BackendError
+from agit_hub.models.agit import AGITModel
 from memory import Memory
 
 MODELS_KEPT = 3

@@ -5,20 +5,20 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from agit_hub.proposal import Rendering
+from agit_hub.inference.prediction import Rendering
 from handlers import in_words
 from picture_file import PictureFile
-from studio import Studio, StudioError, Wishes
+from studio import SpaceError, SpaceService, TranslateOptions
 
 
-def add_endpoints(studio: Studio) -> None:
+def add_endpoints(studio: SpaceService) -> None:
     """Add `/translate` and `/attention` to the page at hand; their files are whole, not previews."""
 
     def rendered(picture: str | None, to: str, model: str, *settings: Any) -> tuple[str, Rendering]:
         if picture is None:
-            raise StudioError("There is no picture: send a file.")
+            raise SpaceError("There is no picture: send a file.")
         name = model or next(iter(studio.models))
-        return picture, studio.render(picture, to, name, Wishes(*settings))
+        return picture, studio.render(picture, to, name, TranslateOptions(*settings))
 
     def translate(
         picture: str | None,

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from agit_hub.data.pictures import to_rgb
-from agit_hub.steering import Point
-from studio import PREVIEW, Studio, StudioError, Wishes, fitted, shown
+from agit_hub.data.images import to_rgb
+from agit_hub.inference.edits import Point
+from studio import PREVIEW, SpaceError, SpaceService, TranslateOptions, fitted, shown
 
 HEAT = 0.8  # opacity of the heat map where attention is 1
 EDITOR = 640  # pixels of the longer side of what is painted on
@@ -26,7 +26,7 @@ def in_words(handler: Handler) -> Handler:
     def run(*arguments: Any, **named: Any) -> Any:
         try:
             return handler(*arguments, **named)
-        except StudioError as error:
+        except SpaceError as error:
             raise gr.Error(str(error), title="That did not work", print_exception=False) from error
 
     return run
@@ -39,7 +39,7 @@ class Handlers:
         studio: What is asked.
     """
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: SpaceService) -> None:
         self._studio = studio
 
     def choose(self, model: str, to: str) -> tuple[Any, float, float]:
@@ -60,7 +60,7 @@ class Handlers:
         if path is None:
             return None, None, None, None, [], gr.update(visible=False)
         *pictures, points, files = self.steer(path, to, model, *sliders, None, [])
-        picture = self._studio.propose(path, to, model).picture
+        picture = self._studio.predict(path, to, model).picture
         canvas = to_rgb(picture).resize(fitted(picture.size, EDITOR), Image.Resampling.BICUBIC)
         return *pictures, {"background": canvas, "layers": [], "composite": canvas}, points, files
 
@@ -76,12 +76,12 @@ class Handlers:
     def pick(self, event: gr.SelectData, path: str, to: str, model: str, *settings: Any) -> Any:
         """A click on the attention picture: that object, beside those chosen before."""
         points: list[Point] = settings[-1]
-        size = self._studio.propose(path, to, model).picture.size
+        size = self._studio.predict(path, to, model).picture.size
         scale = max(1.0, max(size) / PREVIEW)
         try:
             x, y = (min(at * scale, side - 1) for at, side in zip(event.index, size, strict=True))
         except (TypeError, ValueError) as error:
-            raise StudioError("Click on the attention picture to choose an object.") from error
+            raise SpaceError("Click on the attention picture to choose an object.") from error
         # What lies nowhere on the map is told of now; later sliders may leave it without attention.
         clicked = replace(_wishes(*settings), points=[(x, y)], every_point=True)
         self._studio.render(path, to, model, clicked)
@@ -90,7 +90,7 @@ class Handlers:
     def save(self, path: str | None, to: str, model: str, *settings: Any) -> Any:
         """Files of what is shown, at the picture's own size."""
         if path is None:
-            raise StudioError("There is no picture yet: drop one on the left.")
+            raise SpaceError("There is no picture yet: drop one on the left.")
         rendering = self._studio.render(path, to, model, _wishes(*settings))
         return gr.update(value=self._studio.files(rendering, path), visible=True)
 
@@ -105,9 +105,13 @@ class Handlers:
     ) -> tuple[Any, ...]:
         """Many pictures, one after the other."""
         if not files:
-            raise StudioError("There are no pictures yet: drop some above.")
+            raise SpaceError("There are no pictures yet: drop some above.")
         panels, archive, refused = self._studio.batch(
-            files, to, model, Wishes(threshold, feather), lambda paths: progress.tqdm(paths)
+            files,
+            to,
+            model,
+            TranslateOptions(threshold, feather),
+            lambda paths: progress.tqdm(paths),
         )
         said = "".join(f"- {sentence}\n" for sentence in refused)
         told = f"{len(panels)} of {len(files)} pictures translated.\n\n{said}"
@@ -121,7 +125,7 @@ def _wishes(
     invert: bool,
     strokes: dict[str, Any] | None,
     points: list[Point],
-) -> Wishes:
+) -> TranslateOptions:
     layers = (strokes or {}).get("layers") or []
     layer: Image.Image | None = layers[0] if layers else None
-    return Wishes(threshold, feather, strength, invert, points, layer)
+    return TranslateOptions(threshold, feather, strength, invert, points, layer)

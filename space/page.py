@@ -9,7 +9,7 @@ import gradio as gr
 from endpoints import add_endpoints
 from handlers import Handlers, in_words
 from picture_file import PictureFile
-from studio import ERASE, MAX_BATCH, MAX_MEGABYTES, MAX_MEGAPIXELS, PAINT, Studio
+from studio import ERASE, MAX_BATCH, MAX_MEGABYTES, MAX_MEGAPIXELS, PAINT, SpaceService
 from theme import CSS, THEME
 
 HERE = Path(__file__).resolve().parent
@@ -43,7 +43,7 @@ class _Parts(NamedTuple):
     examples: Any  # gr.Examples is a function to the type checker
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(studio: SpaceService) -> gr.Blocks:
     """The whole page over a studio."""
     with gr.Blocks(title="AGIT Hub", fill_width=True, delete_cache=(600, 3600)) as demo:
         gr.Markdown(HEAD, elem_id="head")
@@ -80,7 +80,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
     )
 
 
-def _translate_tab(studio: Studio) -> "_Parts":
+def _translate_tab(studio: SpaceService) -> "_Parts":
     name = next(iter(studio.models))
     directions = studio.directions(name)
     with gr.Row(equal_height=True):
@@ -131,7 +131,7 @@ def _translate_tab(studio: Studio) -> "_Parts":
 
 
 def _connect(
-    demo: gr.Blocks, studio: Studio, act: Handlers, p: "_Parts", batch_threshold: gr.Slider
+    demo: gr.Blocks, studio: SpaceService, act: Handlers, p: "_Parts", batch_threshold: gr.Slider
 ) -> None:
     """Say what happens when something is touched."""
     asked = [p.picture, p.direction, p.model, *p.sliders, p.brush, p.points]

@@ -22,11 +22,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from agit_hub import AGITPipeline
-from agit_hub.data.pictures import PictureError, open_picture
-from agit_hub.modeling import ModelLoadError
-from agit_hub.proposal import Proposal, Rendering
-from agit_hub.results import grey, lossless_ending, save, small_panel
-from agit_hub.steering import Point, Steering
+from agit_hub.data.images import open_image
+from agit_hub.errors import ImageError, ModelLoadError
+from agit_hub.inference.edits import AttentionEdits, Point
+from agit_hub.inference.image_io import grey, lossless_ending, save, small_panel
+from agit_hub.inference.prediction import Prediction, Rendering
 from borrowed import MODELS_KEPT, BorrowedGpu
 from memory import Memory
 
@@ -50,12 +50,12 @@ _FILES: dict[str, Callable[[Rendering], Image.Image]] = {
 DEMO_MODEL = Path(__file__).resolve().parent / "model"
 
 
-class StudioError(ValueError):
+class SpaceError(ValueError):
     """What a person should change; the message is shown as it is."""
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TranslateOptions:
     """A person's settings for one picture, as the page's controls give them."""
 
     threshold: float | None = None
@@ -71,18 +71,18 @@ class Wishes:
     """Whether a point without attention is an error; else what was chosen vanishes while a slider leaves
     it none, and comes back after."""
 
-    def steering(self) -> Steering:
+    def edits(self) -> AttentionEdits:
         """The same in the pipeline's words.
 
         Raises:
             ValueError: If a value is out of range.
         """
         if isinstance(self.feather, int | float) and self.feather > MAX_FEATHER:
-            raise StudioError(
+            raise SpaceError(
                 f"feather is {self.feather}; {MAX_FEATHER} pixels is the most taken here."
             )
         paint, erase = _masks(self.strokes)
-        return Steering(
+        return AttentionEdits(
             threshold=self.threshold,
             feather=self.feather,
             strength=self.strength,
@@ -94,7 +94,7 @@ class Wishes:
         )
 
 
-class Studio:
+class SpaceService:
     """Models, and what they said about the pictures that were asked about last.
 
     Args:
@@ -107,22 +107,22 @@ class Studio:
         self.models = dict(models)
         self._gpu = gpu
         self._pipelines = Memory[AGITPipeline](MODELS_KEPT)
-        self._proposals = Memory[Proposal](_MEMORY, _bytes)
+        self._proposals = Memory[Prediction](_MEMORY, _bytes)
         self._folder = TemporaryDirectory(prefix="agit-space-")
 
     def pipeline(self, model: str) -> AGITPipeline:
         """A model, loaded once.
 
         Raises:
-            StudioError: If there is none of that name, or it cannot be loaded.
+            SpaceError: If there is none of that name, or it cannot be loaded.
         """
         place = self._place(model)
         try:
             return self._pipelines.get(place, lambda: self._loaded(place))
         except ModelLoadError as error:
-            raise StudioError(str(error)) from error
+            raise SpaceError(str(error)) from error
         except (HfHubHTTPError, OSError) as error:
-            raise StudioError(f"{model} cannot be loaded: {type(error).__name__}.") from error
+            raise SpaceError(f"{model} cannot be loaded: {type(error).__name__}.") from error
 
     def _loaded(self, place: str) -> AGITPipeline:
         if self._gpu is None:
@@ -132,14 +132,12 @@ class Studio:
 
     def _place(self, model: str) -> str:
         if not isinstance(model, str):
-            raise StudioError("A model is named by a word: a repo of the Hub, such as user/model.")
+            raise SpaceError("A model is named by a word: a repo of the Hub, such as user/model.")
         name = model.strip()
         # Folders are the host's to name: a visitor's word is a repo, or nothing.
         if name in self.models or (_REPO.fullmatch(name) and not Path(name).exists()):
             return self.models.get(name, name)
-        raise StudioError(
-            f"{name[:100]!r} is no model: name a repo of the Hub, such as user/model."
-        )
+        raise SpaceError(f"{name[:100]!r} is no model: name a repo of the Hub, such as user/model.")
 
     def directions(self, model: str) -> list[str]:
         """The two directions of a model, such as "horse → zebra"."""
@@ -150,48 +148,48 @@ class Studio:
         """The label that a direction, or a label itself, leads to.
 
         Raises:
-            StudioError: If the model does not know it.
+            SpaceError: If the model does not know it.
         """
         labels = self.pipeline(model).model.config.labels
         label = str(to or "").rpartition(_ARROW)[2].strip() or labels[1]
         if label not in labels:
-            raise StudioError(
+            raise SpaceError(
                 f"{model} translates to {labels[1]} or to {labels[0]}, not to {label}."
             )
         return label
 
-    def propose(self, path: str, to: str, model: str) -> Proposal:
+    def predict(self, path: str, to: str, model: str) -> Prediction:
         """What a model says about a picture; asked once, for as long as there is memory.
 
         Raises:
-            StudioError: If picture, direction or model cannot be used.
+            SpaceError: If picture, direction or model cannot be used.
             gr.Error: If ZeroGPU lends no GPU.
         """
         label = self.label(model, to)
 
-        def ask() -> Proposal:
+        def ask() -> Prediction:
             picture = _open(Path(path))
             try:
-                return self.pipeline(model).propose(picture, label)
+                return self.pipeline(model).predict(picture, label)
             except gr.Error:  # a ValueError too; ZeroGPU's own words, which have links in them
                 raise
             except ValueError as error:
-                raise StudioError(str(error)) from error
+                raise SpaceError(str(error)) from error
 
         # Gradio names an upload's folder after the file's content: one path is one picture.
         return self._proposals.get((path, label, model), ask)
 
-    def render(self, path: str, to: str, model: str, wishes: Wishes) -> Rendering:
+    def render(self, path: str, to: str, model: str, wishes: TranslateOptions) -> Rendering:
         """A picture's translation, steered; networks run only if this is the first time.
 
         Raises:
-            StudioError: If anything asked for cannot be done.
+            SpaceError: If anything asked for cannot be done.
         """
-        proposal = self.propose(path, to, model)
+        proposal = self.predict(path, to, model)
         try:
-            return proposal.render(wishes.steering())
+            return proposal.render(wishes.edits())
         except ValueError as error:
-            raise StudioError(str(error)) from error
+            raise SpaceError(str(error)) from error
 
     def files(
         self, rendering: Rendering, name: str, kinds: Sequence[str] = tuple(_FILES)
@@ -211,7 +209,7 @@ class Studio:
         paths: Sequence[str],
         to: str,
         model: str,
-        wishes: Wishes,
+        wishes: TranslateOptions,
         progress: Callable[[Sequence[str]], Any],
     ) -> tuple[list[tuple[Image.Image, str]], str | None, list[str]]:
         """Translate many pictures.
@@ -221,7 +219,7 @@ class Studio:
             for each file that could not be used.
         """
         if len(paths) > MAX_BATCH:
-            raise StudioError(
+            raise SpaceError(
                 f"{len(paths)} pictures are too many at once: {MAX_BATCH} is the most."
             )
         panels: list[tuple[Image.Image, str]] = []
@@ -231,7 +229,7 @@ class Studio:
             for number, path in enumerate(progress(paths)):
                 try:
                     rendering = self.render(path, to, model, wishes)
-                except StudioError as error:
+                except SpaceError as error:
                     refused.append(str(error))
                     continue
                 except gr.Error as error:  # ZeroGPU lends no more for now: what is done stays
@@ -295,11 +293,9 @@ def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 def _open(file: Path) -> Image.Image:
     try:
-        return open_picture(
-            file, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6
-        )
-    except PictureError as error:
-        raise StudioError(str(error)) from error
+        return open_image(file, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6)
+    except ImageError as error:
+        raise SpaceError(str(error)) from error
 
 
 def _saved(picture: Image.Image, stem: Path) -> Path:
@@ -318,7 +314,7 @@ def _masks(strokes: Image.Image | None) -> tuple[np.ndarray | None, np.ndarray |
     return (green_part if green_part.any() else None), (red_part if red_part.any() else None)
 
 
-def _bytes(proposal: Proposal) -> int:
+def _bytes(proposal: Prediction) -> int:
     width, height = proposal.picture.size
     return width * height * (4 + 4)  # the picture, and the map at its size
 

@@ -17,13 +17,12 @@ import torch
 from torch import nn
 
 from agit_hub.config import AGITConfig
-from agit_hub.features import PhotographFeatures
-from agit_hub.modeling import AGITModel
-from agit_hub.pipeline import AGITPipeline
-from agit_hub.training.imagenet import imagenet
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.models.agit import AGITModel
+from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
 
 if TYPE_CHECKING:
-    from tests.hub_server import Hub
+    from testing.hub_server import Hub
 
 MakeModel = Callable[..., AGITModel]
 
@@ -35,16 +34,16 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def features() -> PhotographFeatures:
+def features() -> FrozenBackbone:
     """Those of ImageNet."""
-    return imagenet(PhotographFeatures())
+    return load_imagenet_weights(FrozenBackbone())
 
 
 @pytest.fixture
 def hub() -> Iterator["Hub"]:
     """A Hub over loopback."""
     # Here, for a machine that only runs what is marked `gpu` lacks its web server.
-    from tests.hub_server import Hub
+    from testing.hub_server import Hub
 
     with Hub() as server:
         yield server

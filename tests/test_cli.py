@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.hub_server import Hub
 from tests.hub.conftest import MakeRun, hub, make_run
-from tests.hub_server import Hub
 
 __all__ = ["hub", "make_run"]  # fixtures
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from agit_hub.config import AGITConfig, ConfigError
+from agit_hub.config import AGITConfig
+from agit_hub.errors import ConfigError
 
 NAN = float("nan")
 

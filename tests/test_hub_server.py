@@ -26,8 +26,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.hub_api.storage import CHUNK
-from tests.hub_server import Hub
+from testing.hub_api.storage import CHUNK
+from testing.hub_server import Hub
 
 BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
 DIGITS = b"0123456789"
@@ -485,7 +485,7 @@ def test_requests_and_bytes_are_counted(digits: Hub) -> None:
 def test_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "digits.txt").write_bytes(DIGITS)
-    command = [sys.executable, "-m", "tests.hub_server", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "testing.hub_server", "--folder", str(tmp_path)]
     command += ["--repo", "user/model", "--kind", "model"]
     root = Path(__file__).parents[1]
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)

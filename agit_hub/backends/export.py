@@ -11,19 +11,16 @@ import torch
 from torch import Tensor
 
 from agit_hub import __version__
-from agit_hub.backends import exact
-from agit_hub.backends.direction import INPUT, OUTPUTS, Direction, facts, stem
-from agit_hub.backends.sessions import SUFFIX, Format, open_session
+from agit_hub.backends import mixed_precision
+from agit_hub.backends.exportable import INPUT, OUTPUTS, Direction, facts, stem
+from agit_hub.backends.runtimes import SUFFIX, Format, open_session
 from agit_hub.data import shapes
-from agit_hub.image_processor import to_tensor
-from agit_hub.modeling import AGITModel
+from agit_hub.errors import ExportError
+from agit_hub.inference.image_processor import to_tensor
+from agit_hub.models.agit import AGITModel
 
 # What a picture's values, of 0 to 255, may differ by at the most.
 TOLERANCE = {False: 1.0, True: 6.0}
-
-
-class ExportError(RuntimeError):
-    """A file that does not do what the model does."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def write(direction: Direction, path: Path, half: bool) -> None:
         _write_onnx(direction, between, half=False)
         network = openvino.convert_model(between)
         if half:
-            network = exact.in_openvino(network, direction, Path(scratch))
+            network = mixed_precision.in_openvino(network, direction, Path(scratch))
     for key, value in _facts(direction).items():
         network.set_rt_info(value, ["agit_hub", key])
     openvino.save_model(network, path, compress_to_fp16=half)
@@ -107,9 +104,9 @@ def _write_onnx(direction: Direction, path: Path, half: bool) -> None:
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        kept = list(exact.in_onnx(network, direction))
+        kept = list(mixed_precision.in_onnx(network, direction))
         network = convert_float_to_float16(network, keep_io_types=True, node_block_list=kept)
-        exact.without_detours(network)
+        mixed_precision.without_detours(network)
     onnx.helper.set_model_props(network, _facts(direction))
     onnx.save(network, path)
 

@@ -1,9 +1,9 @@
 """The command line `agit`: use what was trained, and publish it."""
 
-from agit_hub.cli import evaluate, export, masks, publish, space, translate
-from agit_hub.cli.application import app
+from agit_hub.cli import evaluate, export, masks, push, space, translate
+from agit_hub.cli.app import app
 
-__all__ = ["app", "evaluate", "export", "main", "masks", "publish", "space", "translate"]
+__all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "translate"]
 
 
 def main() -> None:

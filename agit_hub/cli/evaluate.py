@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.application import Errors, app, check_device, in_a_sentence
+from agit_hub.cli.app import Errors, app, check_device, show_user_errors
 
 if TYPE_CHECKING:
     from agit_hub.data.config import DomainConfig
@@ -16,17 +16,20 @@ Place = "PATH[,KEY=VALUE...]"
 
 
 def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.config import ConfigError
-    from agit_hub.data.errors import DataError, PicturesError
-    from agit_hub.evaluation.errors import EvaluationError
-    from agit_hub.hub.facts import RunFolderError
-    from agit_hub.modeling import ModelLoadError
+    from agit_hub.errors import (
+        ConfigError,
+        DataError,
+        DatasetError,
+        EvaluationError,
+        ModelLoadError,
+        RunFolderError,
+    )
 
     mistakes = (ConfigError, DataError, EvaluationError, ModelLoadError, RunFolderError)
-    return mistakes, (PicturesError, OSError)
+    return mistakes, (DatasetError, OSError)
 
 
-_in_a_sentence = in_a_sentence("agit-hub[eval]", _errors)
+_in_a_sentence = show_user_errors("agit-hub[eval]", _errors)
 
 
 @app.command()
@@ -100,20 +103,20 @@ def evaluate(
     from rich.progress import Progress
 
     from agit_hub.evaluation.evaluator import Evaluator
-    from agit_hub.evaluation.measurements import write_measurements
-    from agit_hub.evaluation.opening import open_specimens
-    from agit_hub.evaluation.protocol import find_protocol
+    from agit_hub.evaluation.opening import load_eval_datasets
+    from agit_hub.evaluation.protocols import find_protocol
     from agit_hub.evaluation.report import as_table, write_report
-    from agit_hub.hub.subject import find_subject
-    from agit_hub.pipeline import AGITPipeline
+    from agit_hub.evaluation.results import write_results
+    from agit_hub.hub.subject import resolve_model
+    from agit_hub.inference.pipeline import AGITPipeline
 
     how = find_protocol(protocol)
-    subject = find_subject(model, weights)
+    subject = resolve_model(model, weights)
     places = _domain(source, "source"), _domain(target, "target")
     check_device(device)
     pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
     config = pipeline.model.config
-    specimens = open_specimens(*places, config.labels, config.image_size, masks, limit, side)
+    specimens = load_eval_datasets(*places, config.labels, config.image_size, masks, limit, side)
     judge = _classifier(classifier, places, config.image_size)
     evaluator = Evaluator(
         *specimens, how, device=pipeline.device, threshold=threshold, classifier=judge, with_fid=fid
@@ -131,9 +134,9 @@ def evaluate(
     folder = out or subject.folder
     if folder is not None:
         write_report(folder, evaluation, about)
-        print(f"Figures: {folder / 'evaluation.json'}  Pictures: {folder / 'evaluation.png'}")
+        print(f"MeanMetrics: {folder / 'evaluation.json'}  Pictures: {folder / 'evaluation.png'}")
     if subject.run is not None and weights == "last" and out is None:
-        write_measurements(subject.run, evaluation.measurements)
+        write_results(subject.run, evaluation.measurements)
         print(f"The card of {subject.run} now shows these figures: agit card {subject.run} ...")
 
 
@@ -147,7 +150,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="A Markdown file to write as well.")] = None,
 ) -> None:
     """Put evaluated runs into one table: seeds, which weights, figures; means over seeds."""
-    from agit_hub.evaluation import comparison
+    from agit_hub.evaluation import compare as comparison
 
     table = comparison.compare(comparison.find_records(runs))
     print(table)
@@ -157,8 +160,8 @@ def compare(
 
 def _domain(text: str, side: str) -> "DomainConfig":
     """`user/pair,split=test` as a domain's settings; an existing path wins, commas and all."""
-    from agit_hub.config import ConfigError
     from agit_hub.data.config import DomainConfig
+    from agit_hub.errors import ConfigError
 
     if Path(text).expanduser().exists():
         return DomainConfig(path=text)
@@ -181,11 +184,11 @@ def _domain(text: str, side: str) -> "DomainConfig":
 def _classifier(
     wanted: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
 ) -> "Classifier | None":
-    from agit_hub.evaluation.errors import EvaluationError
-    from agit_hub.evaluation.judge import ObjectJudge
+    from agit_hub.errors import EvaluationError
+    from agit_hub.evaluation.shapes_classifier import ShapesClassifier
 
     if wanted is None:
-        return ObjectJudge(size) if all(place.path == "shapes" for place in places) else None
+        return ShapesClassifier(size) if all(place.path == "shapes" for place in places) else None
     module, _, function = wanted.partition(":")
     try:
         found: Classifier = getattr(importlib.import_module(module), function)

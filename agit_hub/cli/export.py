@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.application import Errors, app, in_a_sentence
+from agit_hub.cli.app import Errors, app, show_user_errors
 
 
 class Format(StrEnum):
@@ -17,14 +17,13 @@ class Format(StrEnum):
 
 
 def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.backends.export import ExportError
-    from agit_hub.modeling import ModelLoadError
+    from agit_hub.errors import ExportError, ModelLoadError
 
     return (ModelLoadError,), (ExportError, OSError)
 
 
 @app.command()
-@in_a_sentence("agit-hub[openvino]", _errors)
+@show_user_errors("agit-hub[openvino]", _errors)
 def export(
     model: Annotated[str, typer.Argument(help="A repo of the Hub such as user/name, or a folder.")],
     format: Annotated[
@@ -49,9 +48,9 @@ def export(
     Each takes pictures of any size whose sides are multiples of 4, and gives translation, attention and
     the generator's picture. Labels, threshold and ranges stand in its metadata.
     """
-    from agit_hub.backends.choice import exported_folder
+    from agit_hub.backends.auto import exported_folder
     from agit_hub.backends.export import export as export_files
-    from agit_hub.modeling import AGITModel
+    from agit_hub.models.agit import AGITModel
 
     loaded = AGITModel.from_pretrained(model, revision=revision)
     folder = out or exported_folder(loaded, format.value, half)

@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.application import Errors, app, in_a_sentence
+from agit_hub.cli.app import Errors, app, show_user_errors
 
 
 def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.evaluation.errors import EvaluationError
+    from agit_hub.errors import EvaluationError
 
     return (EvaluationError,), (OSError,)
 
 
 @app.command()
-@in_a_sentence("agit-hub[eval,onnx]", _errors)
+@show_user_errors("agit-hub[eval,onnx]", _errors)
 def masks(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER...", help="Images, subfolders included.")

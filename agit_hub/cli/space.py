@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.application import USER_ERROR, app, end
+from agit_hub.cli.app import USER_ERROR, app, end
 
 # In an installed package, and in a checkout.
 _PLACES = (Path(__file__).parents[1] / "space", Path(__file__).parents[2] / "space")

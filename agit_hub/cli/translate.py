@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.application import (
-    FAILURE,
-    INTERRUPTED,
-    USER_ERROR,
-    app,
-    check_device,
-    end,
-)
+from agit_hub.cli.app import FAILURE, INTERRUPTED, USER_ERROR, app, check_device, end
 
 if TYPE_CHECKING:
-    from agit_hub.jobs import Job
-    from agit_hub.pipeline import AGITPipeline
-    from agit_hub.translating import Outcome, Wishes
+    from agit_hub.inference.batch import Outcome, TranslateOptions
+    from agit_hub.inference.inputs import Job
+    from agit_hub.inference.pipeline import AGITPipeline
 
 
 class Format(StrEnum):
@@ -132,7 +125,7 @@ def translate(
     Folders keep their structure. What was translated before is passed over, so the same command goes on
     after an interruption. Videos become H.264 in MP4, with their sound.
     """
-    steering = {
+    edits = {
         "threshold": threshold,
         "feather": feather,
         "invert": invert,
@@ -149,7 +142,7 @@ def translate(
         "overwrite": overwrite,
     }
     try:
-        jobs, wishes = _plan(paths, out, steering, settings)
+        jobs, wishes = _plan(paths, out, edits, settings)
         pipe = _load(model, to, revision=revision, device=device, backend=backend.value, half=half)
         _report(_shown(pipe, wishes, jobs), to, out)
     except KeyboardInterrupt:
@@ -178,17 +171,17 @@ def _box(text: str) -> tuple[float, ...]:
 
 
 def _plan(
-    paths: Sequence[str], out: Path, steering: dict[str, Any], settings: dict[str, Any]
-) -> "tuple[list[Job], Wishes]":
+    paths: Sequence[str], out: Path, edits: dict[str, Any], settings: dict[str, Any]
+) -> "tuple[list[Job], TranslateOptions]":
     """Refuse all that can be refused before a model is loaded."""
-    from agit_hub.jobs import plan
-    from agit_hub.smoothing import Smoother
-    from agit_hub.steering import Steering
-    from agit_hub.translating import Wishes, check_inputs_stay
+    from agit_hub.inference.batch import TranslateOptions, check_inputs_stay
+    from agit_hub.inference.edits import AttentionEdits
+    from agit_hub.inference.inputs import plan
+    from agit_hub.inference.temporal_smoothing import TemporalSmoother
 
     try:
-        wishes = Wishes(steering=Steering(**steering), **settings)
-        Smoother(wishes.smoothing)
+        wishes = TranslateOptions(edits=AttentionEdits(**edits), **settings)
+        TemporalSmoother(wishes.smoothing)
         jobs = plan(paths, out)
         check_inputs_stay(jobs, wishes)
     except ValueError as error:
@@ -199,10 +192,8 @@ def _plan(
 
 
 def _load(model: str, to: str, **how: Any) -> "AGITPipeline":
-    from agit_hub.backends.export import ExportError
-    from agit_hub.backends.running import BackendError
-    from agit_hub.modeling import ModelLoadError
-    from agit_hub.pipeline import AGITPipeline
+    from agit_hub.errors import BackendError, ExportError, ModelLoadError
+    from agit_hub.inference.pipeline import AGITPipeline
 
     check_device(how["device"])
     try:
@@ -219,12 +210,14 @@ def _load(model: str, to: str, **how: Any) -> "AGITPipeline":
     return pipe
 
 
-def _shown(pipe: "AGITPipeline", wishes: "Wishes", jobs: "Sequence[Job]") -> "Iterator[Outcome]":
+def _shown(
+    pipe: "AGITPipeline", wishes: "TranslateOptions", jobs: "Sequence[Job]"
+) -> "Iterator[Outcome]":
     """Translate beneath a bar, where somebody is there to see it; warnings go to stderr."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from agit_hub.translating import Translator
+    from agit_hub.inference.batch import Translator
 
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     columns = *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from agit_hub.config import ConfigError, check_types
+from agit_hub.config import check_types
+from agit_hub.errors import ConfigError
 
 
 @dataclass(frozen=True)

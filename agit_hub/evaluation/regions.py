@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from agit_hub.evaluation.measures import Mask
+from agit_hub.evaluation.image_metrics import Mask
 
 _GREY = 128  # the middle of a byte's range, and exactly 0 to Inception
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.evaluator import Evaluation
-from agit_hub.evaluation.measurements import Measurement
+from agit_hub.evaluation.results import MetricResult
 from agit_hub.evaluation.summary import PictureResult
-from agit_hub.image_processor import labelled_grid, on_top_of_each_other
+from agit_hub.visualization import labelled_grid, on_top_of_each_other
 
 JSON, TABLE, PICTURES = "evaluation.json", "evaluation.md", "evaluation.png"
 _EACH = 4  # best, worst and random ones
@@ -25,7 +25,7 @@ class Record:
 
     about: Mapping[str, Any]
     """Of the model: its name, which weights, and of a run its settings, steps, time and machine."""
-    measurements: list[Measurement]
+    measurements: list[MetricResult]
 
 
 def write_report(folder: Path, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def read_record(path: Path) -> Record:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        measurements = [Measurement(**entry) for entry in content["measurements"]]
+        measurements = [MetricResult(**entry) for entry in content["measurements"]]
         return Record(content["about"], measurements)
     except OSError as error:
         raise EvaluationError(f"{path} cannot be read: {error.strerror}.") from error
@@ -70,7 +70,7 @@ def read_record(path: Path) -> Record:
         raise EvaluationError(f"{path} is no evaluation: {error!r}.") from error
 
 
-def as_table(measurements: Sequence[Measurement]) -> str:
+def as_table(measurements: Sequence[MetricResult]) -> str:
     """The figures as a Markdown table, a row for each and a pair of columns for each direction."""
     directions = list(dict.fromkeys(m.direction for m in measurements))
     found = {(m.metric, m.direction): m for m in measurements}
@@ -111,7 +111,11 @@ def _sheet(kind: str, halves: Sequence[Sequence[PictureResult]]) -> Image.Image:
 
 
 def _chosen(results: Sequence[PictureResult]) -> dict[str, list[PictureResult]]:
-    metric = "attention_iou" if all("attention_iou" in r.figures for r in results) else "closeness"
+    metric = (
+        "attention_iou"
+        if all("attention_iou" in r.figures for r in results)
+        else "target_similarity"
+    )
     ordered = sorted(results, key=lambda r: r.figures[metric], reverse=True)
     each = min(_EACH, max(1, len(ordered) // 3))
     rest = ordered[each : len(ordered) - each]
@@ -123,7 +127,7 @@ def _chosen(results: Sequence[PictureResult]) -> dict[str, list[PictureResult]]:
     }
 
 
-def _cells(measurement: Measurement | None) -> list[str]:
+def _cells(measurement: MetricResult | None) -> list[str]:
     if measurement is None:
         return ["", "", ""]
     error = measurement.standard_error

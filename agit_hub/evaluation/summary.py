@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 import numpy as np
 from PIL import Image
 
-from agit_hub.evaluation.measurements import Measurement
-from agit_hub.evaluation.measures import THRESHOLDS, Curve
-from agit_hub.evaluation.specimens import Specimens
+from agit_hub.evaluation.datasets import EvalDataset
+from agit_hub.evaluation.image_metrics import THRESHOLDS, Curve
+from agit_hub.evaluation.results import MetricResult
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class PictureResult:
 class Writer:
     """Fills in what all figures of a direction have in common."""
 
-    def __init__(self, own: Specimens, direction: str, count: int) -> None:
+    def __init__(self, own: EvalDataset, direction: str, count: int) -> None:
         self._own = own
         self._direction = direction
         self._count = count
 
     def one(
         self, metric: str, title: str, value: float, protocol: str, **more: float | None
-    ) -> Measurement:
+    ) -> MetricResult:
         """A figure, with floor, ceiling, std or standard_error as given."""
         how = f"{self._count} pictures, each once, whole, {self._own.size}; {protocol}"
-        return Measurement(
+        return MetricResult(
             metric, title, value, self._own.dataset, self._own.split, how, self._direction, **more
         )
 
     def mean(
         self, metric: str, title: str, values: Sequence[float], protocol: str, **more: float | None
-    ) -> list[Measurement]:
+    ) -> list[MetricResult]:
         """The mean over pictures; nothing if it could be measured of none."""
         if not values:
             return []
@@ -57,7 +57,7 @@ class Writer:
 
 def attention_figures(
     writer: Writer, results: Sequence[PictureResult], curves: Sequence[Curve], tau: float
-) -> list[Measurement]:
+) -> list[MetricResult]:
     """How well maps find objects, beside maps that need no looking; and how much they cover."""
     of = _columns(results)
     plain = "the network's map at the picture's own size"
@@ -94,7 +94,7 @@ def attention_figures(
 
 def preservation_figures(
     writer: Writer, results: Sequence[PictureResult], cut: str
-) -> list[Measurement]:
+) -> list[MetricResult]:
     """What became of the background, and of the way back."""
     of = _columns(results)
     outside = f"{cut}; outside the true mask"
@@ -114,7 +114,7 @@ def preservation_figures(
 
 def classifier_figures(
     writer: Writer, results: Sequence[PictureResult], how: str
-) -> list[Measurement]:
+) -> list[MetricResult]:
     """What a classifier takes translations for; nothing if none was asked."""
     of = _columns(results)
     taken = of("taken_for_target")

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from agit_hub.evaluation.measurements import Measurement
-from agit_hub.hub.facts import RunFacts
+from agit_hub.evaluation.results import MetricResult
+from agit_hub.hub.facts import RunRecord
 
 GRID = "samples.png"
 PLOT = "attention.png"
@@ -24,7 +24,7 @@ _EXPECTED = {
 _COLLAPSED = 0.005
 
 
-def build_card(run: RunFacts, repo: str, license_name: str, samples: bool) -> ModelCard:
+def build_card(run: RunRecord, repo: str, license_name: str, samples: bool) -> ModelCard:
     """Write the card of a run's model.
 
     Args:
@@ -64,7 +64,7 @@ def build_card(run: RunFacts, repo: str, license_name: str, samples: bool) -> Mo
     return card
 
 
-def datasets(run: RunFacts) -> list[str]:
+def datasets(run: RunRecord) -> list[str]:
     """The Hub's datasets among what the run was trained on."""
     sides = (run.config["data"][side] for side in ("source", "target"))
     return list(dict.fromkeys(side["path"] for side in sides if side.get("revision")))
@@ -92,7 +92,7 @@ def _name_of(domain: Mapping[str, Any]) -> str:
     return path if domain.get("revision") or path == "shapes" else Path(path).name
 
 
-def _pictures(run: RunFacts) -> list[dict[str, str]]:
+def _pictures(run: RunRecord) -> list[dict[str, str]]:
     """For each domain where its pictures come from, in words."""
     rows = []
     counts = run.machine.get("pictures", {})
@@ -125,7 +125,7 @@ _ATTENTION = {
 _DISCRIMINATORS = {"patch": "of patches, from nothing", "projected": _ON_FEATURES}
 
 
-def _procedure(run: RunFacts) -> list[tuple[str, str]]:
+def _procedure(run: RunRecord) -> list[tuple[str, str]]:
     """What was trained, how and on what, as rows."""
     model, train = run.config["model"], run.config["train"]
     batch = train["batch_size"] * train["gradient_accumulation_steps"]
@@ -170,7 +170,7 @@ def _procedure(run: RunFacts) -> list[tuple[str, str]]:
     return rows
 
 
-def _health(run: RunFacts) -> str:
+def _health(run: RunRecord) -> str:
     """A sentence on whether the maps survived."""
     if run.config["model"]["attention"] == "ones":
         return "This model has no attention networks: its map is 1 everywhere."
@@ -189,12 +189,12 @@ def _health(run: RunFacts) -> str:
     return f"Mean of the map over the last logged steps: {figures}.{verdict}"
 
 
-def _missing(measurements: list[Measurement]) -> str:
+def _missing(measurements: list[MetricResult]) -> str:
     measured = {entry.metric for entry in measurements}
     return ", ".join(title for metric, title in _EXPECTED.items() if metric not in measured)
 
 
-def _result(entry: Measurement) -> EvalResult:
+def _result(entry: MetricResult) -> EvalResult:
     return EvalResult(
         task_type="image-to-image",
         task_name=f"Unpaired translation, {entry.direction}",

@@ -8,15 +8,12 @@ from typing import Any
 
 import yaml
 
-from agit_hub.evaluation.measurements import Measurement, read_measurements
-
-
-class RunFolderError(ValueError):
-    """A folder that is no run, or a run that has nothing to publish yet; its message says which."""
+from agit_hub.errors import RunFolderError
+from agit_hub.evaluation.results import MetricResult, read_results
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunRecord:
     """A run as its folder tells it."""
 
     folder: Path
@@ -26,7 +23,7 @@ class RunFacts:
     """Of `metrics.jsonl`: a line for each log step."""
     machine: Mapping[str, Any]
     """Of `run.json`: device, libraries, number of pictures; empty for a run that did not write it."""
-    measurements: list[Measurement]
+    measurements: list[MetricResult]
 
     @property
     def model(self) -> Path:
@@ -63,7 +60,7 @@ class RunFacts:
         return total
 
 
-def read_run(folder: Path) -> RunFacts:
+def read_run(folder: Path) -> RunRecord:
     """Read a run folder.
 
     Raises:
@@ -79,10 +76,10 @@ def read_run(folder: Path) -> RunFacts:
         )
     machine = folder / "run.json"
     try:
-        measurements = read_measurements(folder)
+        measurements = read_results(folder)
     except ValueError as error:
         raise RunFolderError(str(error)) from error
-    return RunFacts(
+    return RunRecord(
         folder,
         yaml.safe_load(config.read_text(encoding="utf-8")),
         _read_lines(folder / "metrics.jsonl"),

@@ -11,10 +11,11 @@ from typing import Literal, TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from agit_hub.data.patience import Patience
+from agit_hub.data.retry import RetryPolicy
+from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card
-from agit_hub.hub.facts import RunFacts, read_run
-from agit_hub.hub.plot import plot_attention
+from agit_hub.hub.facts import RunRecord, read_run
+from agit_hub.hub.plots import plot_attention
 
 Answer = TypeVar("Answer")
 Kind = Literal["model", "dataset"]
@@ -22,14 +23,6 @@ Kind = Literal["model", "dataset"]
 # Answers that another attempt may mend: somebody else's commit came first.
 _OVERTAKEN = frozenset({409, 412})
 _TOKEN = re.compile(r"hf_\w+")
-
-
-class PushError(RuntimeError):
-    """A push that did not succeed; its message says why. What was to be pushed is still there."""
-
-
-class PushRefusedError(PushError):
-    """The Hub does not allow it; trying again does not help."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def staged(run: Path, target: Target) -> Iterator[Path]:
         yield folder
 
 
-def write_card(run: RunFacts, target: Target, folder: Path) -> None:
+def write_card(run: RunRecord, target: Target, folder: Path) -> None:
     """Write a run's card, and the pictures that it shows, into a folder."""
     card = build_card(run, target.repo, target.license, target.samples)
     (folder / "README.md").write_text(str(card), encoding="utf-8")
@@ -133,7 +126,7 @@ class Calls:
     """
 
     def __init__(self, repo: str, patience: float = 300) -> None:
-        self._patience = Patience(
+        self._patience = RetryPolicy(
             f"the repository {repo}",
             patience,
             gave_up=PushError,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
 from agit_hub.hub.card import shareable
 from agit_hub.hub.facts import read_run
 
@@ -14,7 +14,7 @@ PICKED = "picked"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelSource:
     """A model, and what is known of it."""
 
     weights: str
@@ -26,7 +26,7 @@ class Subject:
     """Where a run keeps such reports."""
 
 
-def find_subject(model: str, weights: str = "last") -> Subject:
+def resolve_model(model: str, weights: str = "last") -> ModelSource:
     """Find what a person means by a model.
 
     Args:
@@ -46,7 +46,7 @@ def find_subject(model: str, weights: str = "last") -> Subject:
                 f"{model} is no run folder: only a run has weights to pick among."
             )
         name = folder.resolve().name if folder.is_dir() else model
-        return Subject(model, {"model": name, "weights": "as published"})
+        return ModelSource(model, {"model": name, "weights": "as published"})
     run = read_run(folder)
     place = run.model if weights == "last" else folder / PICKED
     if not place.is_dir():
@@ -62,7 +62,7 @@ def find_subject(model: str, weights: str = "last") -> Subject:
         "machine": dict(run.machine),
         "settings": shareable(run.config),
     }
-    return Subject(str(place), about, folder, folder / "evaluation" / weights)
+    return ModelSource(str(place), about, folder, folder / "evaluation" / weights)
 
 
 def _picked_step(run: Path) -> int:

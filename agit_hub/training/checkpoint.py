@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from agit_hub.config import ConfigError
-from agit_hub.modeling import AGITModel
-from agit_hub.training.files import UNFINISHED, SaveError, sync_folder, unfinished, write_whole
+from agit_hub.atomic import UNFINISHED, sync_folder, unfinished, write_bytes
+from agit_hub.errors import ConfigError, SaveError
+from agit_hub.models.agit import AGITModel
 
 _NAME = re.compile(r"step-\d{8,}")
 
@@ -95,8 +95,8 @@ def write_checkpoint(folder: Path, step: int, shared: bytes, ranks: Sequence[byt
     path = checkpoint_path(folder, step)
     with _draft(path) as draft:
         for rank, data in enumerate(ranks):
-            write_whole(draft / f"rank-{rank}.pt", data)
-        write_whole(draft / "state.pt", shared)
+            write_bytes(draft / f"rank-{rank}.pt", data)
+        write_bytes(draft / "state.pt", shared)
         draft.replace(path)
     sync_folder(folder)
 
@@ -136,4 +136,4 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
-    write_whole(path, buffer.getbuffer())
+    write_bytes(path, buffer.getbuffer())

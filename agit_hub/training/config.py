@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agit_hub.config import AGITConfig, ConfigError, check_range, check_size, check_types
+from agit_hub.config import AGITConfig, check_range, check_size, check_types
 from agit_hub.data.config import DomainConfig
+from agit_hub.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agit_hub.feature_attention import BLOCKS, FeatureAttention
-from agit_hub.features import WIDTHS, PhotographFeatures
-from agit_hub.training.networks import Batch, Networks
+from agit_hub.models.attention import BLOCKS, FeatureAttention
+from agit_hub.models.backbone import WIDTHS, FrozenBackbone
+from agit_hub.training.networks import Batch, TrainingNetworks
 
 # The share of an image's places that an object covers at least.
 _TELLING = 0.1
@@ -87,7 +87,7 @@ def labels_of_maps(own: Tensor, other: Tensor) -> Tensor:
     return domain_label_loss(logits(own), logits(other), _SOFTNESS_LATER)
 
 
-def learn_domain_labels(networks: Networks, batches: Iterator[Batch], steps: int) -> float:
+def learn_domain_labels(networks: TrainingNetworks, batches: Iterator[Batch], steps: int) -> float:
     """Train both attention networks on the domains' labels.
 
     Args:
@@ -115,7 +115,7 @@ def learn_domain_labels(networks: Networks, batches: Iterator[Batch], steps: int
 
 
 @torch.no_grad()
-def _look(features: PhotographFeatures, batches: Iterator[Batch]) -> list[_Domain]:
+def _look(features: FrozenBackbone, batches: Iterator[Batch]) -> list[_Domain]:
     """See some images of both domains, each as a whole and a random quarter of it enlarged."""
     found: list[list[tuple[list[Tensor], list[Tensor]]]] = [[], []]
     corners: list[tuple[int, int]] = []

@@ -2,24 +2,16 @@
 
 import torch
 
-from agit_hub.data.errors import PicturesError
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import DatasetError, EvaluationError, RankError, RunError
 from agit_hub.training.config import TrainConfig
 
-
-class RunError(RuntimeError):
-    """A run that cannot go on; its message says why and what is safe."""
-
-
-class RankError(RunError):
-    """Of one process alone, which must tell it itself."""
+# What `to_user_error` knows how to put into words.
+EXPLAINED = (DatasetError, EvaluationError, MemoryError, RuntimeError, OSError)
 
 
-# What `explain` knows how to put into words.
-EXPLAINED = (PicturesError, EvaluationError, MemoryError, RuntimeError, OSError)
-
-
-def explain(error: Exception, config: TrainConfig, step: int, rank: int, safe: str) -> Exception:
+def to_user_error(
+    error: Exception, config: TrainConfig, step: int, rank: int, safe: str
+) -> Exception:
     """The error that tells a person what to do; the very same where nothing more can be said.
 
     Args:
@@ -29,7 +21,7 @@ def explain(error: Exception, config: TrainConfig, step: int, rank: int, safe: s
         rank: Of the process that met the error.
         safe: A sentence naming the newest checkpoint.
     """
-    if isinstance(error, PicturesError):
+    if isinstance(error, DatasetError):
         return RankError(f"{error}{safe}")
     if isinstance(error, EvaluationError):
         return RankError(f"Step {step} cannot be measured: {error}{safe}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Figures:
+class MeanMetrics:
     """Running means under names such as `loss/cycle_s`."""
 
     def __init__(self) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from agit_hub.modeling import AGITModel
+from agit_hub.models.agit import AGITModel
 from agit_hub.training.precision import bf16_advice, bf16_gain
-from agit_hub.training.start import Start
+from agit_hub.training.setup import Start
 
 # Steps from which on a run is long enough to measure what would make it shorter.
 _LONG = 500
 
 
-def greeting(
+def run_summary(
     start: Start, folder: Path, steps: tuple[int, int], model: AGITModel, accelerator: Accelerator
 ) -> Iterator[str]:
     """What lies ahead, what is read, and what would be faster here.

@@ -7,26 +7,27 @@ import torch
 from accelerate.utils import set_seed
 from torch import nn
 
-from agit_hub.feature_attention import FeatureAttention
-from agit_hub.features import PhotographFeatures
-from agit_hub.modeling import AGITModel
-from agit_hub.networks import AttentionNetwork, PatchDiscriminator
+from agit_hub.models.agit import AGITModel
+from agit_hub.models.attention import AttentionNetwork, FeatureAttention
+from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
+from agit_hub.models.discriminators import (
+    MixedDiscriminator,
+    PatchDiscriminator,
+    ProjectedDiscriminator,
+)
 from agit_hub.training.config import TrainConfig, TrainSettings
-from agit_hub.training.imagenet import imagenet
-from agit_hub.training.mixed import MixedDiscriminator
-from agit_hub.training.networks import Networks
-from agit_hub.training.projected import ProjectedDiscriminator
+from agit_hub.training.networks import TrainingNetworks
 from agit_hub.training.warm_start import warm_start
 
 
-def initial_networks(config: TrainConfig, warm: bool) -> Networks:
+def build_networks(config: TrainConfig, warm: bool) -> TrainingNetworks:
     """The six networks as a run begins: drawn from the seed, or taken from elsewhere."""
     set_seed(config.train.seed)
     train = config.train
     model = AGITModel(config.model)
     if model.features is not None:
-        imagenet(model.features)
-    networks = Networks(model, discriminator_maker(train, model.features))
+        load_imagenet_weights(model.features)
+    networks = TrainingNetworks(model, discriminator_maker(train, model.features))
     for attention in (networks.model.attention_s, networks.model.attention_t):
         if isinstance(attention, AttentionNetwork | FeatureAttention):
             assert attention.head.bias is not None
@@ -37,7 +38,7 @@ def initial_networks(config: TrainConfig, warm: bool) -> Networks:
 
 
 def discriminator_maker(
-    settings: TrainSettings, features: PhotographFeatures | None = None
+    settings: TrainSettings, features: FrozenBackbone | None = None
 ) -> Callable[[], nn.Module]:
     """A function that draws a discriminator as configured.
 
@@ -50,9 +51,9 @@ def discriminator_maker(
     """
     channels = settings.discriminator_channels
     if settings.discriminator == "mixed":
-        features = features or imagenet(PhotographFeatures())
+        features = features or load_imagenet_weights(FrozenBackbone())
         return partial(MixedDiscriminator, features, channels, settings.discriminator_pixels)
     if settings.discriminator == "projected":
-        features = features or imagenet(PhotographFeatures())
+        features = features or load_imagenet_weights(FrozenBackbone())
         return partial(ProjectedDiscriminator, features, channels)
     return partial(PatchDiscriminator, channels, settings.discriminator_layers)

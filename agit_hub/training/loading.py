@@ -13,14 +13,14 @@ import torch
 from accelerate import Accelerator
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains import Domain
-from agit_hub.data.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.data.samples import RunPositions, Samples, UnpairedSamples, collate, load
-from agit_hub.image_processor import from_bytes
+from agit_hub.data.dataset import InfiniteBatchSampler, Samples, UnpairedDataset, collate, load
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
+from agit_hub.inference.image_processor import from_uint8
 from agit_hub.training.config import DataConfig, TrainConfig
 from agit_hub.training.device import memory_format
-from agit_hub.training.interrupt import leave_to_parent
 from agit_hub.training.networks import Batch
+from agit_hub.training.signals import leave_to_parent
 
 _MOST_WORKERS = 8
 # Batches from here on are for what comes before the first step.
@@ -39,7 +39,7 @@ class TrainingImages:
         accelerator: Of the run.
 
     Raises:
-        PicturesError: If images are to be kept in memory and are unavailable.
+        DatasetError: If images are to be kept in memory and are unavailable.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class TrainingImages:
     def first(self, most: int) -> Batch:
         """The first images of both domains, whole and unmirrored, at most so many of each."""
         size = self._config.model.image_size
-        shown = UnpairedSamples(*self.domains, size, flip=False, shuffle=False)
+        shown = UnpairedDataset(*self.domains, size, flip=False, shuffle=False)
         count = min([most, *(length for length in self.counts if length is not None)])
         return self._on_device(collate([shown[number] for number in range(count)]))
 
     def _samples(
         self, size: int, *, crop_margin: float = 1.0, zoom: float = 1.0
-    ) -> UnpairedSamples:
+    ) -> UnpairedDataset:
         data = self._config.data
-        return UnpairedSamples(
+        return UnpairedDataset(
             *self.domains,
             size,
             crop_margin=crop_margin,
@@ -103,16 +103,16 @@ class TrainingImages:
             seed=self._config.train.seed,
         )
 
-    def _batches(self, samples: UnpairedSamples, start: int, note: Note) -> Iterator[Batch]:
+    def _batches(self, samples: UnpairedDataset, start: int, note: Note) -> Iterator[Batch]:
         batch_size = self._config.train.batch_size
-        positions = RunPositions(batch_size, self._rank, self._processes, start)
+        positions = InfiniteBatchSampler(batch_size, self._rank, self._processes, start)
         for found in load(samples, positions, self.workers, leave_to_parent):
             note(found.unreadable)
             yield self._on_device(found)
 
     def _on_device(self, samples: Samples) -> Batch:
         source, target = (
-            from_bytes(pixels.to(self._device, non_blocking=True)).contiguous(
+            from_uint8(pixels.to(self._device, non_blocking=True)).contiguous(
                 memory_format=self._format
             )
             for pixels in (samples.source, samples.target)
@@ -131,7 +131,7 @@ def keep_in_memory(
         device: Where the run trains.
 
     Raises:
-        PicturesError: If images are unavailable.
+        DatasetError: If images are unavailable.
     """
     wanted = settings.in_memory
     if wanted is None:

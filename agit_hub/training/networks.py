@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
-from agit_hub.modeling import AGITModel, Translation
+from agit_hub.models.agit import AGITModel, Translation
 
 Direction = Literal["st", "ts"]
 
@@ -26,7 +26,7 @@ class Cycle(NamedTuple):
     """For s: s'', A_T(s') and F_TS(s'); None where nobody asks."""
 
 
-class Networks(nn.Module):
+class TrainingNetworks(nn.Module):
     """The six networks: the published model and the two discriminators.
 
     Args:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from agit_hub.config import ConfigError
-from agit_hub.hub.push import PushError, PushRefusedError, Target, prepare_repo, push_folder, staged
+from agit_hub.errors import ConfigError, PushError, PushRefusedError
+from agit_hub.hub.push import Target, prepare_repo, push_folder, staged
 from agit_hub.training.config import HubConfig
 
 # Seconds for a Hub that may be out of reach as a training begins: it is needed only later.

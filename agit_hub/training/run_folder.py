@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from agit_hub.config import ConfigError
+from agit_hub.atomic import append_line, write_bytes
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.stores import COMMIT
+from agit_hub.data.store import COMMIT
+from agit_hub.errors import ConfigError
 from agit_hub.training import checkpoint
-from agit_hub.training.command_line import flatten, read_yaml, to_yaml
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.files import append_line, write_whole
+from agit_hub.training.config_loader import flatten, read_yaml, to_yaml
 
 # What may differ between a run and its continuation. The folder may have been moved.
 _FREE = ("train.max_steps", "eval.patience", "log.", "hub.", "data.network_patience", "output_dir")
@@ -114,15 +114,15 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the resolved configuration."""
-        write_whole(self._config, to_yaml(config).encode())
+        write_bytes(self._config, to_yaml(config).encode())
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write what the model's card says of machine and pictures."""
-        write_whole(self._facts, (json.dumps(facts, indent=2) + "\n").encode())
+        write_bytes(self._facts, (json.dumps(facts, indent=2) + "\n").encode())
 
     def write_picked(self, facts: Mapping[str, Any]) -> None:
         """Write after which step the picked weights were taken, and how they did."""
-        write_whole(self.path / "picked.json", (json.dumps(facts, indent=2) + "\n").encode())
+        write_bytes(self.path / "picked.json", (json.dumps(facts, indent=2) + "\n").encode())
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`."""
@@ -139,7 +139,7 @@ class RunFolder:
                     kept.append(line + "\n")
             except (ValueError, TypeError, KeyError):  # the line a crash cut short
                 continue
-        write_whole(self._metrics, "".join(kept).encode())
+        write_bytes(self._metrics, "".join(kept).encode())
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
         before = flatten(read_yaml(self._config))

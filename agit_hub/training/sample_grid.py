@@ -4,8 +4,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from agit_hub.image_processor import heat_map, labelled_grid, to_map, to_picture
-from agit_hub.modeling import AGITModel
+from agit_hub.inference.image_processor import to_map, to_pil
+from agit_hub.models.agit import AGITModel
+from agit_hub.visualization import heat_map, labelled_grid
 
 
 @torch.inference_mode()
@@ -27,10 +28,10 @@ def sample_grid(model: AGITModel, source: Tensor, target: Tensor) -> Image.Image
     s_cycle, t_cycle = back(s_prime.image), there(t_prime.image)
     rows = [
         [
-            *(to_picture(source[n]), heat_map(to_map(s_prime.attention[n]))),
-            *(to_picture(s_prime.image[n]), to_picture(s_cycle.image[n])),
-            *(to_picture(target[n]), heat_map(to_map(t_prime.attention[n]))),
-            *(to_picture(t_prime.image[n]), to_picture(t_cycle.image[n])),
+            *(to_pil(source[n]), heat_map(to_map(s_prime.attention[n]))),
+            *(to_pil(s_prime.image[n]), to_pil(s_cycle.image[n])),
+            *(to_pil(target[n]), heat_map(to_map(t_prime.attention[n]))),
+            *(to_pil(t_prime.image[n]), to_pil(t_cycle.image[n])),
         ]
         for n in range(len(source))
     ]

@@ -8,33 +8,32 @@ from typing import Any
 
 import torch
 
-from agit_hub.config import ConfigError
-from agit_hub.data.errors import PicturesError
-from agit_hub.modeling import AGITModel
+from agit_hub.errors import ConfigError, DatasetError, RunError
+from agit_hub.models.agit import AGITModel
+from agit_hub.models.ema import MovingAverage
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.device import configure_device, memory_format
-from agit_hub.training.domain_labels import learn_domain_labels
-from agit_hub.training.failures import EXPLAINED, RunError, explain
-from agit_hub.training.greeting import greeting
-from agit_hub.training.initial import initial_networks
-from agit_hub.training.interrupt import Interrupt
-from agit_hub.training.journal import Journal
-from agit_hub.training.launch import (
+from agit_hub.training.distributed import (
     StopVote,
     describe_machine,
     gather_to_first,
     make_accelerator,
     on_first_rank,
 )
+from agit_hub.training.domain_labels import learn_domain_labels
+from agit_hub.training.failures import EXPLAINED, to_user_error
+from agit_hub.training.greeting import run_summary
+from agit_hub.training.initial import build_networks
 from agit_hub.training.loading import TrainingImages
-from agit_hub.training.moving_average import MovingAverage
+from agit_hub.training.metrics import MetricLogger
 from agit_hub.training.publisher import Publisher
 from agit_hub.training.run_folder import RunFolder
 from agit_hub.training.sample_grid import sample_grid
 from agit_hub.training.schedule import Schedule
-from agit_hub.training.start import prepare, read_checkpoint
-from agit_hub.training.steps import Step
+from agit_hub.training.setup import prepare, read_checkpoint
+from agit_hub.training.signals import Interrupt
+from agit_hub.training.step import Step
 from agit_hub.training.validation import Validation
 
 # Steps between two looks at the maps that postpone the switch, or a hundredth of a short run.
@@ -78,11 +77,11 @@ class Trainer:
         self._counts = self._images.counts
         steps_per_epoch = self._steps_per_epoch()
         self._schedule = Schedule(config.train, steps_per_epoch)
-        self._journal = Journal(
+        self._journal = MetricLogger(
             config, self.folder, self._schedule, steps_per_epoch, self._accelerator
         )
         configure_device(config.train, device)
-        networks = initial_networks(config, warm=start.checkpoint is None)
+        networks = build_networks(config, warm=start.checkpoint is None)
         self._networks = networks.to(device).to(memory_format=memory_format(config.train))
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
@@ -121,10 +120,10 @@ class Trainer:
                 self._greet()
                 return self._loop(interrupt)
         except EXPLAINED as error:
-            if isinstance(error, PicturesError):
+            if isinstance(error, DatasetError):
                 self._save_what_there_is()
-            rank, safe = self._accelerator.process_index, self.what_is_safe()
-            explained = explain(error, self.config, self.step, rank, safe)
+            rank, safe = self._accelerator.process_index, self.last_checkpoint_message()
+            explained = to_user_error(error, self.config, self.step, rank, safe)
             if explained is error:
                 raise
             raise explained from error
@@ -132,9 +131,9 @@ class Trainer:
             self._journal.close()
             self.folder.unlock()
 
-    def what_is_safe(self) -> str:
+    def last_checkpoint_message(self) -> str:
         """A sentence naming the newest checkpoint, for the end of an error."""
-        return self._journal.what_is_safe()
+        return self._journal.last_checkpoint_message()
 
     def _loop(self, interrupt: Interrupt) -> Outcome:
         train, total = self.config.train, self._schedule.total_steps
@@ -248,7 +247,7 @@ class Trainer:
         model = self._networks.model
         # What it times are passes of its own, which no kernels are to be written for.
         with torch.compiler.set_stance("force_eager"):
-            for line in greeting(self._start, self.folder.path, steps, model, self._accelerator):
+            for line in run_summary(self._start, self.folder.path, steps, model, self._accelerator):
                 self._journal.say(line)
         if self._images.summary is not None:
             self._journal.say(self._images.summary)
@@ -314,7 +313,7 @@ class Trainer:
         if not torch.stack(finite).all():
             raise RunError(
                 f"Weights are not finite after step {self.step}: lower train.learning_rate, or set "
-                f"train.clip_norm.{self._journal.what_is_safe()}"
+                f"train.clip_norm.{self._journal.last_checkpoint_message()}"
             )
 
     def _shared_state(self) -> dict[str, Any]:

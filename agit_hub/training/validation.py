@@ -4,24 +4,23 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agit_hub.config import ConfigError
-from agit_hub.data.domains import open_domains
-from agit_hub.data.holdout import held_out
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.data.domains.subset import held_out
+from agit_hub.data.loading import load_domains
+from agit_hub.errors import ConfigError, EvaluationError
+from agit_hub.evaluation.datasets import SHAPES_VALIDATION_SEED, EvalDataset
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
-from agit_hub.evaluation.measurements import write_measurements
-from agit_hub.evaluation.opening import DomainSpecimens, open_specimens
-from agit_hub.evaluation.protocol import find_protocol
-from agit_hub.evaluation.specimens import SHAPES_VALIDATION_SEED, Specimens
-from agit_hub.modeling import AGITModel
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.evaluation.opening import DomainEvalDataset, load_eval_datasets
+from agit_hub.evaluation.protocols import find_protocol
+from agit_hub.evaluation.results import write_results
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.models.agit import AGITModel
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Finding:
+class ValidationResult:
     """What one measurement on the way found."""
 
     figures: dict[str, float]
@@ -61,7 +60,7 @@ class Validation:
         every = self._config.eval.every
         return every is not None and (last or step % every == 0)
 
-    def measure(self, model: AGITModel, step: int) -> Finding:
+    def measure(self, model: AGITModel, step: int) -> ValidationResult:
         """Measure the networks as they would be published after `step` steps."""
         began = time.perf_counter()
         was_training = model.training
@@ -79,7 +78,7 @@ class Validation:
             f"KID {m.direction} {m.value:.4g} (doing nothing {m.ceiling:.4g})" for m in kids
         )
         seconds = time.perf_counter() - began
-        return Finding(
+        return ValidationResult(
             _for_the_log(evaluation) | {"eval/step": float(step)},
             f"Step {step}: {said}; measured in {seconds:.0f} s.",
             seconds,
@@ -102,7 +101,7 @@ class Validation:
             replace(m, split="validation", protocol=f"{m.protocol}; weights of step {step}")
             for m in evaluation.measurements
         ]
-        write_measurements(self._folder.path, found)
+        write_results(self._folder.path, found)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to go on identically."""
@@ -114,16 +113,16 @@ class Validation:
         self._since_lowest = state.get("since_lowest", 0)  # older checkpoints did not count
 
 
-def _specimens(config: TrainConfig) -> tuple[Specimens, Specimens]:
+def _specimens(config: TrainConfig) -> tuple[EvalDataset, EvalDataset]:
     data, settings, labels = config.data, config.eval, config.model.labels
     size, limit = config.model.image_size, settings.pictures
     if settings.holdout is None:
         places = settings.source, settings.target
         seed = SHAPES_VALIDATION_SEED
-        return open_specimens(*places, labels, size, limit=limit, side=size, shapes_seed=seed)
-    opened = open_domains(data.source, data.target, size, data.network_patience)
+        return load_eval_datasets(*places, labels, size, limit=limit, side=size, shapes_seed=seed)
+    opened = load_domains(data.source, data.target, size, data.network_patience)
     one, other = (
-        DomainSpecimens(held_out(found, settings.holdout), label, limit=limit, side=size)
+        DomainEvalDataset(held_out(found, settings.holdout), label, limit=limit, side=size)
         for found, label in zip(opened, labels, strict=True)
     )
     return one, other

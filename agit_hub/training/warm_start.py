@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from agit_hub.config import AGITConfig, ConfigError
-from agit_hub.modeling import AGITModel
+from agit_hub.config import AGITConfig
+from agit_hub.errors import ConfigError
+from agit_hub.models.agit import AGITModel
 from agit_hub.training import checkpoint
-from agit_hub.training.networks import Networks
+from agit_hub.training.networks import TrainingNetworks
 from agit_hub.training.run_folder import RunFolder
 
 _ARCHITECTURE = (
@@ -21,7 +22,7 @@ _ARCHITECTURE = (
 )
 
 
-def warm_start(networks: Networks, place: str) -> None:
+def warm_start(networks: TrainingNetworks, place: str) -> None:
     """Fill networks from a run folder, a model folder or a Hub repo.
 
     A run also gives its discriminators; a published model has none, and theirs stay as drawn.
@@ -53,7 +54,7 @@ def _check_same(ours: AGITConfig, theirs: AGITConfig, place: str) -> None:
             )
 
 
-def _take_discriminators(networks: Networks, newest: Path) -> None:
+def _take_discriminators(networks: TrainingNetworks, newest: Path) -> None:
     state = checkpoint.unpack(checkpoint.read_state(newest / "state.pt"))
     weights = state["training"]["networks"]
     for name in ("discriminator_s", "discriminator_t"):

@@ -9,9 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from agit_hub.image_processor import on_top_of_each_other, side_by_side
-from agit_hub.modeling import AGITModel, ModelLoadError
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.errors import ModelLoadError
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.models.agit import AGITModel
+from agit_hub.visualization import on_top_of_each_other, side_by_side
 
 _PART = 14 * 10**6
 _PARTS = 2

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agit_hub.backends.running import TorchBackend
+from agit_hub.backends.base import TorchBackend
 from agit_hub.config import AGITConfig
-from agit_hub.modeling import AGITModel
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.models.agit import AGITModel
 from benchmarks.gpu.timing import arguments, last_start, seconds_each
 
 KINDS = {"fp32": (False, False), "half": (False, True), "half, compiled": (True, True)}

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from agit_hub.config import AGITConfig
-from agit_hub.training.command_line import parse
+from agit_hub.training.config_loader import parse
 from agit_hub.training.device import configure_device, memory_format
-from agit_hub.training.initial import initial_networks
-from agit_hub.training.launch import make_accelerator
+from agit_hub.training.distributed import make_accelerator
+from agit_hub.training.initial import build_networks
 from agit_hub.training.networks import Batch
 from agit_hub.training.schedule import Schedule
-from agit_hub.training.steps import Step
+from agit_hub.training.step import Step
 from benchmarks.gpu.timing import (
     arguments,
     convolution_peak,
@@ -132,7 +132,7 @@ def _ours(work: Workload, variant: Variant, source: Tensor, target: Tensor) -> C
     accelerator = make_accelerator(config)
     configure_device(config.train, accelerator.device)
     layout = memory_format(config.train)
-    networks = initial_networks(config, warm=False).to(accelerator.device)
+    networks = build_networks(config, warm=False).to(accelerator.device)
     networks.to(memory_format=layout)
     step = Step(networks, config.train, accelerator, pool_seed=0)
     if variant.compile:

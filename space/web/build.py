@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 
 from agit_hub.backends.export import export
-from agit_hub.modeling import AGITModel
+from agit_hub.models.agit import AGITModel
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ("package.json", "translate.js", "page.js")

@@ -10,7 +10,7 @@ ort.env.wasm.numThreads = 1; // more need headers that a file on disk cannot hav
 ort.env.logLevel = "error";
 
 const FILES = { source_to_target: toTarget, target_to_source: toSource };
-const LONGEST = 4; // as agit_hub.image_processor.working_size
+const LONGEST = 4; // as agit_hub.inference.image_processor.working_size
 const sessions = new Map();
 
 export const directions = facts; // [{ file, from, to, attention_threshold, image_size, size_multiple }]
@@ -98,7 +98,7 @@ export function composite(pixels, { attention, change }, threshold) {
   return out;
 }
 
-// Dark blue over magenta to pale yellow, as agit_hub.image_processor.heat_map.
+// Dark blue over magenta to pale yellow, as agit_hub.inference.image_processor.heat_map.
 const HEAT = [[8, 6, 36], [72, 16, 110], [160, 40, 110], [232, 90, 74], [252, 172, 84], [252, 250, 190]];
 
 export function heatMap({ attention }, threshold) {

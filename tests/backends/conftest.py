@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from agit_hub.backends.export import Exported, export
-from agit_hub.backends.sessions import Format
-from agit_hub.modeling import AGITModel
+from agit_hub.backends.runtimes import Format
+from agit_hub.models.agit import AGITModel
 from tests.conftest import MakeModel
 
 Files = Callable[[Format, bool], list[Exported]]

@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 from agit_hub.backends import export as exporting
-from agit_hub.backends.export import ExportError, export
-from agit_hub.backends.sessions import Format, open_session
-from agit_hub.modeling import AGITModel
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.backends.export import export
+from agit_hub.backends.runtimes import Format, open_session
+from agit_hub.errors import ExportError
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.models.agit import AGITModel
 from tests.backends.conftest import Files
 from tests.conftest import MakeModel
 

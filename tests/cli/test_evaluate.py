@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agit_hub.cli import app
-from agit_hub.training.command_line import parse
+from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
 from tests.cli.conftest import SHADE, STRIPED_MODEL, listing, paint
 from tests.conftest import MakeModel
@@ -168,7 +168,7 @@ def test_a_model_folder_gets_no_files_unless_asked(
     before = listing(model)
     done = evaluate()
     assert done.exit_code == 0 and "KID (lower is better)" in done.stdout
-    assert "Figures:" not in done.stdout
+    assert "MeanMetrics:" not in done.stdout
     assert listing(model) == before and listing(work) == []
 
 

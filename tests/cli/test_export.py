@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.inference.pipeline import AGITPipeline
 from tests.conftest import MakeModel
 
 

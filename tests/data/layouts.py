@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.reading import Reading, choose, choose_pair
-from agit_hub.data.stores import FolderStore
+from agit_hub.data.resolve import DatasetView, choose, resolve_pair
+from agit_hub.data.store import FolderStore
 
 Said = Mapping[str, Any]
 Settings = dict[str, Any]
@@ -174,8 +174,10 @@ def config_of(root: Path, said: Said) -> DomainConfig:
     return DomainConfig(str(root), **said)
 
 
-def pair(root: Path, source: Said = NOTHING, target: Said = NOTHING) -> tuple[Reading, Reading]:
-    return choose_pair(FolderStore(root), config_of(root, source), config_of(root, target))
+def pair(
+    root: Path, source: Said = NOTHING, target: Said = NOTHING
+) -> tuple[DatasetView, DatasetView]:
+    return resolve_pair(FolderStore(root), config_of(root, source), config_of(root, target))
 
 
 def pair_settings(
@@ -185,9 +187,9 @@ def pair_settings(
     return first.settings(), second.settings()
 
 
-def one(root: Path, **said: Any) -> Reading:
+def one(root: Path, **said: Any) -> DatasetView:
     return choose(FolderStore(root), config_of(root, said), "data.source")
 
 
-def files_of(reading: Reading) -> list[str]:
+def files_of(reading: DatasetView) -> list[str]:
     return [item.path for item in reading.items]

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from agit_hub.data.domains import Domain
-from agit_hub.data.files import FilesDomain, members
-from agit_hub.data.parquet import ParquetDomain, row_groups
-from agit_hub.data.samples import RunPositions, UnpairedSamples, load
-from agit_hub.data.stores import FolderStore
-from agit_hub.data.webdataset import WebDataset
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, load
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.files import FilesDomain, members
+from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.domains.webdataset import WebDataset
+from agit_hub.data.store import FolderStore
 
 SIZE = 16
 
@@ -41,7 +41,7 @@ def number_of(picture: Image.Image) -> int:
 def numbers(domain: Domain) -> list[list[int]]:
     """The pictures of each block."""
     return [
-        [number_of(domain.picture(block, row)) for row in range(domain.block_length(block))]
+        [number_of(domain.image(block, row)) for row in range(domain.block_length(block))]
         for block in range(domain.blocks)
     ]
 
@@ -114,6 +114,6 @@ BLOCKS = [[10, 11, 12], [13, 14, 15], [16, 17, 18, 19]]
 kinds = pytest.mark.parametrize("write", [ten_in_zips, ten_in_parquet, ten_in_tars])
 
 
-def stream(samples: UnpairedSamples, workers: int) -> list[object]:
-    batches = islice(load(samples, RunPositions(4, 0, 1, 0), workers), 6)
+def stream(samples: UnpairedDataset, workers: int) -> list[object]:
+    batches = islice(load(samples, InfiniteBatchSampler(4, 0, 1, 0), workers), 6)
     return [(b.source.tolist(), b.target.tolist(), b.unreadable) for b in batches]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.errors import DataError
-from agit_hub.data.reading import choose_pair
-from agit_hub.data.stores import FolderStore
+from agit_hub.data.resolve import resolve_pair
+from agit_hub.data.store import FolderStore
+from agit_hub.errors import DataError
 from tests.data.layouts import (
     HORSE,
     LAYOUTS,
@@ -233,5 +233,5 @@ def test_a_dataset_that_is_both_domains_is_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", image=[picture()])
     config = DomainConfig("user/horses")
     with pytest.raises(DataError, match=r"^The dataset user/horses is both") as refusal:
-        choose_pair(_Elsewhere(tmp_path), config, config)
+        resolve_pair(_Elsewhere(tmp_path), config, config)
     assert "name the other dataset" in str(refusal.value)

@@ -8,10 +8,12 @@ from PIL import Image
 
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains import Domain, ShapesDomain, open_domains
-from agit_hub.data.errors import DataError
-from agit_hub.data.files import FilesDomain
-from agit_hub.evaluation.specimens import SHAPES_SEED
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.files import FilesDomain
+from agit_hub.data.domains.shapes import ShapesDomain
+from agit_hub.data.loading import load_domains
+from agit_hub.errors import DataError
+from agit_hub.evaluation.datasets import SHAPES_SEED
 
 # A QOI picture of 8 x 8 whose pixels are missing: Pillow's decoder runs off the end of the data.
 CUT_QOI = b"qoif" + (8).to_bytes(4, "big") * 2 + b"\x03\x00"
@@ -26,12 +28,12 @@ def _save(path: Path, red: int = 0) -> Path:
 def _open(path: Path | str, name: str | None = None, size: int = 16) -> Domain:
     """The only domain at a path: beside it stands one that is always there."""
     other = DomainConfig("shapes", "striped")
-    return open_domains(DomainConfig(str(path), name), other, size, 0)[0].domain
+    return load_domains(DomainConfig(str(path), name), other, size, 0)[0].domain
 
 
 def _reds(domain: Domain) -> list[int]:
     assert domain.length is not None
-    return [domain.picture(0, row).getpixel((0, 0))[0] for row in range(domain.length)]  # type: ignore[index]
+    return [domain.image(0, row).getpixel((0, 0))[0] for row in range(domain.length)]  # type: ignore[index]
 
 
 def test_a_folder_holds_its_pictures_and_those_below_in_the_order_of_paths(tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_a_folder_holds_its_pictures_and_those_below_in_the_order_of_paths(tmp_p
     names = [str(Path(domain.describe(0, k)).relative_to(tmp_path)) for k in range(4)]
     assert names == ["a.PNG", "b/deep/er/x.webp", "b/z.bmp", "c.png"]
     assert _reds(domain) == [1, 0, 3, 4]
-    assert domain.picture(0, 0).mode == "RGB" and domain.picture(0, 0).size == (20, 16)
+    assert domain.image(0, 0).mode == "RGB" and domain.image(0, 0).size == (20, 16)
 
 
 @pytest.mark.parametrize("hidden", [".thumbnails", ".ipynb_checkpoints/deep"])
@@ -66,7 +68,7 @@ def test_pictures_come_upright_and_as_rgb(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("LA", (20, 16), (0, 0)).save(tmp_path / "a.png", exif=exif)
-    picture = _open(tmp_path).picture(0, 0)
+    picture = _open(tmp_path).image(0, 0)
     assert picture.mode == "RGB" and picture.size == (16, 20)
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
@@ -99,9 +101,9 @@ def test_one_good_picture_makes_a_domain_and_a_bad_one_fails_by_itself(tmp_path:
     (tmp_path / "a.png").write_bytes(b"not a picture")
     _save(tmp_path / "b.png", 9)
     domain = _open(tmp_path)
-    assert domain.length == 2 and domain.picture(0, 1).getpixel((0, 0)) == (9, 0, 0)
+    assert domain.length == 2 and domain.image(0, 1).getpixel((0, 0)) == (9, 0, 0)
     with pytest.raises(OSError, match=r"a\.png"):
-        domain.picture(0, 0)
+        domain.image(0, 0)
 
 
 def test_a_damaged_picture_of_any_format_does_not_close_the_folder(tmp_path: Path) -> None:
@@ -116,11 +118,11 @@ def test_shapes_are_drawn_at_the_size_that_is_asked_for(label: str) -> None:
     assert isinstance(domain, ShapesDomain) and domain.length >= 1000
     for index in (0, domain.length - 1, 0):
         drawn, _ = shapes.draw(label, index, 24, seed=0)
-        assert domain.picture(0, index).tobytes() == drawn.tobytes()
+        assert domain.image(0, index).tobytes() == drawn.tobytes()
     assert label in domain.describe(0, 7) and "7" in domain.describe(0, 7)
     # Evaluation draws what training has never seen.
     unseen, _ = shapes.draw(label, 0, 24, SHAPES_SEED)
-    assert np.any(np.asarray(unseen) != np.asarray(domain.picture(0, 0)))
+    assert np.any(np.asarray(unseen) != np.asarray(domain.image(0, 0)))
 
 
 @pytest.mark.parametrize(("name", "said"), [(None, "none is given"), ("spotted", "'spotted'")])
@@ -136,5 +138,5 @@ def test_an_existing_folder_called_shapes_wins(
     monkeypatch.chdir(tmp_path)
     assert isinstance(_open("shapes", "plain"), ShapesDomain)
     _save(tmp_path / "shapes" / "a.png", 5)
-    domain = open_domains(DomainConfig("shapes"), DomainConfig("shapes"), 16, 0)[0].domain
+    domain = load_domains(DomainConfig("shapes"), DomainConfig("shapes"), 16, 0)[0].domain
     assert isinstance(domain, FilesDomain) and _reds(domain) == [5]

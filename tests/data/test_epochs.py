@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from agit_hub.data.samples import RunPositions, UnpairedSamples, load
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, load
 
 SIZE = 16
 
@@ -30,7 +30,7 @@ class Numbered:
     def prepare(self, block: int) -> None:
         pass
 
-    def picture(self, block: int, row: int) -> Image.Image:
+    def image(self, block: int, row: int) -> Image.Image:
         number = sum(self._lengths[:block]) + row
         return Image.new("RGB", (SIZE, SIZE), (number, 0, 0))
 
@@ -41,12 +41,12 @@ class Numbered:
 def _seen(shards: int, processes: int, batch: int, workers: int) -> dict[int, tuple[int, int]]:
     """Which source and target picture each position of three epochs shows, whoever shows it."""
     source, target = Numbered(shards), Numbered(6 - shards)
-    samples = UnpairedSamples(source, target, SIZE)
+    samples = UnpairedDataset(source, target, SIZE)
     longest = max(source.length, target.length)
     batches = math.ceil(3 * longest / (processes * batch))
     seen: dict[int, tuple[int, int]] = {}
     for rank in range(processes):
-        positions = RunPositions(batch, rank, processes, 0)
+        positions = InfiniteBatchSampler(batch, rank, processes, 0)
         loaded = load(samples, positions, workers)
         for wanted, given in zip(positions, islice(loaded, batches), strict=False):
             numbers = zip(given.source[:, 0, 0, 0], given.target[:, 0, 0, 0], strict=True)

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains import Domain, open_domains
-from agit_hub.data.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.data.samples import UnpairedSamples
+from agit_hub.data.dataset import UnpairedDataset
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
+from agit_hub.data.loading import load_domains
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def folder(tmp_path: Path) -> Path:
 
 def _domain(folder: Path) -> Domain:
     config = DomainConfig(str(folder))
-    return open_domains(config, config, 16, 1)[0].domain
+    return load_domains(config, config, 16, 1)[0].domain
 
 
 def test_samples_are_those_of_the_files_damaged_ones_included(folder: Path) -> None:
     from_files = _domain(folder)
     in_memory = InMemoryDomain(from_files)
-    samples = [UnpairedSamples(d, d, 16, zoom=1.5) for d in (from_files, in_memory)]
+    samples = [UnpairedDataset(d, d, 16, zoom=1.5) for d in (from_files, in_memory)]
     expected = [samples[0][position] for position in range(20)]
     for file in folder.iterdir():
         file.unlink()

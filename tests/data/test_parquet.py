@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agit_hub.data import parquet
-from agit_hub.data.errors import DataError
-from agit_hub.data.parquet import ParquetDomain, row_groups
-from agit_hub.data.samples import UnpairedSamples
-from agit_hub.data.stores import FolderStore
+from agit_hub.data.dataset import UnpairedDataset
+from agit_hub.data.domains import parquet
+from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.store import FolderStore
+from agit_hub.errors import DataError
 from tests.data.shards import (
     SIZE,
     number_of,
@@ -66,8 +66,8 @@ def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path:
         write_parquet(tmp_path / "a.parquet", held)
     domain = parquet_domain(tmp_path)
     with pytest.raises(ValueError, match="no picture"):
-        domain.picture(0, 1)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+        domain.image(0, 1)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = [samples[position] for position in range(4)]
     assert [int(sample.source[0, 0, 0]) for sample in drawn] == [30, 32, 32, 33]
     assert [len(sample.unreadable) for sample in drawn] == [0, 2, 0, 0]  # of both domains
@@ -78,7 +78,7 @@ def test_a_row_that_is_null_itself_or_damaged_is_passed_over(tmp_path: Path) -> 
     images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": picture(40)}]
     pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
     domain = parquet_domain(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = samples[0]
     assert int(drawn.source[0, 0, 0]) == 40
     assert [f"row {row} (" in drawn.unreadable[row] for row in range(3)] == [True] * 3
@@ -106,7 +106,7 @@ def test_no_more_than_a_window_is_held(
     assert domain.window == window
     before = pa.total_allocated_bytes()
     for block in (*range(6), 3, 0, 5):
-        assert domain.picture(block, 0) == block
+        assert domain.image(block, 0) == block
         held = pa.total_allocated_bytes() - before
         assert held < (window + 0.5) * _ROW_BYTES
     assert held > (window - 0.5) * _ROW_BYTES
@@ -127,14 +127,14 @@ def test_a_window_is_decompressed_once(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
     for row in (0, 2, 1):
-        assert [number_of(domain.picture(block, row)) for block in (0, 1)] == [10 + row, 13 + row]
+        assert [number_of(domain.image(block, row)) for block in (0, 1)] == [10 + row, 13 + row]
     assert read == [0, 1]
     # The one that was needed longest ago gives way.
-    domain.picture(0, 0)
-    domain.picture(2, 0)
-    domain.picture(0, 0)
+    domain.image(0, 0)
+    domain.image(2, 0)
+    domain.image(0, 0)
     assert read == [0, 1, 0]
-    domain.picture(1, 0)
+    domain.image(1, 0)
     assert read == [0, 1, 0, 1]
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_row_group_is_passed_over_and_named(tmp_path: Path) -> None:
     data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
     (tmp_path / "a.parquet").write_bytes(data)
     domain = parquet_domain(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = samples[0]
     assert int(drawn.source[0, 0, 0]) == 53
     assert f"{tmp_path / 'a.parquet'}, row group 0, row 0" in drawn.unreadable[0]

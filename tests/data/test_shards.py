@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
-from agit_hub.data import parquet
-from agit_hub.data.domains import Domain
-from agit_hub.data.samples import UnpairedSamples, collate
+from agit_hub.data.dataset import UnpairedDataset, collate
+from agit_hub.data.domains import parquet
+from agit_hub.data.domains.base import Domain
 from tests.data.shards import (
     BLOCKS,
     SIZE,
@@ -41,7 +41,7 @@ def test_every_picture_is_the_right_one_in_any_order(write: Any, tmp_path: Path)
     fresh = write(tmp_path)
     for block, row in ((2, 3), (0, 0), (1, 2), (2, 0), (0, 2), (1, 0)):
         fresh.prepare(block)
-        assert number_of(fresh.picture(block, row)) == BLOCKS[block][row]
+        assert number_of(fresh.image(block, row)) == BLOCKS[block][row]
 
 
 @kinds
@@ -61,7 +61,7 @@ def test_a_pickled_domain_gives_the_same_pictures_and_carries_none(
 @kinds
 def test_workers_give_the_same_pictures(write: Any, tmp_path: Path) -> None:
     domain = write(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, seed=1)
+    samples = UnpairedDataset(domain, domain, SIZE, seed=1)
     forked = stream(samples, 2)  # the files are not opened yet
     alone = stream(samples, 0)
     assert forked == alone
@@ -74,7 +74,7 @@ def test_workers_that_share_nothing_give_the_same_pictures(tmp_path: Path) -> No
     for folder in ("parquet", "zips"):
         (tmp_path / folder).mkdir()
     domains = ten_in_parquet(tmp_path / "parquet"), ten_in_zips(tmp_path / "zips")
-    samples = UnpairedSamples(*domains, SIZE)
+    samples = UnpairedDataset(*domains, SIZE)
     alone = collate([samples[position] for position in range(8)])
     spawned = DataLoader(
         samples,
@@ -105,7 +105,7 @@ def test_processes_forked_midway_do_not_disturb_each_other(
         monkeypatch.setattr(parquet, "_WINDOW_ROWS", 1)
         pq.write_table(pa.table({"image": pictures}), tmp_path / "a.parquet", row_group_size=1)
         domain = parquet_domain(tmp_path)
-    assert number_of(domain.picture(0, 0)) == 0
+    assert number_of(domain.image(0, 0)) == 0
     children = [_fork_and_read(domain) for _ in range(2)]
     assert _reads_rightly(domain)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]

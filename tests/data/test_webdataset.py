@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from agit_hub.data.errors import DataError
-from agit_hub.data.samples import UnpairedSamples
-from agit_hub.data.stores import FolderStore
-from agit_hub.data.webdataset import read_index
+from agit_hub.data.dataset import UnpairedDataset
+from agit_hub.data.domains.webdataset import read_index
+from agit_hub.data.store import FolderStore
+from agit_hub.errors import DataError
 from tests.data.shards import SIZE, numbers, picture, stream, ten_in_tars, web_domain, write_tar
 
 
 def test_a_tar_is_counted_when_it_is_needed(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE)
+    samples = UnpairedDataset(domain, domain, SIZE)
     assert domain.blocks == 3 and domain.length is None and samples.epoch is None
     assert len(set(domain.shards)) == 3
     assert domain.block_length(2) == 4 and domain.length is None
@@ -26,7 +26,7 @@ def test_a_tar_is_counted_when_it_is_needed(tmp_path: Path) -> None:
 
 def test_a_later_tar_need_not_be_there_yet(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     for later in ("1.tar", "2.tar"):
         (tmp_path / later).unlink()
     assert [int(samples[k].source[0, 0, 0]) for k in (0, 1, 2)] == [10, 11, 12]
@@ -100,7 +100,7 @@ def test_tars_of_other_things_are_refused(
 ) -> None:
     _labelled(tmp_path)
     domain = web_domain(tmp_path, column, label)
-    samples = UnpairedSamples(domain, domain, SIZE)
+    samples = UnpairedDataset(domain, domain, SIZE)
     with pytest.raises(DataError, match="no pictures") as refusal:
         samples[0]
     assert str(tmp_path) in str(refusal.value) and wanted in str(refusal.value)
@@ -109,7 +109,7 @@ def test_tars_of_other_things_are_refused(
 def test_a_damaged_picture_in_a_tar_is_passed_over_and_named(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"0.png": b"no picture", "1.png": picture(61)})
     domain = web_domain(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = samples[0]
     assert int(drawn.source[0, 0, 0]) == 61
     assert drawn.unreadable[0].startswith(str(tmp_path / "a.tar" / "0.png"))
@@ -149,7 +149,7 @@ def test_a_damaged_tar_is_refused_by_name(damage: Any, tmp_path: Path) -> None:
 def test_a_damaged_tar_ends_a_run_with_its_name_out_of_a_worker_too(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
     (tmp_path / "1.tar").write_bytes((tmp_path / "1.tar").read_bytes()[:700])
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     for workers in (0, 1):
         with pytest.raises(DataError, match=r"1\.tar is not a complete tar"):
             stream(samples, workers)

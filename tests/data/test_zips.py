@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.data.errors import DataError
-from agit_hub.data.files import members
-from agit_hub.data.samples import UnpairedSamples
-from agit_hub.data.stores import FolderStore
+from agit_hub.data.dataset import UnpairedDataset
+from agit_hub.data.domains.files import members
+from agit_hub.data.store import FolderStore
+from agit_hub.errors import DataError
 from tests.data.shards import SIZE, files_domain, numbers, picture, ten_in_zips, write_zip
 
 
@@ -37,7 +37,7 @@ def test_a_damaged_member_of_a_zip_is_passed_over_and_named(tmp_path: Path) -> N
     data[start + 40 : start + 60] = bytes(20)
     (tmp_path / "a.zip").write_bytes(data)
     domain = files_domain(tmp_path)
-    samples = UnpairedSamples(domain, domain, SIZE, shuffle=False, flip=False)
+    samples = UnpairedDataset(domain, domain, SIZE, shuffle=False, flip=False)
     drawn = [samples[position] for position in range(3)]
     assert [int(sample.source[0, 0, 0]) for sample in drawn] == [21, 21, 21]
     for sample, member in ((drawn[0], "0.png"), (drawn[2], "2.png")):

@@ -11,15 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from agit_hub.data import shapes
-from agit_hub.evaluation.distances import fid, kid, kid_floor
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
+from agit_hub.evaluation.datasets import EvalImage, ShapesEvalDataset
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
-from agit_hub.evaluation.measurements import Measurement
-from agit_hub.evaluation.measures import Mask
-from agit_hub.evaluation.protocol import Protocol, find_protocol
+from agit_hub.evaluation.image_metrics import Mask
+from agit_hub.evaluation.kid_fid import fid, kid, kid_floor
+from agit_hub.evaluation.protocols import Protocol, find_protocol
 from agit_hub.evaluation.regions import BY_MASK, WHOLE, paint_over
-from agit_hub.evaluation.specimens import DrawnSpecimens, Specimen
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.evaluation.results import MetricResult
+from agit_hub.inference.pipeline import AGITPipeline
 from tests.conftest import MakeModel
 
 SIDE = 16
@@ -51,9 +51,9 @@ class Given:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __iter__(self) -> Iterator[Specimen]:
+    def __iter__(self) -> Iterator[EvalImage]:
         for number, (picture, mask) in enumerate(self.pairs):
-            yield Specimen(f"{self.label} {number}", picture, mask)
+            yield EvalImage(f"{self.label} {number}", picture, mask)
 
 
 def _left(columns: int, side: int = SIDE) -> Mask:
@@ -78,7 +78,7 @@ def _given(masks: bool = True) -> tuple[Given, Given]:
     return Given("horse", HORSES, COLUMNS if masks else ()), Given("zebra", ZEBRAS)
 
 
-def _by_metric(evaluation: Evaluation, direction: str) -> dict[str, Measurement]:
+def _by_metric(evaluation: Evaluation, direction: str) -> dict[str, MetricResult]:
     return {m.metric: m for m in evaluation.measurements if m.direction == direction}
 
 
@@ -93,7 +93,7 @@ def evaluation(pipeline: AGITPipeline) -> Evaluation:
     return Evaluator(*_given(), COLOUR)(pipeline)
 
 
-def _check_mean(found: Measurement, values: Sequence[float]) -> None:
+def _check_mean(found: MetricResult, values: Sequence[float]) -> None:
     assert found.value == pytest.approx(fmean(values), abs=1e-5)
     assert found.std == pytest.approx(stdev(values), abs=1e-5)
     assert found.standard_error == pytest.approx(stdev(values) / len(values) ** 0.5, abs=1e-5)
@@ -175,7 +175,7 @@ def test_each_picture_by_itself(evaluation: Evaluation) -> None:
     for result, grey in zip(there, [175, 180, 160, 200], strict=True):
         # The mean over zebras of k(x, y) = (x.y / 3 + 1)^3, of three equal colours each.
         likeness = fmean((grey * zebra / 255**2 + 1) ** 3 for zebra in ZEBRAS)
-        assert result.figures["closeness"] == pytest.approx(likeness, rel=1e-5)
+        assert result.figures["target_similarity"] == pytest.approx(likeness, rel=1e-5)
         before, _, after, mask = result.shown
         assert after.getpixel((64, 64)) == (grey,) * 3
         assert before.size == mask.size == (128, 128)
@@ -359,7 +359,7 @@ def test_more_pictures_than_are_held_at_once(pipeline: AGITPipeline) -> None:
     shares = [r.figures["object_share"] for r in results]
     assert shares == pytest.approx([number % 17 / 16 for number in range(25)])
     likeness = [fmean(((0.25 * g + 150) * z / 255**2 + 1) ** 3 for z in ZEBRAS) for g in greys]
-    assert [r.figures["closeness"] for r in results] == pytest.approx(likeness, rel=1e-5)
+    assert [r.figures["target_similarity"] for r in results] == pytest.approx(likeness, rel=1e-5)
     assert [(done, total) for done, total, _ in told] == [(n + 1, 30) for n in range(30)]
     assert [name for *_, name in told[:25]] == [r.name for r in results]
 
@@ -383,7 +383,7 @@ class _Damaged(Given):
         super().__init__("horse", HORSES * 2)
         self._readable = readable
 
-    def __iter__(self) -> Iterator[Specimen]:
+    def __iter__(self) -> Iterator[EvalImage]:
         every = list(super().__iter__())
         self.unreadable = [specimen.name for specimen in every[self._readable :]]
         yield from every[: self._readable]
@@ -417,7 +417,7 @@ def _uneven_model(make_model: MakeModel) -> AGITPipeline:
 
 def test_drawings_against_maps_cut_by_hand(make_model: MakeModel) -> None:
     pipeline = _uneven_model(make_model)
-    striped, plain = (DrawnSpecimens(label, 6, SIDE) for label in ("striped", "plain"))
+    striped, plain = (ShapesEvalDataset(label, 6, SIDE) for label in ("striped", "plain"))
     evaluation = Evaluator(striped, plain, COLOUR, threshold=0, with_fid=False)(pipeline)
     found = _by_metric(evaluation, "striped to plain")
     drawn = [shapes.draw("striped", number, SIDE, seed=1) for number in range(6)]
@@ -456,7 +456,7 @@ def test_drawings_against_maps_cut_by_hand(make_model: MakeModel) -> None:
 
 
 def test_with_the_features_that_need_no_network(make_model: MakeModel) -> None:
-    striped, plain = (DrawnSpecimens(label, 4, SIDE) for label in ("striped", "plain"))
+    striped, plain = (ShapesEvalDataset(label, 4, SIDE) for label in ("striped", "plain"))
     evaluation = Evaluator(striped, plain, find_protocol("lite0"))(_uneven_model(make_model))
     nothing = _by_metric(evaluation, "plain to striped")
     something = _by_metric(evaluation, "striped to plain")

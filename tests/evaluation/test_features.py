@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.features import FeatureExtractor, _drop_head, _normalised
-from agit_hub.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
+from agit_hub.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (16, 90), (224, 224), (300, 250)]

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation import features
-from agit_hub.evaluation.distances import fid, kid
-from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.features import INCEPTION, FeatureExtractor
+from agit_hub.evaluation.kid_fid import fid, kid
 from agit_hub.evaluation.packaged import PackagedFile
-from agit_hub.evaluation.protocol import PROTOCOLS, find_protocol
+from agit_hub.evaluation.protocols import PROTOCOLS, find_protocol
 from agit_hub.evaluation.resizing import resizer
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agit_hub.cli import app
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation import masks
-from agit_hub.evaluation.errors import EvaluationError
 from agit_hub.evaluation.masks import U2NETP, SalientObjects, _prepared, write_masks
 
 try:

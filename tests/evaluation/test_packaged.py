@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.packaged import PackagedFile
 
 CONTENT = b"weights"

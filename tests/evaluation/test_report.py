@@ -8,26 +8,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from agit_hub.evaluation.comparison import compare, find_records
-from agit_hub.evaluation.errors import EvaluationError
+from agit_hub.errors import EvaluationError
+from agit_hub.evaluation.compare import compare, find_records
 from agit_hub.evaluation.evaluator import Evaluation
-from agit_hub.evaluation.measurements import Measurement
-from agit_hub.evaluation.report import (
-    Record,
-    as_table,
-    page_of_pictures,
-    read_record,
-    write_report,
-)
+from agit_hub.evaluation.report import Record, as_table, page_of_pictures, read_record, write_report
+from agit_hub.evaluation.results import MetricResult
 from agit_hub.evaluation.summary import PictureResult
 
 THERE, BACK = "horse to zebra", "zebra to horse"
 Colour = tuple[int, int, int]
 
 
-def _measured(metric: str, value: float, direction: str = THERE, **more: Any) -> Measurement:
+def _measured(metric: str, value: float, direction: str = THERE, **more: Any) -> MetricResult:
     known = {"dataset": "pairs", "split": "test", "protocol": "by hand"} | more
-    return Measurement(metric, f"The {metric}", value, direction=direction, **known)
+    return MetricResult(metric, f"The {metric}", value, direction=direction, **known)
 
 
 def _result(number: int, direction: str = THERE, **figures: float) -> PictureResult:
@@ -49,7 +43,7 @@ def _evaluation(pictures: Sequence[PictureResult] = ()) -> Evaluation:
         _measured("identical", 1 / 3, BACK, ceiling=1.0),
     ]
     results = list(pictures) or [
-        _result(number, direction, closeness=number / 7)
+        _result(number, direction, target_similarity=number / 7)
         for direction in (THERE, BACK)
         for number in range(4)
     ]
@@ -71,7 +65,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert content["pictures"][1] == {
         "name": "1.png",
         "direction": THERE,
-        "closeness": pytest.approx(1 / 7, abs=1e-6),
+        "target_similarity": pytest.approx(1 / 7, abs=1e-6),
     }
     text = (folder / "evaluation.md").read_text()
     assert text.startswith("Protocol colours by hand.\n\n| | horse to zebra | floor |")
@@ -103,7 +97,7 @@ def _column(page: Image.Image, direction: str) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("metric", ["attention_iou", "closeness"])
+@pytest.mark.parametrize("metric", ["attention_iou", "target_similarity"])
 def test_the_page_shows_best_worst_and_others(metric: str) -> None:
     """Nine pictures are three best, three worst, and the rest in any order."""
     order = [4, 8, 0, 2, 6, 1, 5, 7, 3]
@@ -119,17 +113,17 @@ def test_the_page_shows_best_worst_and_others(metric: str) -> None:
 
 
 def test_overlap_with_objects_counts_more_than_likeness() -> None:
-    results = [_result(n, attention_iou=n / 10, closeness=-n) for n in range(6)]
+    results = [_result(n, attention_iou=n / 10, target_similarity=-n) for n in range(6)]
     assert _column(page_of_pictures(results), THERE)[:4] == [5, 4, 1, 0]
 
 
 def test_the_page_of_many_shows_four_of_each() -> None:
-    page = page_of_pictures([_result(number, closeness=number) for number in range(30)])
+    page = page_of_pictures([_result(number, target_similarity=number) for number in range(30)])
     shown = _column(page, THERE)
     assert (shown[:4], shown[4:8], len(shown)) == ([29, 28, 27, 26], [3, 2, 1, 0], 12)
     assert len(set(shown)) == 12
     # The same pictures every time, so that two models can be laid side by side.
-    again = page_of_pictures([_result(number, closeness=number) for number in range(30)])
+    again = page_of_pictures([_result(number, target_similarity=number) for number in range(30)])
     assert again.tobytes() == page.tobytes()
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from agit_hub.evaluation.datasets import ShapesEvalDataset
 from agit_hub.evaluation.evaluator import Evaluator
-from agit_hub.evaluation.judge import ObjectJudge
-from agit_hub.evaluation.protocol import find_protocol
-from agit_hub.evaluation.specimens import DrawnSpecimens
-from agit_hub.pipeline import AGITPipeline
-from agit_hub.training.command_line import parse
+from agit_hub.evaluation.protocols import find_protocol
+from agit_hub.evaluation.shapes_classifier import ShapesClassifier
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
 
 
@@ -23,9 +23,9 @@ def test_the_demo_finds_objects_changes_them_and_leaves_the_rest(seed: int, tmp_
     assert Trainer(parse(arguments).config).fit().finished
     model = tmp_path / "run" / "model"
     assert (model / "model.safetensors").stat().st_size < 3e6
-    judge = ObjectJudge(64)
+    judge = ShapesClassifier(64)
     assert judge.accuracy >= 0.98
-    plain, striped = (DrawnSpecimens(label, 200, 64) for label in ("plain", "striped"))
+    plain, striped = (ShapesEvalDataset(label, 200, 64) for label in ("plain", "striped"))
     evaluator = Evaluator(
         plain, striped, find_protocol("lite0"), threshold=0, classifier=judge, with_fid=False
     )

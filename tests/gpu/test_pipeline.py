@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.inference.pipeline import AGITPipeline
 
 pytestmark = pytest.mark.gpu
 SPACE = Path(__file__).resolve().parents[2] / "space"
@@ -45,11 +45,11 @@ def test_space_answers_from_the_device(
 ) -> None:
     pytest.importorskip("gradio", reason="the Space's packages are not installed")
     sys.path.insert(0, str(SPACE))
-    from studio import Studio, Wishes
+    from studio import SpaceService, TranslateOptions
 
     examples[0].save(tmp_path / "image.png")
-    studio = Studio({"demo": str(MODEL)})
-    found = studio.render(str(tmp_path / "image.png"), "striped", "demo", Wishes())
+    studio = SpaceService({"demo": str(MODEL)})
+    found = studio.render(str(tmp_path / "image.png"), "striped", "demo", TranslateOptions())
     assert studio.pipeline("demo").device.type == device.type
     expected = AGITPipeline.from_pretrained(MODEL, device="cpu", backend="torch")
     assert _difference(found.image, expected(examples[0], "striped").images[0]) <= 1

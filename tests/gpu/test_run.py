@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from PIL import Image
 
-from agit_hub.training.command_line import parse
+from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
@@ -70,7 +70,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
 def test_images_of_folders_are_kept_in_memory_and_cropped_by_workers(
     images: Path, tmp_path: Path, device: torch.device
 ) -> None:
-    from agit_hub.data.in_memory import InMemoryDomain
+    from agit_hub.data.domains.in_memory import InMemoryDomain
 
     options = ["--train.max_steps=3", "--data.crop_size=32"]
     if device.type == "cpu":

@@ -10,14 +10,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
-from agit_hub.training.command_line import parse
+from agit_hub.models.ema import MovingAverage
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.figures import Figures
-from agit_hub.training.initial import initial_networks
-from agit_hub.training.moving_average import MovingAverage
+from agit_hub.training.config_loader import parse
+from agit_hub.training.figures import MeanMetrics
+from agit_hub.training.initial import build_networks
 from agit_hub.training.networks import Batch
 from agit_hub.training.schedule import Schedule
-from agit_hub.training.steps import Step
+from agit_hub.training.step import Step
 
 pytestmark = pytest.mark.gpu
 SIZE = 32
@@ -44,7 +44,7 @@ def make_step(config: TrainConfig, device: torch.device, precision: str = "no") 
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    networks = initial_networks(config, warm=False).to(device)
+    networks = build_networks(config, warm=False).to(device)
     return Step(networks, config.train, accelerator, pool_seed=0)
 
 
@@ -102,7 +102,7 @@ def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.devic
     step = make_step(config, device, precision)
     average = MovingAverage(step.networks.model, 0.9)
     phase = Schedule(config.train, 10).phase(1)
-    batch, figures = make_batch(device), Figures()
+    batch, figures = make_batch(device), MeanMetrics()
     more = [[batch]] * (config.train.discriminator_updates - 1)
 
     def act() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from agit_hub.training.command_line import parse, to_yaml
+from agit_hub.training.config_loader import parse, to_yaml
+from testing.hub_server import Hub
 from tests.conftest import MakeModel
-from tests.hub_server import Hub
 from tests.online import connect
 
 MakeRun = Callable[..., Path]

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from agit_hub.evaluation.measurements import Measurement, write_measurements
+from agit_hub.errors import RunFolderError
+from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
-from agit_hub.hub.facts import RunFolderError, read_run
+from agit_hub.hub.facts import read_run
+from testing.hub_server import Hub
 from tests.hub.conftest import MakeRun, line
-from tests.hub_server import Hub
 
-IOU = Measurement(
+IOU = MetricResult(
     "attention_iou", "Attention IoU", 0.8125, "horses", "test", "map > 0.5, 64 pictures",
     "horse to zebra", ceiling=0.25,
 )  # fmt: skip
@@ -41,7 +42,7 @@ def test_datasets_of_the_hub_are_named_and_linked_at_their_commit(make_run: Make
 
 def test_figures_come_with_protocol_and_what_doing_nothing_gets(make_run: MakeRun) -> None:
     run = make_run()
-    write_measurements(run, [IOU])
+    write_results(run, [IOU])
     card = _card(run)
     (result,) = card.data.to_dict()["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == 0.8125
@@ -123,7 +124,7 @@ def test_a_run_without_a_log_claims_nothing(make_run: MakeRun) -> None:
 @pytest.mark.parametrize("changes", [{}, {"preset": "cyclegan"}, {"train.switch.epoch": "null"}])
 def test_the_hub_accepts_the_card(changes: dict[str, Any], make_run: MakeRun, hub: Hub) -> None:
     run = make_run(**changes)
-    write_measurements(run, [IOU, replace(IOU, metric="kid", floor=0.1, ceiling=None)])
+    write_results(run, [IOU, replace(IOU, metric="kid", floor=0.1, ceiling=None)])
     card = _card(run)
     card.validate()
     assert [r.path for r in hub.requests if r.status == 200] == ["/api/validate-yaml"]

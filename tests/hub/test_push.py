@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load
 
 from agit_hub import AGITModel, AGITPipeline
-from agit_hub.hub.push import PushError, PushRefusedError, Target, push_run, staged
-from agit_hub.modeling import ModelLoadError
+from agit_hub.errors import ModelLoadError, PushError, PushRefusedError
+from agit_hub.hub.push import Target, push_run, staged
+from testing.hub_server import Hub
 from tests.conftest import MakeModel
 from tests.hub.conftest import MakeRun
-from tests.hub_server import Hub
 
 REPO = "user/agit-horse2zebra"
 TARGET = Target(REPO, "mit", patience=20)

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load
 
-from agit_hub.hub.push import PushError, Target, push_run
+from agit_hub.errors import PushError
+from agit_hub.hub.push import Target, push_run
+from testing.hub_server import Hub
 from tests.conftest import MakeModel
 from tests.hub.conftest import MakeRun
-from tests.hub_server import Hub
 
 REPO = "user/agit-horse2zebra"
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.backends.running import BackendError
 from agit_hub.data import shapes
-from agit_hub.image_processor import working_size
-from agit_hub.modeling import AGITModel
+from agit_hub.errors import BackendError
+from agit_hub.inference.image_processor import working_size
+from agit_hub.models.agit import AGITModel
 from tests.space.conftest import SPACE
 
 sys.path.insert(0, str(SPACE))
@@ -27,7 +27,7 @@ from borrowed import (
     on_accelerator,
     seconds,
 )
-from studio import MAX_MEGAPIXELS, Studio, offered
+from studio import MAX_MEGAPIXELS, SpaceService, offered
 
 DEMO = str(SPACE / "model")
 
@@ -67,7 +67,7 @@ def test_only_arrays_of_the_networks_size_go_to_and_fro() -> None:
     pipeline = BorrowedGpu(borrow).pipeline(DEMO, AGITModel.from_pretrained(DEMO))
     drawn = shapes.draw("plain", 0, size=96, seed=1)[0]
     for picture in (drawn, drawn.resize((1200, 1200))):
-        assert pipeline.propose(picture).picture.size == picture.size
+        assert pipeline.predict(picture).picture.size == picture.size
     assert sent == [64 * 64 * 3 * 4] * 2
 
 
@@ -81,9 +81,9 @@ def test_an_error_of_the_worker_that_is_only_a_name_becomes_a_sentence() -> None
     model = AGITModel.from_pretrained(DEMO)
     picture = Image.new("RGB", (64, 64))
     with pytest.raises(BackendError, match=r"stopped with an error \(RuntimeError\); try again"):
-        BorrowedGpu(lambda _: fail).pipeline(DEMO, model).propose(picture)
+        BorrowedGpu(lambda _: fail).pipeline(DEMO, model).predict(picture)
     with pytest.raises(gr.Error, match="No GPU was available"):
-        BorrowedGpu(lambda _: refuse).pipeline(DEMO, model).propose(picture)
+        BorrowedGpu(lambda _: refuse).pipeline(DEMO, model).predict(picture)
 
 
 def test_a_full_gpu_is_a_sentence() -> None:
@@ -94,7 +94,7 @@ def test_a_full_gpu_is_a_sentence() -> None:
 
     model.generator_st.register_forward_pre_hook(full)
     with pytest.raises(BackendError, match="not enough memory for this model at 128 x 64 pixels"):
-        BorrowedGpu(_here).pipeline(DEMO, model).propose(Image.new("RGB", (128, 64)))
+        BorrowedGpu(_here).pipeline(DEMO, model).predict(Image.new("RGB", (128, 64)))
 
 
 def test_a_worker_loads_what_it_has_not_with_no_question_to_the_hub(
@@ -110,7 +110,7 @@ def test_a_worker_loads_what_it_has_not_with_no_question_to_the_hub(
     monkeypatch.setattr(AGITModel, "from_pretrained", noted)
     older = BorrowedGpu(_here)  # a worker that was forked before the app loaded the model
     app = BorrowedGpu(lambda _: older._ask)
-    app.pipeline("user/model", load(DEMO)).propose(Image.new("RGB", (64, 64)))
+    app.pipeline("user/model", load(DEMO)).predict(Image.new("RGB", (64, 64)))
     assert asked == [{"local_files_only": True}]
 
 
@@ -126,7 +126,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 
 def test_networks_wait_on_the_cpu_only_where_a_gpu_is_borrowed(accelerator: torch.device) -> None:
-    here, borrowed = Studio(offered(None)), Studio(offered(None), BorrowedGpu(_here))
+    here, borrowed = SpaceService(offered(None)), SpaceService(offered(None), BorrowedGpu(_here))
     assert here.pipeline("demo").device.type == accelerator.type
     assert borrowed.pipeline("demo").device.type == "cpu"
 
@@ -139,7 +139,7 @@ def test_networks_are_sent_to_the_accelerator(accelerator: torch.device) -> None
     waiting = AGITModel.from_pretrained(DEMO)
     if accelerator.type == "meta":
         with pytest.raises(NotImplementedError):
-            gpu.pipeline(DEMO, waiting).propose(Image.new("RGB", (64, 64)))
+            gpu.pipeline(DEMO, waiting).predict(Image.new("RGB", (64, 64)))
     else:
-        gpu.pipeline(DEMO, waiting).propose(Image.new("RGB", (64, 64)))
+        gpu.pipeline(DEMO, waiting).predict(Image.new("RGB", (64, 64)))
     assert next(waiting.parameters()).device.type == accelerator.type

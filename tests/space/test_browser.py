@@ -12,8 +12,8 @@ from playwright.sync_api import Locator, Page, Position, expect
 
 from agit_hub import AGITPipeline
 from agit_hub.data import shapes
-from agit_hub.proposal import Proposal
-from agit_hub.steering import Steering
+from agit_hub.inference.edits import AttentionEdits
+from agit_hub.inference.prediction import Prediction
 from tests.space.conftest import SPACE
 
 Pixels = npt.NDArray[np.int16]
@@ -28,9 +28,9 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proposal(picture: Path) -> Proposal:
+def proposal(picture: Path) -> Prediction:
     """What the built-in model says about it."""
-    return AGITPipeline.from_pretrained(SPACE / "model", device="cpu").propose(Image.open(picture))
+    return AGITPipeline.from_pretrained(SPACE / "model", device="cpu").predict(Image.open(picture))
 
 
 def _shown(page: Page, name: str) -> Pixels:
@@ -65,7 +65,7 @@ def _pixels(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"), dtype=np.int16)
 
 
-def _place(page: Page, proposal: Proposal, x: int, y: int) -> tuple[Locator, Position]:
+def _place(page: Page, proposal: Prediction, x: int, y: int) -> tuple[Locator, Position]:
     """Where a pixel of the picture lies in the element that shows its attention."""
     image = page.locator("#attention img")
     box = image.bounding_box()
@@ -87,7 +87,7 @@ def _set(page: Page, slider: str, value: float) -> Callable[[], object]:
 
 
 def test_upload_translate_and_see_three_pictures(
-    page: Page, picture: Path, proposal: Proposal
+    page: Page, picture: Path, proposal: Prediction
 ) -> None:
     output = _upload(page, picture)
     assert np.array_equal(output, _pixels(proposal.render().image))
@@ -101,50 +101,52 @@ def test_upload_translate_and_see_three_pictures(
 
 
 @pytest.mark.parametrize(
-    ("control", "value", "steering"),
+    ("control", "value", "edits"),
     [
-        ("threshold", 0.8, Steering(threshold=0.8)),
-        ("feather", 12, Steering(feather=12)),
-        ("strength", 0.5, Steering(strength=0.5)),
+        ("threshold", 0.8, AttentionEdits(threshold=0.8)),
+        ("feather", 12, AttentionEdits(feather=12)),
+        ("strength", 0.5, AttentionEdits(strength=0.5)),
     ],
 )
 def test_a_slider_changes_the_output_as_it_says(
     page: Page,
     picture: Path,
-    proposal: Proposal,
+    proposal: Prediction,
     control: str,
     value: float,
-    steering: Steering,
+    edits: AttentionEdits,
 ) -> None:
     before = _upload(page, picture)
     after = _change(page, _set(page, control, value))
-    assert np.array_equal(after, _pixels(proposal.render(steering).image))
+    assert np.array_equal(after, _pixels(proposal.render(edits).image))
     assert not np.array_equal(after, before)
 
 
 def test_invert_changes_the_background_instead(
-    page: Page, picture: Path, proposal: Proposal
+    page: Page, picture: Path, proposal: Prediction
 ) -> None:
     _upload(page, picture)
     after = _change(page, lambda: page.get_by_label("Invert").check())
-    assert np.array_equal(after, _pixels(proposal.render(Steering(invert=True)).image))
+    assert np.array_equal(after, _pixels(proposal.render(AttentionEdits(invert=True)).image))
 
 
 def test_a_click_on_an_object_changes_it_alone_and_back(
-    page: Page, picture: Path, proposal: Proposal
+    page: Page, picture: Path, proposal: Prediction
 ) -> None:
     whole = _upload(page, picture)
     y, x = np.unravel_index(np.argmax(proposal.raw_attention), proposal.raw_attention.shape)
     image, place = _place(page, proposal, int(x), int(y))
     alone = _change(page, lambda: image.click(position=place))
-    expected = proposal.render(Steering(points=[(float(x), float(y))]))
+    expected = proposal.render(AttentionEdits(points=[(float(x), float(y))]))
     assert np.array_equal(alone, _pixels(expected.image))
     assert not np.array_equal(alone, whole)
     back = _change(page, lambda: page.locator("#every").click())
     assert np.array_equal(back, whole)
 
 
-def test_a_click_beside_every_object_says_so(page: Page, picture: Path, proposal: Proposal) -> None:
+def test_a_click_beside_every_object_says_so(
+    page: Page, picture: Path, proposal: Prediction
+) -> None:
     _upload(page, picture)
     y, x = np.unravel_index(np.argmin(proposal.raw_attention), proposal.raw_attention.shape)
     image, place = _place(page, proposal, int(x), int(y))
@@ -152,7 +154,9 @@ def test_a_click_beside_every_object_says_so(page: Page, picture: Path, proposal
     expect(page.get_by_text("No attention is paid at")).to_be_visible()
 
 
-def test_painting_attends_where_nothing_was(page: Page, picture: Path, proposal: Proposal) -> None:
+def test_painting_attends_where_nothing_was(
+    page: Page, picture: Path, proposal: Prediction
+) -> None:
     before = _upload(page, picture)
     with page.expect_response("**/upload*"):  # the editor is ready when it has sent its layers
         page.get_by_role("tab", name="Paint attention").click()
@@ -177,7 +181,7 @@ def test_painting_attends_where_nothing_was(page: Page, picture: Path, proposal:
 
 
 def test_files_to_keep_are_whole_and_without_loss(
-    page: Page, picture: Path, proposal: Proposal, tmp_path: Path
+    page: Page, picture: Path, proposal: Prediction, tmp_path: Path
 ) -> None:
     _upload(page, picture)
     page.locator("#save").click()

@@ -21,7 +21,16 @@ sys.path.insert(0, str(SPACE))
 from borrowed import Answer, Ask, BorrowedGpu
 from handlers import Handlers
 from memory import Memory
-from studio import MAX_BATCH, PAINT, PREVIEW, Studio, StudioError, Wishes, offered, shown
+from studio import (
+    MAX_BATCH,
+    PAINT,
+    PREVIEW,
+    SpaceError,
+    SpaceService,
+    TranslateOptions,
+    offered,
+    shown,
+)
 
 
 @pytest.fixture
@@ -53,28 +62,28 @@ class Counted:
 def test_networks_are_asked_once_for_a_picture_and_a_direction(picture: str) -> None:
     """Also where they run in another process, with a GPU that is borrowed for the call."""
     networks = Counted()
-    studio = Studio(offered(None), BorrowedGpu(networks))
+    studio = SpaceService(offered(None), BorrowedGpu(networks))
     outputs = [
-        studio.render(picture, "striped", "demo", Wishes(threshold)).image.tobytes()
+        studio.render(picture, "striped", "demo", TranslateOptions(threshold)).image.tobytes()
         for threshold in (None, 0.1, 0.5, 1)
     ]
     assert networks.asked == 1
     assert outputs[0] == outputs[1] and len(set(outputs)) == 3
     assert outputs[3] == Image.open(picture).tobytes()
-    studio.render(picture, "striped \u2192 plain", "demo", Wishes())
+    studio.render(picture, "striped \u2192 plain", "demo", TranslateOptions())
     assert networks.asked == 2
 
 
 def test_a_chosen_object_vanishes_while_it_has_no_attention_and_comes_back(picture: str) -> None:
-    studio = Studio(offered(None))
-    raw = studio.propose(picture, "striped", "demo").raw_attention
+    studio = SpaceService(offered(None))
+    raw = studio.predict(picture, "striped", "demo").raw_attention
     y, x = (int(place) for place in np.unravel_index(np.argmax(raw), raw.shape))
-    chosen = Wishes(0.1, points=[(x, y)])
+    chosen = TranslateOptions(0.1, points=[(x, y)])
     above = replace(chosen, threshold=float(raw.max()) + 0.01)
     there = studio.render(picture, "striped", "demo", chosen).attention
     assert there[y, x] > 0 and np.count_nonzero(there) < np.count_nonzero(raw > 0.1)
     assert not studio.render(picture, "striped", "demo", above).attention.any()
-    with pytest.raises(StudioError, match="No attention is paid"):
+    with pytest.raises(SpaceError, match="No attention is paid"):
         studio.render(picture, "striped", "demo", replace(above, every_point=True))
     # Of two, the one that is left stays; and what is painted needs no object.
     far = np.unravel_index(np.argmin(raw), raw.shape)
@@ -85,20 +94,20 @@ def test_a_chosen_object_vanishes_while_it_has_no_attention_and_comes_back(pictu
 
 
 def test_a_layers_green_attends_and_its_red_does_not(picture: str) -> None:
-    studio = Studio(offered(None))
+    studio = SpaceService(offered(None))
     strokes = np.zeros((48, 48, 4), np.uint8)  # at half the picture's size
     strokes[:, :24] = (0x22, 0xC5, 0x5E, 255)
     strokes[:, 24:] = (0xEF, 0x44, 0x44, 255)
     rendering = studio.render(
-        picture, "striped", "demo", Wishes(1, strokes=Image.fromarray(strokes))
+        picture, "striped", "demo", TranslateOptions(1, strokes=Image.fromarray(strokes))
     )
     assert np.all(rendering.attention[:, :46] == 1) and not rendering.attention[:, 50:].any()
 
 
 def test_a_layer_without_strokes_changes_nothing(picture: str) -> None:
-    studio = Studio(offered(None))
+    studio = SpaceService(offered(None))
     bare, blank = (
-        studio.render(picture, "striped", "demo", Wishes(strokes=strokes)).attention
+        studio.render(picture, "striped", "demo", TranslateOptions(strokes=strokes)).attention
         for strokes in (None, Image.new("RGBA", (30, 30)))
     )
     assert np.array_equal(bare, blank)
@@ -107,8 +116,8 @@ def test_a_layer_without_strokes_changes_nothing(picture: str) -> None:
 def test_previews_are_small_and_files_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "../odd name;.png"
     shapes.draw("plain", 1, size=1600, seed=2)[0].save(path)
-    studio = Studio(offered(None))
-    rendering = studio.render(str(path), "striped", "demo", Wishes())
+    studio = SpaceService(offered(None))
+    rendering = studio.render(str(path), "striped", "demo", TranslateOptions())
     small = shown(rendering)
     assert small.image.size == small.overlay().size == (PREVIEW, PREVIEW)
     assert small.attention.shape == (PREVIEW, PREVIEW)
@@ -121,16 +130,18 @@ def test_previews_are_small_and_files_are_whole(tmp_path: Path) -> None:
 
 
 def test_a_batch_has_an_end(picture: str) -> None:
-    with pytest.raises(StudioError, match=f"51 pictures are too many at once: {MAX_BATCH}"):
-        Studio(offered(None)).batch([picture] * 51, "striped", "demo", Wishes(), iter)
+    with pytest.raises(SpaceError, match=f"51 pictures are too many at once: {MAX_BATCH}"):
+        SpaceService(offered(None)).batch(
+            [picture] * 51, "striped", "demo", TranslateOptions(), iter
+        )
 
 
 def test_a_batch_keeps_what_was_done_before_a_gpu_was_refused(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{number}.png") for number in range(4)]
     for number, path in enumerate(paths):
         shapes.draw("plain", number, size=96, seed=43)[0].save(path)
-    studio = Studio(offered(None), BorrowedGpu(Counted(limit=2)))
-    panels, archive, refused = studio.batch(paths, "striped", "demo", Wishes(), iter)
+    studio = SpaceService(offered(None), BorrowedGpu(Counted(limit=2)))
+    panels, archive, refused = studio.batch(paths, "striped", "demo", TranslateOptions(), iter)
     assert [name for _, name in panels] == ["0.png", "1.png"] and archive is not None
     assert refused == ["2.png and those after it: Your quota is used up"]
 
@@ -185,7 +196,7 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent() -> None:
 
 
 def test_another_model_keeps_the_direction_that_it_knows() -> None:
-    act = Handlers(Studio(offered(None)))
+    act = Handlers(SpaceService(offered(None)))
     ways = ["plain \u2192 striped", "striped \u2192 plain"]
     for to, kept in ((ways[1], ways[1]), ("horse \u2192 zebra", ways[0])):
         update, *thresholds = act.choose("demo", to)

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from agit_hub.data import shapes
-from agit_hub.pipeline import AGITPipeline
+from agit_hub.inference.pipeline import AGITPipeline
 from tests.space.conftest import SPACE
 
 Bytes = npt.NDArray[np.uint8]

@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from agit_hub.training.command_line import parse
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Outcome, Trainer
 
 ROOT = Path(__file__).resolve().parents[2]

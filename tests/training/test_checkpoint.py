@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from agit_hub.config import AGITConfig, ConfigError
-from agit_hub.modeling import AGITModel
+from agit_hub.atomic import write_bytes
+from agit_hub.config import AGITConfig
+from agit_hub.errors import ConfigError
+from agit_hub.models.agit import AGITModel
 from agit_hub.training import checkpoint
-from agit_hub.training.files import write_whole
 from tests.training.conftest import Arguments, Process, Train
 
 DISK_FULL = "File too large"  # what the system says where a limit plays the full disk
@@ -45,11 +46,11 @@ def test_a_checkpoint_has_its_name_only_when_all_of_it_is_written(
     written = []
 
     def watch(file: Path, content: bytes) -> None:
-        write_whole(file, content)
+        write_bytes(file, content)
         written.append(file.name)
         assert not path.exists() and checkpoint.checkpoints(tmp_path) == []
 
-    monkeypatch.setattr(checkpoint, "write_whole", watch)
+    monkeypatch.setattr(checkpoint, "write_bytes", watch)
     ranks = [checkpoint.pack({"rank": rank}) for rank in range(2)]
     checkpoint.write_checkpoint(tmp_path, 7, checkpoint.pack({"step": 7}), ranks)
     assert sorted(written) == ["rank-0.pt", "rank-1.pt", "state.pt"]
@@ -64,9 +65,9 @@ def test_a_checkpoint_that_cannot_be_written_is_removed(
     def fill(file: Path, content: bytes) -> None:
         if file.name == "state.pt":
             raise checkpoint.SaveError(f"{file} could not be written: disk full")
-        write_whole(file, content)
+        write_bytes(file, content)
 
-    monkeypatch.setattr(checkpoint, "write_whole", fill)
+    monkeypatch.setattr(checkpoint, "write_bytes", fill)
     with pytest.raises(checkpoint.SaveError, match=r"state\.pt"):
         checkpoint.write_checkpoint(tmp_path, 7, b"", [b""])
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Networks with kernels of their own learn what the others learn."""
+"""TrainingNetworks with kernels of their own learn what the others learn."""
 
 from collections.abc import Callable
 from functools import partialmethod
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from agit_hub.cli.train import main
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.main import main
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import SIZE, Arguments, Process
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains import Domain, open_domains
-from agit_hub.data.in_memory import InMemoryDomain
+from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.in_memory import InMemoryDomain
+from agit_hub.data.loading import load_domains
 from agit_hub.training.config import DataConfig, TrainSettings
 from agit_hub.training.device import adam, configure_device, indices_on, memory_format
 from agit_hub.training.loading import keep_in_memory, loader_workers
@@ -92,7 +93,7 @@ def test_indices_on_keeps_lists_apart() -> None:
 @pytest.fixture
 def domains(source: Path, target: Path) -> tuple[Domain, Domain]:
     """Five and three images in folders."""
-    opened = open_domains(DomainConfig(str(source)), DomainConfig(str(target)), 16, 1)
+    opened = load_domains(DomainConfig(str(source)), DomainConfig(str(target)), 16, 1)
     return opened[0].domain, opened[1].domain
 
 

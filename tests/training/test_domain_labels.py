@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agit_hub.feature_attention import BLOCKS, FeatureAttention
-from agit_hub.features import WIDTHS, PhotographFeatures
+from agit_hub.models.attention import BLOCKS, FeatureAttention
+from agit_hub.models.backbone import WIDTHS, FrozenBackbone
 from agit_hub.training import domain_labels
 from agit_hub.training.networks import Batch
 
@@ -34,7 +34,7 @@ def test_places_between_object_and_background_say_nothing() -> None:
 
 
 def test_both_attention_networks_learn_where_the_domains_differ(
-    monkeypatch: pytest.MonkeyPatch, features: PhotographFeatures
+    monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
 ) -> None:
     monkeypatch.setattr(domain_labels, "_IMAGES", 8)
     torch.manual_seed(0)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from agit_hub.training.main import main
-from agit_hub.training.steps import Step
+from agit_hub.cli.train import main
+from agit_hub.training.step import Step
 from tests.training.conftest import Arguments
 
 

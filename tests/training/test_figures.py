@@ -4,11 +4,11 @@ import io
 
 import torch
 
-from agit_hub.training.figures import Figures
+from agit_hub.training.figures import MeanMetrics
 
 
 def test_means_are_over_what_was_noted_under_each_name() -> None:
-    figures = Figures()
+    figures = MeanMetrics()
     assert not figures
     for value in (1.0, 2.0, 6.0):
         figures.add("often", torch.tensor(value))
@@ -19,7 +19,7 @@ def test_means_are_over_what_was_noted_under_each_name() -> None:
 
 def test_a_noted_loss_keeps_its_graph_and_the_note_has_none() -> None:
     weight = torch.tensor(2.0, requires_grad=True)
-    figures = Figures()
+    figures = MeanMetrics()
     loss = weight * 3
     assert figures.add("loss", loss) is loss
     loss.backward()
@@ -28,14 +28,14 @@ def test_a_noted_loss_keeps_its_graph_and_the_note_has_none() -> None:
 
 
 def test_sums_do_not_lose_small_numbers_to_bfloat16() -> None:
-    figures = Figures()
+    figures = MeanMetrics()
     for _ in range(600):  # in bfloat16, 256 + 1 is 256
         figures.add("one", torch.tensor(1.0, dtype=torch.bfloat16))
     assert figures.means()["one"].item() == 1
 
 
 def test_a_resumed_mean_goes_on() -> None:
-    figures, resumed = Figures(), Figures()
+    figures, resumed = MeanMetrics(), MeanMetrics()
     figures.add("a", torch.tensor(1.0))
     figures.add("a", torch.tensor(2.0))
     file = io.BytesIO()

@@ -9,7 +9,7 @@ import torch
 
 from agit_hub.training import greeting as module
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.greeting import greeting
+from agit_hub.training.greeting import run_summary
 from agit_hub.training.trainer import Trainer
 
 Configure = Callable[..., TrainConfig]
@@ -17,7 +17,7 @@ Configure = Callable[..., TrainConfig]
 
 def _said(trainer: Trainer, done: int, total: int) -> list[str]:
     steps, model = (done, total), trainer.published
-    return list(greeting(trainer._start, Path("run"), steps, model, trainer._accelerator))
+    return list(run_summary(trainer._start, Path("run"), steps, model, trainer._accelerator))
 
 
 def test_cores_that_lie_idle_are_told(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agit_hub.training.main import main
+from agit_hub.cli.train import main
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process
-from tests.training.test_launch import ENVIRONMENT, FOREVER, LAUNCH
+from tests.training.test_distributed import ENVIRONMENT, FOREVER, LAUNCH
 
 States = Callable[[Path], dict[str, Any]]
 AssertSame = Callable[[Any, Any, str], None]

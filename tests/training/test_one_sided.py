@@ -5,21 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from agit_hub.attention import soft_mask
-from agit_hub.features import PhotographFeatures
-from agit_hub.losses import hinge_discriminator, hinge_generator
-from agit_hub.networks import ResnetGenerator
+from agit_hub.losses import hinge_discriminator, hinge_generator, structure_change
+from agit_hub.models.backbone import FrozenBackbone
+from agit_hub.models.discriminators import MixedDiscriminator
+from agit_hub.models.equations import soft_mask
+from agit_hub.models.generator import ResnetGenerator
 from agit_hub.training.augmentation import augmented
 from agit_hub.training.domain_labels import domain_label_loss
-from agit_hub.training.mixed import MixedDiscriminator
-from agit_hub.training.structure import structure_change
 from tests.training.conftest import Train
 
 
 @pytest.fixture(scope="module")
-def features() -> PhotographFeatures:
+def features() -> FrozenBackbone:
     torch.manual_seed(0)
-    return PhotographFeatures()
+    return FrozenBackbone()
 
 
 def test_labels_are_learnt_where_the_domains_differ() -> None:
@@ -33,7 +32,7 @@ def test_labels_are_learnt_where_the_domains_differ() -> None:
     assert domain_label_loss(nothing, nothing, softness=0) > 4
 
 
-def test_a_mixed_discriminator_trains_its_judges_alone(features: PhotographFeatures) -> None:
+def test_a_mixed_discriminator_trains_its_judges_alone(features: FrozenBackbone) -> None:
     discriminator = MixedDiscriminator(features, channels=8, pixels=True)
     names = {name.split(".")[0] for name, _ in discriminator.named_parameters()}
     assert names == {"judges", "pixels"}
@@ -43,7 +42,7 @@ def test_a_mixed_discriminator_trains_its_judges_alone(features: PhotographFeatu
     assert scores.shape == (2, 5, 4, 4)
 
 
-def test_structure_is_kept_by_what_changes_nothing(features: PhotographFeatures) -> None:
+def test_structure_is_kept_by_what_changes_nothing(features: FrozenBackbone) -> None:
     torch.manual_seed(1)
     before = torch.rand(1, 3, 64, 64) * 2 - 1
     assert structure_change(features, before, before).item() == 0

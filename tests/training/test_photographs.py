@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agit_hub.pipeline import AGITPipeline
-from agit_hub.training.command_line import parse
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.training.config_loader import parse
 from tests.training.conftest import Process
 
 PHOTOS = os.environ.get("AGIT_PHOTOS")

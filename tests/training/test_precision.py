@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from agit_hub.networks import ResnetGenerator
+from agit_hub.models.generator import ResnetGenerator
 from agit_hub.training import precision
 from agit_hub.training.precision import bf16_advice, bf16_gain, there_and_back
 

@@ -9,9 +9,9 @@ from huggingface_hub import HfApi
 from safetensors.torch import load
 
 from agit_hub import AGITModel
-from agit_hub.config import ConfigError
+from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
-from tests.hub_server import Hub
+from testing.hub_server import Hub
 from tests.online import connect
 from tests.training.conftest import Train
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.config import ConfigError
+from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.run_folder import RunFolder
 from tests.training.conftest import Train

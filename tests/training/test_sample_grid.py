@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from agit_hub.image_processor import to_tensor
-from agit_hub.modeling import AGITModel
+from agit_hub.inference.image_processor import to_tensor
+from agit_hub.models.agit import AGITModel
 from tests.training.conftest import SIZE, Train
 
 Pixels = npt.NDArray[Any]

@@ -21,12 +21,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from agit_hub.config import ConfigError
-from agit_hub.data import parquet
+from agit_hub.cli.train import main
+from agit_hub.data.domains import parquet
+from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.main import main
 from agit_hub.training.trainer import Outcome, Trainer
-from tests.hub_server import Hub
+from testing.hub_server import Hub
 from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, SIZE, Arguments, Process, Train
 

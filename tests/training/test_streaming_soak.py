@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agit_hub.training import checkpoint
-from tests.hub_server import Hub
+from testing.hub_server import Hub
 from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
-from tests.training.test_launch import ENVIRONMENT, LAUNCH
+from tests.training.test_distributed import ENVIRONMENT, LAUNCH
 from tests.training.test_machines import child
 from tests.training.test_streaming import (
     ENDLESS,

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agit_hub.modeling import AGITModel
+from agit_hub.cli.train import main
+from agit_hub.models.agit import AGITModel
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.journal import RunError
-from agit_hub.training.main import main
-from agit_hub.training.start import prepare
+from agit_hub.training.metrics import RunError
+from agit_hub.training.setup import prepare
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import Arguments, Train, saved_networks
 
@@ -184,7 +184,7 @@ def test_photographs_are_decoded_as_large_as_is_needed(
         ("shown larger than trained on", larger, 160),
     ):
         config = configure(tmp_path / name, places | changes)
-        picture = prepare(config, resume=False).source.domain.picture(0, 0)
+        picture = prepare(config, resume=False).source.domain.image(0, 0)
         assert picture.size == (decoded, decoded)
 
 

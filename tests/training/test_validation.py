@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.config import ConfigError
-from agit_hub.evaluation.measurements import read_measurements
-from agit_hub.modeling import AGITModel
+from agit_hub.cli.train import main
+from agit_hub.errors import ConfigError
+from agit_hub.evaluation.results import read_results
+from agit_hub.models.agit import AGITModel
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.main import main
-from agit_hub.training.start import prepare
+from agit_hub.training.setup import prepare
 from agit_hub.training.trainer import Trainer
-from agit_hub.training.validation import Finding, Validation
+from agit_hub.training.validation import Validation, ValidationResult
 from tests.training.conftest import SIZE, Arguments, Process, Train
 
 Configure = Callable[..., TrainConfig]
@@ -96,7 +96,7 @@ def test_the_time_of_a_measurement_is_none_of_the_trainings(
     """Said to have ended an hour before it began, it makes the steps take that hour."""
     settings = {"eval.every": 2, "eval.holdout": 3, "train.max_steps": 2, "log.every": 2}
     trainer = Trainer(configure(tmp_path / "run", settings | _places(pictures)))
-    finding = Finding({"eval/step": 2.0}, "measured", seconds=-3600)
+    finding = ValidationResult({"eval/step": 2.0}, "measured", seconds=-3600)
     monkeypatch.setattr(Validation, "measure", lambda *_: finding)
     assert trainer.fit().finished
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -105,7 +105,7 @@ def test_the_time_of_a_measurement_is_none_of_the_trainings(
 
 
 def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Metrics) -> None:
-    found = read_measurements(run)
+    found = read_results(run)
     assert {m.split for m in found} == {"validation"}
     assert all(m.protocol.endswith("; weights of step 5") for m in found)
     assert all("4 pictures" in m.protocol for m in found)
@@ -145,7 +145,7 @@ def test_held_out_pictures_are_not_among_the_trainings(
         assert names == [f"{n:02}.png" for n in range(COUNT) if n not in HELD_OUT]
         for place, name in zip(places, names, strict=True):
             with Image.open(pictures / side / name) as picture:
-                assert domain.picture(*place).tobytes() == picture.tobytes()
+                assert domain.image(*place).tobytes() == picture.tobytes()
     facts = json.loads((run / "run.json").read_text())
     assert facts["pictures"] == {"source": 8, "target": 8}
 
@@ -331,7 +331,7 @@ def test_pictures_of_another_place(
     train(run, settings)
     assert metrics(run)[-1]["eval/step"] == 2  # the last step is measured, due or not
     assert json.loads((run / "run.json").read_text())["pictures"] == {"source": 12, "target": 12}
-    found = read_measurements(run)
+    found = read_results(run)
     assert {m.dataset for m in found} == {"source (a folder)", "target (a folder)"}
     assert all("5 pictures" in m.protocol for m in found)
     # What was measured, and is kept, is what would be published: the average.

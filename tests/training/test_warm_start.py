@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agit_hub.config import ConfigError
+from agit_hub.cli.train import main
+from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.main import main
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import Arguments, Train, saved_networks
 

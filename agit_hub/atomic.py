@@ -1,0 +1,70 @@
+"""Files that are complete or absent: written under another name, flushed to disk, then renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agit_hub.errors import SaveError
+
+UNFINISHED = ".unfinished"
+
+
+def unfinished(path: Path) -> Path:
+    """The name under which a file or folder is written until it is complete."""
+    return path.with_name(path.name + UNFINISHED)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it replaces `path` on success and is deleted on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of this process alone: another may be writing to the same folder.
+    draft = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file.
+
+    Raises:
+        SaveError: If the disk is full or refuses; an earlier file of that name is then untouched.
+    """
+    try:
+        with atomic_path(path) as draft:
+            draft.write_bytes(content)
+    except OSError as error:
+        raise _save_error(path, error) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a text file.
+
+    Raises:
+        SaveError: If the disk is full or refuses.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _save_error(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _save_error(path: Path, error: OSError) -> SaveError:
+    return SaveError(f"{path} could not be written: {error.strerror or error}")

@@ -1,0 +1,1 @@
+"""What holds a domain's images: files, parquet, webdataset shards, built-in shapes, subsets."""

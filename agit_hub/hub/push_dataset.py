@@ -1,0 +1,170 @@
+"""Two folders of pictures as one dataset on the Hub: a config for each, in parquet shards."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from agit_hub.data.images import UNREADABLE
+from agit_hub.data.inventory import Item, find_groups, find_items
+from agit_hub.data.store import FolderStore
+from agit_hub.errors import DataError
+from agit_hub.hub.push import Calls, commit_all, make_repo
+
+_log = logging.getLogger("agit_hub.hub")
+# Pictures that are decompressed at once by whoever reads the dataset.
+_ROW_GROUP = 100
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of one config and split, and how many pictures they hold."""
+
+    label: str
+    name: str
+    shards: list[str]
+    pictures: int
+
+
+def push_pair(
+    folders: Mapping[str, Path], repo: str, license_name: str, private: bool, shard_bytes: int
+) -> str:
+    """Publish two folders of pictures.
+
+    Args:
+        folders: By what they show.
+        repo: Under which name.
+        license_name: As the Hub spells it.
+        private: Whether a new repository is private.
+        shard_bytes: About how large a shard becomes.
+
+    Returns:
+        The address of the dataset's page.
+
+    Raises:
+        DataError: If a folder cannot be used.
+        PushError: If the push did not succeed.
+    """
+    if len(folders) != 2:
+        raise DataError("Both folders have the same name: say --source-label and --target-label.")
+    with tempfile.TemporaryDirectory(prefix="agit-push-") as place:
+        root = Path(place)
+        splits = [
+            split
+            for label, folder in folders.items()
+            for split in write_shards(root, label, folder, shard_bytes)
+        ]
+        card = dataset_card(repo, license_name, splits)
+        (root / "README.md").write_text(card, encoding="utf-8")
+        calls = Calls(repo)
+        name = make_repo(calls, repo, private, kind="dataset")
+        return commit_all(calls, root, name, "Upload dataset", kind="dataset")
+
+
+def write_shards(root: Path, label: str, folder: Path, shard_bytes: int) -> list[Split]:
+    """Write a folder's pictures below `root/label`, every split of its own.
+
+    Raises:
+        DataError: If the folder cannot be used.
+    """
+    store = FolderStore(folder)
+    kind, items = find_items(store)
+    if kind != "files":
+        raise DataError(f"{folder} holds {kind} shards already; a folder of pictures is needed.")
+    splits = []
+    for group in find_groups(store, kind, items):
+        shards, pictures = [], 0
+        for number, rows in enumerate(_shards(store, group.items, shard_bytes)):
+            path = f"{label}/{group.split}-{number:05d}.parquet"
+            _write_parquet(root / path, rows)
+            shards.append(path)
+            pictures += len(rows)
+        if not pictures:
+            raise DataError(f"None of the pictures in {folder} can be read: are they complete?")
+        splits.append(Split(label, group.split, shards, pictures))
+    return splits
+
+
+def _shards(
+    store: FolderStore, items: list[Item], shard_bytes: int
+) -> Iterator[list[dict[str, object]]]:
+    rows: list[dict[str, object]] = []
+    size = 0
+    for item in items:
+        if item.member is None or item.member.archive is not None:
+            continue
+        path = store.fetch(item.file)
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except UNREADABLE as error:
+            _log.warning("Left out, for it cannot be read: %s (%s)", path, error)
+            continue
+        data = path.read_bytes()
+        if rows and size + len(data) > shard_bytes:
+            yield rows
+            rows, size = [], 0
+        rows.append({"bytes": data, "path": path.name})
+        size += len(data)
+    if rows:
+        yield rows
+
+
+def _write_parquet(path: Path, rows: list[dict[str, object]]) -> None:
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    datasets.disable_progress_bars()
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict({"image": rows}, features=features)
+    table.to_parquet(str(path), batch_size=_ROW_GROUP)
+
+
+def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
+    """The dataset's README: where its configs lie, and how to train on it."""
+    labels = list(dict.fromkeys(split.label for split in splits))
+    configs = [
+        {
+            "config_name": label,
+            "data_files": [
+                {"split": split.name, "path": f"{label}/{split.name}-*.parquet"}
+                for split in splits
+                if split.label == label
+            ],
+        }
+        for label in labels
+    ]
+    front = {
+        "license": license_name,
+        "task_categories": ["image-to-image"],
+        "tags": ["unpaired", "agit-hub"],
+        "configs": configs,
+    }
+    counts = "\n".join(
+        f"| {split.label} | {split.name} | {split.pictures} | {len(split.shards)} |"
+        for split in splits
+    )
+    source, target = labels
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
+
+# {source} and {target}
+
+Two sets of pictures that are not paired, for image-to-image translation.
+
+| config | split | pictures | shards |
+|---|---|---|---|
+{counts}
+
+Train on it with agit-hub:
+
+```
+accelerate launch -m agit_hub.training --config horse2zebra_small \\
+    --data.source.path {repo} --data.target.path {repo} \\
+    --model.source_label {source} --model.target_label {target} --output_dir runs/{source}2{target}
+```
+"""

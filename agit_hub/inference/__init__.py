@@ -1,0 +1,1 @@
+"""Translation of any image: prediction, edits of attention, compositing, files and videos."""

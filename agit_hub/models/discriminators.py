@@ -1,0 +1,180 @@
+"""The discriminators: the paper's patch discriminator, and two on the features of a frozen classifier."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from agit_hub.models.backbone import WIDTHS, FrozenBackbone
+from agit_hub.models.layers import initialise, norm
+
+# Depths at strides 4, 8, 16 and 16.
+_MIXED_BLOCKS = (3, 6, 7, 14)
+
+
+# How often each depth's judge halves its features before its scores.
+_HALVINGS = (2, 1, 1, 1)
+# The last blocks at strides 8, 16 and 16.
+_PROJECTED_BLOCKS = (4, 7, 14)
+
+
+_SMALLEST = 128
+
+
+class PatchDiscriminator(nn.Module):
+    """D_S or D_T: scores overlapping patches, near 1 for real and 0 for translated.
+
+    Args:
+        channels: Width of the first layer; each further one has twice as many.
+        layers: Stride-2 layers, before one of stride 1 and the head. Three judge patches of 70 pixels
+            a side, two patches of 34.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        widths = [channels * 2**layer for layer in range(layers + 1)]
+        inputs = [3, *widths[:-1]]
+        strides = [2] * layers + [1]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(i, o, 4, stride, padding=2)
+            for i, o, stride in zip(inputs, widths, strides, strict=True)
+        )
+        self.norms = nn.ModuleList(norm(width) for width in widths)
+        self.head = nn.Conv2d(widths[-1], 1, 4, padding=2)
+        initialise(self)
+
+    def forward(self, image: Tensor, normalise: bool = True) -> Tensor:
+        """Score patches: (N, 3, H, W) in [-1, 1] -> (N, 1, h, w), unbounded.
+
+        Args:
+            image: Whole pictures, or their foregrounds.
+            normalise: False bypasses every instance norm: the zeros of a masked picture would spoil
+                its statistics (the authors' code does so after the switch).
+        """
+        x = image
+        for convolution, layer_norm in zip(self.convolutions, self.norms, strict=True):
+            x = convolution(x)
+            x = F.leaky_relu(layer_norm(x) if normalise else x, 0.2)
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+class ProjectedDiscriminator(nn.Module):
+    """D_S or D_T on a frozen network's features, with a small head for each depth.
+
+    After Projected GANs (Sauer et al., 2021), without their random mixing of channels and scales, and
+    with the method's least-squares loss. It knows what animals look like from the first step, where one
+    that starts from nothing has to find out from a thousand pictures.
+
+    Args:
+        features: One serves several discriminators, and is no part of their weights.
+        channels: Width of the heads.
+    """
+
+    def __init__(self, features: FrozenBackbone, channels: int = 64) -> None:
+        super().__init__()
+        # In a tuple, to be no submodule: it is neither trained nor saved.
+        self._features = (features,)
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(WIDTHS[number], channels, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(channels, 1, 1),
+            )
+            for number in _PROJECTED_BLOCKS
+        )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Take the features along to another device or type."""
+        self._features[0]._apply(fn)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def forward(self, image: Tensor, normalise: bool = True) -> Tensor:
+        """Score patches: (N, 3, H, W) in [-1, 1] -> (N, 3, h, w), a channel for each depth, unbounded.
+
+        Pictures of less than 128 pixels a side are enlarged to it.
+
+        Args:
+            image: Whole pictures, or their foregrounds.
+            normalise: Has no effect: no statistics are taken over pictures.
+        """
+        scale = max(1.0, _SMALLEST / min(image.shape[2:]))
+        enlarged = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale > 1 else image
+        features = self._features[0](enlarged, _PROJECTED_BLOCKS)
+        scores = [head(each) for head, each in zip(self.heads, features, strict=True)]
+        # As large as the largest, so that their mean is the mean of each depth's mean.
+        size = scores[0].shape[2:]
+        return torch.cat([F.interpolate(score, size=size) for score in scores], dim=1)
+
+
+class MixedDiscriminator(nn.Module):
+    """D_S or D_T, after Projected GANs (Sauer et al., 2021).
+
+    Features of a frozen classifier go through random 1x1 convolutions, and from the deepest to the finest
+    through random 3x3 convolutions that are never trained: no judge can lean on a few telling channels.
+    Each depth has a small judge with spectral norm.
+
+    Args:
+        features: One serves several discriminators, and is no part of their weights.
+        channels: Width of the mixed features.
+        pixels: Add a judge that begins from nothing, on the pixels' own texture.
+    """
+
+    def __init__(self, features: FrozenBackbone, channels: int = 64, pixels: bool = False) -> None:
+        super().__init__()
+        # In a tuple, to be no submodule: it is neither trained nor saved.
+        self._features = (features,)
+        self.mixes = nn.ModuleList(_Fixed(WIDTHS[n], channels, 1) for n in _MIXED_BLOCKS)
+        self.descents = nn.ModuleList(_Fixed(channels, channels, 3) for _ in _MIXED_BLOCKS[1:])
+        self.judges = nn.ModuleList(
+            _judge(channels, *[2 * channels] * halvings) for halvings in _HALVINGS
+        )
+        # Patches of 38 pixels a side, by what they look like.
+        self.pixels = _judge(3, channels // 2, channels, 2 * channels) if pixels else None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Take the features along to another device or type."""
+        self._features[0]._apply(fn)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def forward(self, image: Tensor, normalise: bool = True) -> Tensor:
+        """Score pictures: (N, 3, H, W) in [-1, 1] -> (N, scores), each judge with the same share.
+
+        Args:
+            image: Whole pictures, or their foregrounds.
+            normalise: Has no effect: no statistics are taken over pictures.
+        """
+        found = self._features[0](image, _MIXED_BLOCKS)
+        mixed = [mix(each) for mix, each in zip(self.mixes, found, strict=True)]
+        depths = [mixed[-1]]
+        for mix, descend in zip(mixed[-2::-1], self.descents, strict=True):
+            above = F.interpolate(depths[0], size=mix.shape[2:], mode="bilinear")
+            depths.insert(0, descend(mix + above))
+        scores = [judge(each) for judge, each in zip(self.judges, depths, strict=True)]
+        if self.pixels is not None:
+            scores.append(self.pixels(image))
+        # As many of each judge, so that their mean is the mean of each judge's mean.
+        size = scores[0].shape[2:]
+        # In the type of the pictures: in bf16 the means of a game's two sides would be coarse.
+        return torch.cat([F.adaptive_avg_pool2d(s, size) for s in scores], dim=1).to(image.dtype)
+
+
+class _Fixed(nn.Conv2d):
+    """A convolution whose weights are buffers: saved, never trained."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="linear")
+        weight = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", weight)
+
+
+def _judge(*widths: int) -> nn.Module:
+    """Convolutions that halve, with spectral norm, and a score for each place that is left."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))

@@ -1,0 +1,1 @@
+"""The parts of `testing/hub_server.py`."""

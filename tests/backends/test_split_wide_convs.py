@@ -1,0 +1,44 @@
+"""Convolutions to few channels do in two what they did in one."""
+
+import pytest
+import torch
+from torch import nn
+
+from agit_hub.backends.exportable import Direction
+from agit_hub.backends.split_wide_convs import split_wide_convs
+from tests.conftest import MakeModel
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": "ones"}, {"attention_decoder": "official"}])
+def test_it_is_the_same_model(make_model: MakeModel, changes: dict[str, str]) -> None:
+    model = make_model(**changes).eval()
+    pictures = torch.rand(2, 3, 20, 36) * 2 - 1
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for to in model.config.labels:
+        with torch.no_grad():
+            expected, found = model(pictures, to), split_wide_convs(model)(pictures, to)
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(other, one, rtol=0, atol=2e-6)
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+
+
+def test_heads_are_what_is_taken_apart(make_model: MakeModel) -> None:
+    def shapes(model: nn.Module) -> list[tuple[int, ...]]:
+        return [tuple(each.weight.shape) for each in model.modules() if isinstance(each, nn.Conv2d)]
+
+    model = make_model(channels=5, attention_channels=6)
+    whole, lean = shapes(model), shapes(split_wide_convs(model))
+    # Two attention networks' heads of 7 x 7 to one channel, two generators' to three.
+    assert sorted(shape for shape in whole if shape not in lean) == sorted(
+        [(1, 6, 7, 7)] * 2 + [(3, 5, 7, 7)] * 2
+    )
+    assert sorted(shape for shape in lean if shape not in whole) == sorted(
+        [(7, 6, 1, 7), (1, 7, 7, 1)] * 2 + [(21, 5, 1, 7), (3, 21, 7, 1)] * 2
+    )
+
+
+def test_files_have_them_so(make_model: MakeModel) -> None:
+    program = Direction(make_model(channels=5), "zebra").exported()
+    shapes = {name: tuple(value.shape) for name, value in program.state_dict.items()}
+    assert (21, 5, 1, 7) in shapes.values() and (3, 5, 7, 7) not in shapes.values()

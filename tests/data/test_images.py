@@ -1,0 +1,225 @@
+"""From every kind of picture to plain RGB, against known pixels."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agit_hub.data.images import fitted_size, random_crop, to_rgb
+
+ORIENTATION = 0x0112
+Pixels = list[list[tuple[int, ...]]]
+
+
+def _made(mode: str, *values: Any) -> Image.Image:
+    picture = Image.new(mode, (len(values), 1))
+    for x, value in enumerate(values):
+        picture.putpixel((x, 0), value)
+    return picture
+
+
+def _keyed(picture: Image.Image, transparency: Any) -> Image.Image:
+    """Through a PNG file, whose colour key makes a colour transparent."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", transparency=transparency)
+    return Image.open(file)
+
+
+def _palette() -> Image.Image:
+    picture = _made("P", 0, 1, 2)
+    picture.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
+    return picture
+
+
+def _sixteen_bit_file(*values: int) -> Image.Image:
+    file = io.BytesIO()
+    Image.fromarray(np.array([values], np.uint16)).save(file, "PNG")
+    opened = Image.open(file)
+    assert opened.mode.startswith("I")
+    return opened
+
+
+RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        pytest.param(_made("RGB", (1, 2, 3)), [(1, 2, 3)], id="RGB"),
+        pytest.param(_made("L", 0, 77, 255), [BLACK, (77,) * 3, WHITE], id="L"),
+        pytest.param(_made("1", 0, 255), [BLACK, WHITE], id="1"),
+        # Opaque, transparent over something, and half way: 0.502 * red + 0.498 * white.
+        pytest.param(
+            _made("RGBA", (255, 0, 0, 255), (9, 9, 9, 0), (255, 0, 0, 128)),
+            [RED, WHITE, (255, 127, 127)],
+            id="RGBA",
+        ),
+        pytest.param(
+            _made("LA", (40, 255), (40, 0), (0, 51)), [(40,) * 3, WHITE, (204,) * 3], id="LA"
+        ),
+        pytest.param(_palette(), [(10, 20, 30), (200, 0, 0), (0, 0, 250)], id="P"),
+        pytest.param(_keyed(_palette(), 1), [(10, 20, 30), WHITE, (0, 0, 250)], id="P-keyed"),
+        pytest.param(_keyed(_made("RGB", RED, BLACK), RED), [WHITE, BLACK], id="RGB-keyed"),
+        pytest.param(_keyed(_made("L", 7, 8), 7), [WHITE, (8,) * 3], id="L-keyed"),
+        pytest.param(
+            _made("CMYK", (0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255)),
+            [WHITE, (0, 255, 255), BLACK],
+            id="CMYK",
+        ),
+        # 257 sixteen-bit steps make one of eight bits.
+        pytest.param(
+            _sixteen_bit_file(0, 257, 257 * 128 + 150, 65535),
+            [BLACK, (1,) * 3, (129,) * 3, WHITE],
+            id="I;16",
+        ),
+        pytest.param(
+            _made("I", 0, 257 * 10, 65535, 70000), [BLACK, (10,) * 3, WHITE, WHITE], id="I"
+        ),
+        pytest.param(_made("F", 0.0, 0.2, 1.0, -1.0), [BLACK, (51,) * 3, WHITE, BLACK], id="F"),
+    ],
+)
+def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> None:
+    result = to_rgb(picture)
+    assert result.mode == "RGB"
+    assert [result.getpixel((x, 0)) for x in range(result.width)] == expected
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        # Of the stored rows AB / CD / EF, as the EXIF standard shows them.
+        (1, ["AB", "CD", "EF"]),
+        (2, ["BA", "DC", "FE"]),
+        (3, ["FE", "DC", "BA"]),
+        (6, ["ECA", "FDB"]),
+        (8, ["BDF", "ACE"]),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_exif_orientation_turns_the_picture_upright(
+    orientation: int, expected: list[str], mode: str
+) -> None:
+    stored = np.array([[1, 2], [3, 4], [5, 6]], np.uint8)
+    deep = Image.fromarray(stored.astype(np.uint16) * 257)
+    picture = deep if mode == "I;16" else Image.fromarray(stored).convert("RGB")
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    picture.save(file, "PNG", exif=exif)
+    upright = to_rgb(Image.open(file))
+    letters = [["ABCDEF"[value - 1] for value in row] for row in np.asarray(upright)[..., 0]]
+    assert ["".join(row) for row in letters] == expected
+    assert upright.getexif().get(ORIENTATION, 1) == 1  # or a viewer would turn it once more
+
+
+def test_a_truncated_picture_is_an_error() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    with pytest.raises(OSError, match="truncated"):
+        to_rgb(Image.open(io.BytesIO(file.getvalue()[:5000])))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((100, 50), (32, 16)),
+        ((50, 100), (16, 32)),
+        ((8, 4), (32, 16)),
+        ((61, 37), (26, 16)),
+        ((16, 16), (16, 16)),
+        ((1000, 999), (16, 16)),
+    ],
+)
+def test_the_shorter_side_is_fitted(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted_size(Image.new("RGB", size), 16) == expected
+
+
+def test_shrinking_is_antialiased() -> None:
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32))).convert("RGB")
+    random = np.random.default_rng(0)
+    fitted = np.asarray(random_crop(stripes, 16, False, random, shorter_side=16), dtype=float)
+    assert fitted.shape == (16, 16, 3)
+    assert np.abs(fitted[:, 2:-2] - 127.5).max() < 12
+
+
+@pytest.mark.parametrize("size", [(256, 256), (61, 37), (40, 300), (20, 24)])
+def test_a_crop_of_a_resized_picture_is_cut_out_of_the_whole_of_it(size: tuple[int, int]) -> None:
+    picture = _blobs(*size)
+    whole = picture.resize(fitted_size(picture, 36), Image.Resampling.BICUBIC)
+    for seed in range(20):
+        crop = random_crop(picture, 32, False, np.random.default_rng(seed), shorter_side=36)
+        chances = np.random.default_rng(seed)
+        left = int(chances.integers(whole.width - 32 + 1))
+        top = int(chances.integers(whole.height - 32 + 1))
+        expected = whole.crop((left, top, left + 32, top + 32))
+        difference = np.asarray(crop, dtype=int) - np.asarray(expected, dtype=int)
+        assert np.abs(difference).max() <= 2  # each of the two passes rounds
+
+
+def _placed(width: int, height: int) -> Image.Image:
+    """Every pixel says where it is: red is x, green is y."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    return Image.fromarray(np.stack([x, y, 0 * x], axis=-1))
+
+
+def test_crops_reach_every_place_and_half_are_mirrored() -> None:
+    random = np.random.default_rng(0)
+    places, mirrored, count = set(), 0, 600
+    for _ in range(count):
+        crop = np.asarray(random_crop(_placed(20, 18), 16, flip=True, random=random), dtype=int)
+        assert crop.shape == (16, 16, 3)
+        flipped = crop[0, 0, 0] > crop[0, 1, 0]
+        mirrored += flipped
+        straight = crop[:, ::-1] if flipped else crop
+        left, top = straight[0, 0, :2]
+        places.add((left, top))
+        expected = np.asarray(_placed(20, 18))[top : top + 16, left : left + 16]
+        assert np.array_equal(straight, expected)
+    assert places == {(left, top) for left in range(5) for top in range(3)}
+    # Five standard deviations of a fair coin.
+    assert abs(mirrored - count / 2) < 5 * (count / 4) ** 0.5
+
+
+def test_without_flip_no_crop_is_mirrored() -> None:
+    random = np.random.default_rng(0)
+    crops = [random_crop(_placed(16, 16), 16, flip=False, random=random) for _ in range(40)]
+    assert {crop.tobytes() for crop in crops} == {_placed(16, 16).tobytes()}
+
+
+def _blobs(width: int, height: int) -> Image.Image:
+    """A picture of soft colours, as photographs have them."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
+    _blobs(1200, 900).save(tmp_path / "a.jpg", quality=95)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        whole = to_rgb(opened)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        reduced = to_rgb(opened, shorter_side=100)
+    # 900 / 4 = 225 leaves at least twice 100, and 900 / 8 would not.
+    assert whole.size == (1200, 900) and reduced.size == (300, 225)
+    pictures = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
+    assert pictures[0].shape == pictures[1].shape == (100, 133, 3)
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+def test_a_jpeg_that_is_not_much_larger_is_decoded_as_it_is(tmp_path: Path) -> None:
+    _blobs(256, 256).save(tmp_path / "a.jpg")
+    for needed in (286, 129, 71):  # 71 is what 64 pixels take, and a half of 256 is not twice that
+        with Image.open(tmp_path / "a.jpg") as opened:
+            assert to_rgb(opened, shorter_side=needed).size == (256, 256)
+
+
+def test_a_large_jpeg_that_lies_on_its_side_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _blobs(1200, 900).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert to_rgb(opened, shorter_side=100).size == (225, 300)

@@ -1,0 +1,87 @@
+"""A domain parted in two: together the whole, and nothing in both."""
+
+import pytest
+from PIL import Image
+
+from agit_hub.data.domains.subset import Subset
+
+LENGTHS = (1, 2, 3, 7, 9, 10, 11, 20, 21)
+
+
+class Known:
+    """A domain whose pictures say in their colour where they lie."""
+
+    window = 2
+
+    def __init__(self, lengths: tuple[int, ...], counted: bool = True) -> None:
+        self._lengths = lengths
+        self.blocks = len(lengths)
+        self.shards = tuple(block // 2 for block in range(self.blocks))
+        self.length = sum(lengths) if counted else None
+        self.prepared: list[int] = []
+
+    def block_length(self, block: int) -> int:
+        return self._lengths[block]
+
+    def prepare(self, block: int) -> None:
+        self.prepared.append(block)
+
+    def image(self, block: int, row: int) -> Image.Image:
+        assert 0 <= row < self._lengths[block]
+        return Image.new("RGB", (1, 1), (block, row, 0))
+
+    def describe(self, block: int, row: int) -> str:
+        return f"{block}/{row}"
+
+
+def _rows(part: Subset) -> list[tuple[int, int]]:
+    """Where each picture of a part lies in the whole, in the part's order."""
+    found = []
+    for block in range(part.blocks):
+        for row in range(part.block_length(block)):
+            red, green, _ = part.image(block, row).getpixel((0, 0))  # type: ignore[misc]
+            assert part.describe(block, row) == f"{red}/{green}"
+            found.append((red, green))
+    return found
+
+
+@pytest.mark.parametrize("every", [2, 3, 10])
+def test_both_parts_together_are_the_whole(every: int) -> None:
+    whole = Known(LENGTHS)
+    held_out, kept = Subset(whole, every, held_out=True), Subset(whole, every, held_out=False)
+    one, other = _rows(held_out), _rows(kept)
+    everything = [(b, row) for b, length in enumerate(LENGTHS) for row in range(length)]
+    # As sorted lists, so that a picture that came twice would be seen.
+    assert sorted(one + other) == everything
+    assert one == sorted(one) and other == sorted(other)
+    assert len(one) == sum(length // every for length in LENGTHS)
+    assert (held_out.length, kept.length) == (len(one), len(other))
+
+
+def test_which_are_held_out() -> None:
+    whole = Known((8, 2))
+    assert _rows(Subset(whole, 3, held_out=True)) == [(0, 2), (0, 5)]
+    assert _rows(Subset(whole, 3, held_out=False)) == [
+        *((0, row) for row in (0, 1, 3, 4, 6, 7)),
+        *((1, row) for row in (0, 1)),
+    ]
+    assert _rows(Subset(whole, 2, held_out=True)) == [(0, 1), (0, 3), (0, 5), (0, 7), (1, 1)]
+
+
+def test_blocks_stay_what_they_are() -> None:
+    whole = Known(LENGTHS)
+    for held_out in (True, False):
+        part = Subset(whole, 3, held_out)
+        assert (part.blocks, part.window) == (len(LENGTHS), 2)
+        assert tuple(part.shards) == (0, 0, 1, 1, 2, 2, 3, 3, 4)
+        part.prepare(4)
+    assert whole.prepared == [4, 4]
+
+
+def test_the_length_is_unknown_as_long_as_the_wholes_is() -> None:
+    """Asking it must not have a stream count, which is to fetch, all of its shards."""
+    whole = Known((5, 5), counted=False)
+    part = Subset(whole, 2, held_out=False)
+    assert part.length is None
+    whole.length = 10
+    assert part.length == 6

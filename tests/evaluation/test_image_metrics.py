@@ -1,0 +1,178 @@
+"""Measures worked out by hand, and a witness that must be right about real drawings."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agit_hub.data import shapes
+from agit_hub.evaluation.image_metrics import (
+    THRESHOLDS,
+    Change,
+    Mask,
+    Pixels,
+    average_precision,
+    centre_box,
+    change_outside,
+    identical_share,
+    iou,
+    iou_curve,
+    points_at_object,
+)
+from agit_hub.evaluation.shapes_classifier import ShapesClassifier
+
+MASK = np.array([[True, True, False], [False, False, False]])
+
+
+@pytest.mark.parametrize(
+    ("attention", "threshold", "expected"),
+    [
+        ([[1, 1, 0], [0, 0, 0]], 0.5, 1),
+        ([[0, 0, 1], [1, 1, 1]], 0.5, 0),
+        ([[1, 0, 1], [0, 0, 0]], 0.5, 1 / 3),
+        ([[1, 1, 1], [1, 1, 1]], 0.5, 2 / 6),
+        ([[0, 0, 0], [0, 0, 0]], 0.5, 0),
+        # What lies at the threshold is not above it.
+        ([[0.5, 0.6, 0.5], [0, 0, 0]], 0.5, 1 / 2),
+        ([[0.3, 0.1, 0.3], [0.2, 0, 0]], 0.2, 1 / 3),
+        ([[0.1, 0.1, 0], [0, 0, 0.1]], 0, 2 / 3),
+    ],
+)
+def test_intersection_over_union(
+    attention: list[list[float]], threshold: float, expected: float
+) -> None:
+    assert iou(np.array(attention, np.float32), MASK, threshold) == pytest.approx(expected)
+
+
+def test_two_empty_maps_agree() -> None:
+    nothing = np.zeros((2, 3), np.float32)
+    assert iou(nothing, nothing > 0) == 1
+    assert iou(nothing + 1, nothing > 0) == 0
+
+
+HALF = np.zeros((16, 16), bool)
+HALF[:8] = True
+
+
+def _change(before: Pixels, after: Pixels) -> Change:
+    found = change_outside(before, after, HALF)
+    assert found is not None
+    return found
+
+
+def test_change_is_a_share_of_the_full_range_outside_the_objects() -> None:
+    before = np.full((16, 16, 3), 100, np.uint8)
+    after = before.copy()
+    assert _change(before, after) == Change(0, 100, pytest.approx(1))
+    after[HALF] = 255  # what happens to the objects does not count
+    assert _change(before, after).error == 0
+    after[8, 2] = (90, 100, 130)
+    after[15, 0] = (0, 255, 100)
+    # 128 background pixels of three channels.
+    steps = (10, 0, 30, 100, 155)
+    assert _change(before, after).error == pytest.approx(sum(steps) / 384 / 255)
+    squared = sum(step**2 for step in steps) / 384
+    assert _change(before, after).psnr == pytest.approx(10 * np.log10(255**2 / squared))
+    assert _change(after, before).error == _change(before, after).error
+    black, white = np.zeros_like(before), np.full_like(before, 255)
+    assert _change(black, white).error == _change(white, black).error == 1
+    assert change_outside(black, white, np.ones_like(HALF)) is None
+
+
+def test_structural_similarity_falls_where_the_background_loses_its_structure() -> None:
+    random = np.random.default_rng(0)
+    before = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    mask = np.zeros((32, 32), bool)
+    mask[:8] = True
+    after = before.copy()
+    after[:2] = 0  # beyond the reach of the window, which goes five pixels far
+    unchanged = change_outside(before, after, mask)
+    assert unchanged is not None and unchanged.ssim == pytest.approx(1, abs=1e-6)
+    after[16:] = 255 - after[16:]
+    changed = change_outside(before, after, mask)
+    assert changed is not None and changed.ssim < 0.5
+
+
+def test_the_curve_is_the_iou_at_each_threshold() -> None:
+    random = np.random.default_rng(0)
+    attention = (random.integers(0, 101, (9, 7)) / 100).astype(np.float32)
+    mask = random.random((9, 7)) < 0.3
+    expected = [iou(attention, mask, np.float32(t)) for t in THRESHOLDS]
+    assert iou_curve(attention, mask).tolist() == pytest.approx(expected)
+    nothing = np.zeros_like(mask)
+    assert iou_curve(np.zeros_like(attention), nothing).tolist() == [1] * len(THRESHOLDS)
+
+
+def test_average_precision() -> None:
+    # Sorted by the map: hit, miss, hit, miss. Precision 1 at recall 1/2, 2/3 at recall 1.
+    attention = np.array([[0.9, 0.8], [0.7, 0.1]], np.float32)
+    mask = np.array([[True, False], [True, False]])
+    assert average_precision(attention, mask) == pytest.approx((1 + 2 / 3) / 2)
+    even = np.full_like(attention, 0.3)
+    assert average_precision(even, mask) == pytest.approx(0.5)
+    assert average_precision(attention, np.zeros_like(mask)) is None
+
+
+def test_pointing() -> None:
+    attention = np.array([[0.9, 0.8], [0.7, 0.1]], np.float32)
+    assert points_at_object(attention, np.array([[True, False], [False, False]]))
+    assert not points_at_object(attention, np.array([[False, True], [True, True]]))
+    # A map that is highest everywhere points at what most of the picture is.
+    assert not points_at_object(np.ones((2, 2), np.float32), np.eye(2, dtype=bool))
+
+
+def test_the_box_in_the_middle() -> None:
+    assert centre_box(4, 8).tolist() == [
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_what_is_identical() -> None:
+    before = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    after = before.copy()
+    assert identical_share(before, after) == 1
+    after[0, 0, 2] += 1  # a single byte of a pixel
+    after[1, 3] += 5
+    assert identical_share(before, after) == 6 / 8
+
+
+@pytest.fixture(scope="module")
+def judge() -> ShapesClassifier:
+    torch.set_num_threads(1)
+    state = torch.get_rng_state()
+    made = ShapesClassifier(64)
+    assert torch.equal(torch.get_rng_state(), state)
+    return made
+
+
+def _share(
+    judge: ShapesClassifier, label: str, pictures: list[Image.Image], masks: list[Mask]
+) -> float:
+    return sum(judge(pictures, masks, label)) / len(pictures)
+
+
+def test_the_judge_is_right_about_drawings_it_has_never_seen(judge: ShapesClassifier) -> None:
+    assert judge.accuracy >= 0.98
+    for label, other in (shapes.LABELS, shapes.LABELS[::-1]):
+        drawn = [shapes.draw(label, index, 64, seed=7) for index in range(40)]
+        pictures, masks = [p for p, _ in drawn], [m for _, m in drawn]
+        assert _share(judge, label, pictures, masks) >= 0.95
+        share = _share(judge, other, pictures, masks)
+        assert share == pytest.approx(1 - _share(judge, label, pictures, masks))
+
+
+def test_the_judge_looks_at_the_objects_alone(judge: ShapesClassifier) -> None:
+    """Stripes painted on the background turn no plain object into a striped one."""
+    stripes = Image.fromarray(np.tile(np.arange(64) // 3 % 2 * 255, (64, 1)).astype(np.uint8))
+    drawn = [shapes.draw("plain", index, 64, seed=7) for index in range(20)]
+    pictures, masks = [p for p, _ in drawn], [m for _, m in drawn]
+    on_stripes = [
+        Image.composite(picture, stripes.convert("RGB"), Image.fromarray(mask))
+        for picture, mask in drawn
+    ]
+    assert judge(on_stripes, masks, "plain") == judge(pictures, masks, "plain")
+    everywhere = [np.ones_like(mask) for mask in masks]
+    assert judge([stripes.convert("RGB")] * 20, everywhere, "striped") == [1] * 20

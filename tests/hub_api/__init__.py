@@ -1,1 +1,0 @@
-"""The parts of `tests/hub_server.py`."""
