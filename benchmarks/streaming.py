@@ -151,9 +151,9 @@ def serve(folder: Path) -> Iterator[str]:
 def open_samples(seed: int = 0) -> Any:
     from agit_hub.data.config import DomainConfig
     from agit_hub.data.dataset import UnpairedDataset
-    from agit_hub.data.loading import load_domains
+    from agit_hub.data.load import load_domains
 
-    source, target = load_domains(DomainConfig(REPO), DomainConfig(REPO), SIZE, patience=60)
+    source, target = load_domains(DomainConfig(REPO), DomainConfig(REPO), SIZE, hub_timeout=60)
     return UnpairedDataset(source.domain, target.domain, SIZE, crop_margin=MARGIN, seed=seed)
 
 
@@ -232,7 +232,7 @@ def pictures_of_datasets(seed: int, shuffled: bool) -> Iterator[object]:
 def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     """The same steps with streamed pictures and with pictures in memory, in turn."""
 
-    from agit_hub.data.dataset import InfiniteBatchSampler, Samples, collate, load
+    from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedBatch, collate, make_loader
     from agit_hub.inference.image_processor import from_uint8
     from agit_hub.training.config_loader import parse
     from agit_hub.training.distributed import make_accelerator
@@ -251,7 +251,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     count = int(steps)
     held = [collate([samples[n * 4 + k] for k in range(4)]) for n in range(count)]
 
-    def seconds(batches: Iterator[Samples]) -> float:
+    def seconds(batches: Iterator[UnpairedBatch]) -> float:
         start = time.perf_counter()
         for batch in batches:
             step([Batch(from_uint8(batch.source), from_uint8(batch.target))], phase)
@@ -265,7 +265,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
             positions = InfiniteBatchSampler(4, 0, 1, start=(turn + 1) * count)
             batches = iter(held)
             if workers is not None:
-                batches = islice(iter(load(samples, positions, workers)), count)
+                batches = islice(iter(make_loader(samples, positions, workers)), count)
             spent = seconds(batches)
             if turn:  # the first warms up
                 times[name].append(spent)

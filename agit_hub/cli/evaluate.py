@@ -160,9 +160,11 @@ def compare(
 
 def _domain(text: str, side: str) -> "DomainConfig":
     """`user/pair,split=test` as a domain's settings; an existing path wins, commas and all."""
+    from agit_hub.config import suggest
     from agit_hub.data.config import DomainConfig
     from agit_hub.errors import ConfigError
 
+    known = [key for key in DomainConfig.__dataclass_fields__ if key != "path"]
     if Path(text).expanduser().exists():
         return DomainConfig(path=text)
     path, *rest = text.split(",")
@@ -173,12 +175,13 @@ def _domain(text: str, side: str) -> "DomainConfig":
             raise ConfigError(
                 f"--{side} holds {item!r}; settings are KEY=VALUE, such as split=test."
             )
-        values[key.strip()] = {"true": True, "false": False}.get(value, value)
-    try:
-        return DomainConfig(path=path, **values)
-    except TypeError as error:
-        known = ", ".join(key for key in DomainConfig.__dataclass_fields__ if key != "path")
-        raise ConfigError(f"--{side} {text!r} has an unknown key; there are {known}.") from error
+        key = key.strip()
+        if key not in known:
+            raise ConfigError(
+                f"--{side} has an unknown key {key!r}.{suggest(key, known)} Keys: {', '.join(known)}."
+            )
+        values[key] = {"true": True, "false": False}.get(value, value)
+    return DomainConfig(path=path, **values)
 
 
 def _classifier(

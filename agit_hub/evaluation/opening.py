@@ -9,11 +9,9 @@ from PIL import Image
 from agit_hub.config import MIN_SIZE
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains.base import Domain
-from agit_hub.data.domains.files import picture_endings
-from agit_hub.data.images import UNREADABLE, fitted_size
-from agit_hub.data.loading import LoadedDomain, load_domains
-from agit_hub.data.ordering import Place
+from agit_hub.data.domains.base import Location, locations
+from agit_hub.data.images import UNREADABLE, fitted_size, image_extensions
+from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.errors import DatasetError, EvaluationError
 from agit_hub.evaluation.datasets import (
     FEWEST,
@@ -63,7 +61,7 @@ class DomainEvalDataset:
         self.unreadable: Sequence[str] = ()
         self._side = side
         self._domain = opened.domain
-        self._places = evenly(_places(opened.domain), limit)
+        self._places = evenly(list(locations(opened.domain)), limit)
         if len(self._places) < FEWEST:
             raise EvaluationError(
                 f"{len(self._places)} {label} picture(s) are too few to measure anything by: "
@@ -95,7 +93,7 @@ class DomainEvalDataset:
         size = fitted_size(picture, self._side)
         return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
-    def _name(self, place: Place) -> str:
+    def _name(self, place: Location) -> str:
         return Path(self._domain.describe(*place)).name
 
     def _find_masks(self, folder: Path) -> dict[str, Path]:
@@ -192,16 +190,8 @@ def load_eval_datasets(
     return one, other
 
 
-def _places(domain: Domain) -> list[Place]:
-    return [
-        Place(block, row)
-        for block in range(domain.blocks)
-        for row in range(domain.block_length(block))
-    ]
-
-
 def _masks_by_stem(folder: Path, label: str) -> dict[str, Path]:
-    endings = picture_endings()
+    endings = image_extensions()
     own = folder / label
     places = [folder, own] if own.is_dir() else [folder]  # a label's own are preferred
     return {

@@ -13,7 +13,13 @@ import torch
 from accelerate import Accelerator
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.dataset import InfiniteBatchSampler, Samples, UnpairedDataset, collate, load
+from agit_hub.data.dataset import (
+    InfiniteBatchSampler,
+    UnpairedBatch,
+    UnpairedDataset,
+    collate,
+    make_loader,
+)
 from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
 from agit_hub.inference.image_processor import from_uint8
@@ -106,11 +112,11 @@ class TrainingImages:
     def _batches(self, samples: UnpairedDataset, start: int, note: Note) -> Iterator[Batch]:
         batch_size = self._config.train.batch_size
         positions = InfiniteBatchSampler(batch_size, self._rank, self._processes, start)
-        for found in load(samples, positions, self.workers, leave_to_parent):
+        for found in make_loader(samples, positions, self.workers, leave_to_parent):
             note(found.unreadable)
             yield self._on_device(found)
 
-    def _on_device(self, samples: Samples) -> Batch:
+    def _on_device(self, samples: UnpairedBatch) -> Batch:
         source, target = (
             from_uint8(pixels.to(self._device, non_blocking=True)).contiguous(
                 memory_format=self._format

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agit_hub.data.domains.subset import kept
-from agit_hub.data.loading import LoadedDomain, load_domains
+from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.errors import ConfigError
 from agit_hub.training import checkpoint
 from agit_hub.training.config import TrainConfig
@@ -45,7 +44,8 @@ def prepare(config: TrainConfig, resume: bool) -> Start:
     source, target = load_domains(data.source, data.target, needed, data.network_patience)
     config = replace(config, data=replace(data, source=source.config, target=target.config))
     every = config.eval.holdout
-    return Start(config, kept(source, every), kept(target, every), newest)
+    source, target = (loaded.subset(every, held_out=False) for loaded in (source, target))
+    return Start(config, source, target, newest)
 
 
 def read_checkpoint(path: Path, processes: int) -> tuple[bytes, list[bytes]]:

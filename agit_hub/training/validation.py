@@ -4,8 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agit_hub.data.domains.subset import held_out
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import ConfigError, EvaluationError
 from agit_hub.evaluation.datasets import SHAPES_VALIDATION_SEED, EvalDataset
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
@@ -122,7 +121,9 @@ def _specimens(config: TrainConfig) -> tuple[EvalDataset, EvalDataset]:
         return load_eval_datasets(*places, labels, size, limit=limit, side=size, shapes_seed=seed)
     opened = load_domains(data.source, data.target, size, data.network_patience)
     one, other = (
-        DomainEvalDataset(held_out(found, settings.holdout), label, limit=limit, side=size)
+        DomainEvalDataset(
+            found.subset(settings.holdout, held_out=True), label, limit=limit, side=size
+        )
         for found, label in zip(opened, labels, strict=True)
     )
     return one, other

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.resolve import DatasetView, choose, resolve_pair
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair
 from agit_hub.data.store import FolderStore
 
 Said = Mapping[str, Any]
@@ -23,7 +24,7 @@ HORSE, ZEBRA = "horse", "zebra"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def picture(number: int = 0) -> bytes:
+def png(number: int = 0) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (number, 0, 0)).save(file, "PNG")
     return file.getvalue()
@@ -32,7 +33,7 @@ def picture(number: int = 0) -> bytes:
 def write_parquet(
     path: Path, labels: Mapping[str, Sequence[str]] = NOTHING, **columns: list[Any]
 ) -> None:
-    """A shard as the datasets library writes it, with pictures where columns hold bytes."""
+    """A shard as the datasets library writes it, with images where columns hold bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset = datasets.Dataset.from_dict(columns)
     for name, values in columns.items():
@@ -55,40 +56,40 @@ def write_tar(path: Path, **files: bytes) -> None:
 def write_folder(root: Path, *files: str) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(picture())
+        (root / file).write_bytes(png())
 
 
 def write_zip(path: Path, *files: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as opened:
         for file in files:
-            opened.writestr(file, picture())
+            opened.writestr(file, png())
 
 
 # Layouts of two domains in one place. Each writes a store and says how its halves are found again.
 
 
 def two_image_columns(root: Path) -> None:
-    pictures = [picture(), picture()]
+    images = [png(), png()]
     write_parquet(
         root / "data" / "train-00000-of-00001.parquet",
-        imageA=pictures,
-        imageB=pictures,
+        imageA=images,
+        imageB=images,
         text=["a", "b"],
     )
 
 
 def config_folders(root: Path) -> None:
     for name in (ZEBRA, HORSE):
-        write_parquet(root / name / "train-00000-of-00001.parquet", image=[picture()])
-        write_parquet(root / name / "test-00000-of-00001.parquet", image=[picture()])
+        write_parquet(root / name / "train-00000-of-00001.parquet", image=[png()])
+        write_parquet(root / name / "test-00000-of-00001.parquet", image=[png()])
 
 
 def class_labels(root: Path) -> None:
     write_parquet(
         root / "data" / "train-00000-of-00001.parquet",
         {"label": [ZEBRA, HORSE], "place": ["field", "zoo", "road"]},
-        image=[picture(number) for number in range(4)],
+        image=[png(number) for number in range(4)],
         label=[0, 1, 1, 0],
         place=[2, 1, 0, 0],
     )
@@ -112,11 +113,11 @@ def zip_of_folders(root: Path) -> None:
 
 
 def webdataset_labels(root: Path) -> None:
-    write_tar(root / "0.tar", a__jpg=picture(), a__cls=b"1\n", b__jpg=picture(), b__cls=b"0")
+    write_tar(root / "0.tar", a__jpg=png(), a__cls=b"1\n", b__jpg=png(), b__cls=b"0")
 
 
 def webdataset_endings(root: Path) -> None:
-    files = {"a__right__jpg": picture(), "a__left__jpg": picture(), "a__txt": b"a field"}
+    files = {"a__right__jpg": png(), "a__left__jpg": png(), "a__txt": b"a field"}
     write_tar(root / "train-0.tar", **files)
 
 
@@ -177,7 +178,9 @@ def config_of(root: Path, said: Said) -> DomainConfig:
 def pair(
     root: Path, source: Said = NOTHING, target: Said = NOTHING
 ) -> tuple[DatasetView, DatasetView]:
-    return resolve_pair(FolderStore(root), config_of(root, source), config_of(root, target))
+    return resolve_pair(
+        Inventory(FolderStore(root)), config_of(root, source), config_of(root, target)
+    )
 
 
 def pair_settings(
@@ -188,7 +191,7 @@ def pair_settings(
 
 
 def one(root: Path, **said: Any) -> DatasetView:
-    return choose(FolderStore(root), config_of(root, said), "data.source")
+    return resolve_domain(Inventory(FolderStore(root)), config_of(root, said), "data.source")
 
 
 def files_of(reading: DatasetView) -> list[str]:

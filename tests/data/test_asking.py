@@ -1,4 +1,4 @@
-"""What is asked when it cannot be told which pictures are meant."""
+"""What is asked when it cannot be told which images are meant."""
 
 from functools import partial
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agit_hub.data.config import DomainConfig
+from agit_hub.data.inventory import Inventory
 from agit_hub.data.resolve import resolve_pair
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
@@ -18,8 +19,8 @@ from tests.data.layouts import (
     layouts,
     one,
     pair,
-    picture,
     plain_folders,
+    png,
     two_image_columns,
     write_folder,
     write_parquet,
@@ -44,8 +45,8 @@ def _mentions(message: str, *words: str) -> bool:
 
 
 def test_three_image_columns_are_listed(tmp_path: Path) -> None:
-    pictures = [picture()]
-    write_parquet(tmp_path / "train.parquet", depth=pictures, left=pictures, right=pictures)
+    images = [png()]
+    write_parquet(tmp_path / "train.parquet", depth=images, left=images, right=images)
     message = _refusal(tmp_path, {}, {})
     assert _mentions(message, "3 ways", "column depth", "column left", "column right")
     assert "--data.source.column depth" in message
@@ -88,9 +89,7 @@ def test_three_folders_are_listed(tmp_path: Path) -> None:
 
 def test_three_labels_are_listed(tmp_path: Path) -> None:
     names = ["donkey", HORSE, ZEBRA]
-    write_parquet(
-        tmp_path / "a" / "a.parquet", {"label": names}, image=[picture()] * 2, label=[1, 2]
-    )
+    write_parquet(tmp_path / "a" / "a.parquet", {"label": names}, image=[png()] * 2, label=[1, 2])
     message = _refusal(tmp_path / "a", {}, {})
     assert _mentions(message, "3 ways", *(f"label_value {name}" for name in names))
     assert "--data.source.label_value donkey" in message
@@ -103,7 +102,7 @@ def test_two_label_columns_of_two_names_are_listed(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "a.parquet",
         {"animal": [HORSE, ZEBRA], "season": ["summer", "winter"]},
-        image=[picture()],
+        image=[png()],
         animal=[0],
         season=[1],
     )
@@ -121,8 +120,8 @@ def test_a_long_list_is_cut_and_says_how_much_is_left_out(tmp_path: Path) -> Non
 
 
 def test_splits_without_a_train_are_listed(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "test.parquet", image=[picture()])
-    write_parquet(tmp_path / "val.parquet", image=[picture()])
+    write_parquet(tmp_path / "test.parquet", image=[png()])
+    write_parquet(tmp_path / "val.parquet", image=[png()])
     assert _mentions(_refusal(tmp_path, {}), "no split train", "test", "validation")
     assert files_of(one(tmp_path, split="validation")) == ["val.parquet"]
 
@@ -131,7 +130,7 @@ UNKNOWN = [
     ("configs", {"name": "cow"}, "name 'cow'", [HORSE, ZEBRA]),
     ("configs", {"split": "validation"}, "split 'validation'", ["test", "train"]),
     ("configs", {"data_dir": "cow"}, "data_dir 'cow'", [HORSE, ZEBRA]),
-    ("configs", {"name": HORSE, "column": "picture"}, "column 'picture'", ["image"]),
+    ("configs", {"name": HORSE, "column": "photo"}, "column 'photo'", ["image"]),
     ("image columns", {"column": "text"}, "column 'text'", ["imageA", "imageB"]),
     ("image columns", {"name": "default"}, "name 'default'", ["none"]),
     (
@@ -185,7 +184,7 @@ def test_what_is_not_there_is_refused_by_naming_what_is(
 ) -> None:
     LAYOUTS[layout][0](tmp_path)
     message = _refusal(tmp_path, said, said if pair else None)
-    missing, _, options = message.partition("; there is: ")
+    missing, _, options = message.partition("; available: ")
     assert f"has no {wanted}" in missing
     assert set(there) <= set(options.rstrip(".").split(", "))
 
@@ -198,21 +197,21 @@ def test_files_have_no_columns(said: Said, tmp_path: Path) -> None:
     assert _mentions(_refusal(tmp_path, said), "no columns", "data_dir")
 
 
-def test_shards_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_shards_without_images_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a" / "a.parquet", text=["a"])
-    assert _mentions(_refusal(tmp_path / "a", {}), "no pictures", "a.parquet")
+    assert _mentions(_refusal(tmp_path / "a", {}), "no images", "a.parquet")
     (tmp_path / "b").mkdir()
     write_tar(tmp_path / "b" / "b.tar", a__txt=b"a")
-    assert _mentions(_refusal(tmp_path / "b", {}), "no pictures", "b.tar")
+    assert _mentions(_refusal(tmp_path / "b", {}), "no images", "b.tar")
 
 
-def test_pictures_that_are_both_domains_are_let_pass_with_a_warning(
+def test_images_that_are_both_domains_are_let_pass_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_folder(tmp_path / "a", "1.png", "2.png")
     source, target = pair(tmp_path / "a")
     assert source == target and files_of(source) == ["1.png", "2.png"]
-    assert _mentions(caplog.text, str(tmp_path / "a"), "same pictures")
+    assert _mentions(caplog.text, str(tmp_path / "a"), "same images")
     two_image_columns(tmp_path / "b")
     said = {"column": "imageA"}
     source, target = pair(tmp_path / "b", said, said)
@@ -226,12 +225,12 @@ class _Elsewhere(FolderStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.name = "the dataset user/horses"
+        self.title = "The dataset user/horses"
 
 
 def test_a_dataset_that_is_both_domains_is_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", image=[picture()])
+    write_parquet(tmp_path / "a.parquet", image=[png()])
     config = DomainConfig("user/horses")
     with pytest.raises(DataError, match=r"^The dataset user/horses is both") as refusal:
-        resolve_pair(_Elsewhere(tmp_path), config, config)
+        resolve_pair(Inventory(_Elsewhere(tmp_path)), config, config)
     assert "name the other dataset" in str(refusal.value)

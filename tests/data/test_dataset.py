@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.dataset import InfiniteBatchSampler, Samples, UnpairedDataset, load
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedBatch, UnpairedDataset, make_loader
 from agit_hub.data.domains.base import Domain
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
 
 SIZE = 16
 
 
 class Numbered:
-    """Pictures that know their number (blue) and where each pixel belongs (red x, green y)."""
+    """Images that know their number (blue) and where each pixel belongs (red x, green y)."""
 
     blocks = 1
     window = 1
@@ -49,7 +49,7 @@ def _folder(path: Path) -> Domain:
 
 
 def _numbers(samples: UnpairedDataset, count: int, start: int = 0) -> list[tuple[int, int]]:
-    """Which picture of each domain stands at each position."""
+    """Which image of each domain stands at each position."""
     drawn = (samples[position] for position in range(start, start + count))
     return [(int(s.source[2, 0, 0]), int(s.target[2, 0, 0])) for s in drawn]
 
@@ -89,10 +89,10 @@ def test_without_shuffle_pairs_are_fixed_and_the_shorter_domain_repeats() -> Non
 def _seen(samples: UnpairedDataset, position: int) -> tuple[tuple[int, int, bool], ...]:
     """For each domain where its crop began, and whether it was mirrored."""
     places = []
-    for picture in samples[position][:2]:
-        red = picture[0].int()
+    for image in samples[position][:2]:
+        red = image[0].int()
         mirrored = bool(red[0, 0] > red[0, 1])
-        places.append((int(red.min()), int(picture[1].min()), mirrored))
+        places.append((int(red.min()), int(image[1].min()), mirrored))
     return tuple(places)
 
 
@@ -113,8 +113,8 @@ def test_augmentation_is_a_function_of_the_position_and_varies() -> None:
 
 def test_a_sample_has_the_stated_form() -> None:
     sample = UnpairedDataset(Numbered(2, 40), Numbered(2, 9), SIZE)[0]
-    for picture in (sample.source, sample.target):
-        assert picture.shape == (3, SIZE, SIZE) and picture.dtype == torch.uint8
+    for image in (sample.source, sample.target):
+        assert image.shape == (3, SIZE, SIZE) and image.dtype == torch.uint8
     assert sample.unreadable == []
 
 
@@ -136,11 +136,13 @@ def test_ranks_share_out_every_position_once(processes: int) -> None:
         assert later == ranks[rank][3:]
 
 
-def _loaded(samples: UnpairedDataset, workers: int, count: int, start: int = 0) -> list[Samples]:
-    return list(islice(load(samples, InfiniteBatchSampler(3, 0, 1, start), workers), count))
+def _loaded(
+    samples: UnpairedDataset, workers: int, count: int, start: int = 0
+) -> list[UnpairedBatch]:
+    return list(islice(make_loader(samples, InfiniteBatchSampler(3, 0, 1, start), workers), count))
 
 
-def _as_lists(batches: list[Samples]) -> Iterator[object]:
+def _as_lists(batches: list[UnpairedBatch]) -> Iterator[object]:
     for batch in batches:
         yield batch.source.tolist(), batch.target.tolist(), batch.unreadable
 
@@ -161,7 +163,7 @@ def test_workers_change_nothing_and_leave_the_random_stream_alone(tmp_path: Path
 
 
 def _write(folder: Path, good: int, damaged: list[int]) -> None:
-    """Pictures a.png, b.png, ... whose blue is their number; the damaged are cut short."""
+    """Images a.png, b.png, ... whose blue is their number; the damaged are cut short."""
     for index in range(good + len(damaged)):
         path = folder / f"{'abcdefgh'[index]}.png"
         Numbered(8).image(0, index).save(path)
@@ -169,7 +171,7 @@ def _write(folder: Path, good: int, damaged: list[int]) -> None:
             path.write_bytes(path.read_bytes()[:-60])
 
 
-def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_gives_way_to_the_next_good_one_and_is_named(tmp_path: Path) -> None:
     _write(tmp_path, good=3, damaged=[1, 2, 4])
     samples = UnpairedDataset(_folder(tmp_path), Numbered(6), SIZE, shuffle=False)
     assert [source for source, _ in _numbers(samples, 6)] == [0, 3, 3, 3, 5, 5]
@@ -180,7 +182,7 @@ def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path:
     assert len(batch.unreadable) == 3
 
 
-def test_the_last_picture_gives_way_to_the_first(tmp_path: Path) -> None:
+def test_the_last_image_gives_way_to_the_first(tmp_path: Path) -> None:
     _write(tmp_path, good=2, damaged=[2])
     samples = UnpairedDataset(_folder(tmp_path), Numbered(3), SIZE, shuffle=False)
     assert _numbers(samples, 3)[2][0] == 0
@@ -192,13 +194,13 @@ def test_when_none_is_left_the_run_ends_with_a_reason(workers: int, tmp_path: Pa
     samples = UnpairedDataset(_folder(tmp_path), Numbered(2), SIZE)
     for file in tmp_path.iterdir():
         file.write_bytes(b"overwritten while training")
-    with pytest.raises(DataError, match="None of 2 pictures") as refusal:
+    with pytest.raises(DataError, match="None of the 2 images") as refusal:
         _loaded(samples, workers, 1)
     assert str(tmp_path) in str(refusal.value)
 
 
 def test_zoom_enlarges_each_sample_by_a_factor_of_its_own() -> None:
-    """Of a picture of 128 pixels a sample of 16 shows all, half, or anything between them."""
+    """Of a image of 128 pixels a sample of 16 shows all, half, or anything between them."""
     samples = UnpairedDataset(Numbered(1, 128), Numbered(1, 128), SIZE, zoom=2.0, flip=False)
     shown = []
     for position in range(200):

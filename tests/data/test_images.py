@@ -1,4 +1,4 @@
-"""From every kind of picture to plain RGB, against known pixels."""
+"""From every kind of image to plain RGB, against known pixels."""
 
 import io
 from pathlib import Path
@@ -15,23 +15,23 @@ Pixels = list[list[tuple[int, ...]]]
 
 
 def _made(mode: str, *values: Any) -> Image.Image:
-    picture = Image.new(mode, (len(values), 1))
+    image = Image.new(mode, (len(values), 1))
     for x, value in enumerate(values):
-        picture.putpixel((x, 0), value)
-    return picture
+        image.putpixel((x, 0), value)
+    return image
 
 
-def _keyed(picture: Image.Image, transparency: Any) -> Image.Image:
+def _keyed(image: Image.Image, transparency: Any) -> Image.Image:
     """Through a PNG file, whose colour key makes a colour transparent."""
     file = io.BytesIO()
-    picture.save(file, "PNG", transparency=transparency)
+    image.save(file, "PNG", transparency=transparency)
     return Image.open(file)
 
 
 def _palette() -> Image.Image:
-    picture = _made("P", 0, 1, 2)
-    picture.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
-    return picture
+    image = _made("P", 0, 1, 2)
+    image.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
+    return image
 
 
 def _sixteen_bit_file(*values: int) -> Image.Image:
@@ -46,7 +46,7 @@ RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         pytest.param(_made("RGB", (1, 2, 3)), [(1, 2, 3)], id="RGB"),
         pytest.param(_made("L", 0, 77, 255), [BLACK, (77,) * 3, WHITE], id="L"),
@@ -81,8 +81,8 @@ RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
         pytest.param(_made("F", 0.0, 0.2, 1.0, -1.0), [BLACK, (51,) * 3, WHITE, BLACK], id="F"),
     ],
 )
-def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> None:
-    result = to_rgb(picture)
+def test_known_pixels(image: Image.Image, expected: list[tuple[int, ...]]) -> None:
+    result = to_rgb(image)
     assert result.mode == "RGB"
     assert [result.getpixel((x, 0)) for x in range(result.width)] == expected
 
@@ -99,23 +99,23 @@ def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> 
     ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "I;16"])
-def test_exif_orientation_turns_the_picture_upright(
+def test_exif_orientation_turns_the_image_upright(
     orientation: int, expected: list[str], mode: str
 ) -> None:
     stored = np.array([[1, 2], [3, 4], [5, 6]], np.uint8)
     deep = Image.fromarray(stored.astype(np.uint16) * 257)
-    picture = deep if mode == "I;16" else Image.fromarray(stored).convert("RGB")
+    image = deep if mode == "I;16" else Image.fromarray(stored).convert("RGB")
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     file = io.BytesIO()
-    picture.save(file, "PNG", exif=exif)
+    image.save(file, "PNG", exif=exif)
     upright = to_rgb(Image.open(file))
     letters = [["ABCDEF"[value - 1] for value in row] for row in np.asarray(upright)[..., 0]]
     assert ["".join(row) for row in letters] == expected
     assert upright.getexif().get(ORIENTATION, 1) == 1  # or a viewer would turn it once more
 
 
-def test_a_truncated_picture_is_an_error() -> None:
+def test_a_truncated_image_is_an_error() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
@@ -147,11 +147,11 @@ def test_shrinking_is_antialiased() -> None:
 
 
 @pytest.mark.parametrize("size", [(256, 256), (61, 37), (40, 300), (20, 24)])
-def test_a_crop_of_a_resized_picture_is_cut_out_of_the_whole_of_it(size: tuple[int, int]) -> None:
-    picture = _blobs(*size)
-    whole = picture.resize(fitted_size(picture, 36), Image.Resampling.BICUBIC)
+def test_a_crop_of_a_resized_image_is_cut_out_of_the_whole_of_it(size: tuple[int, int]) -> None:
+    image = _blobs(*size)
+    whole = image.resize(fitted_size(image, 36), Image.Resampling.BICUBIC)
     for seed in range(20):
-        crop = random_crop(picture, 32, False, np.random.default_rng(seed), shorter_side=36)
+        crop = random_crop(image, 32, False, np.random.default_rng(seed), shorter_side=36)
         chances = np.random.default_rng(seed)
         left = int(chances.integers(whole.width - 32 + 1))
         top = int(chances.integers(whole.height - 32 + 1))
@@ -191,7 +191,7 @@ def test_without_flip_no_crop_is_mirrored() -> None:
 
 
 def _blobs(width: int, height: int) -> Image.Image:
-    """A picture of soft colours, as photographs have them."""
+    """A image of soft colours, as photographs have them."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
@@ -205,9 +205,9 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> N
         reduced = to_rgb(opened, shorter_side=100)
     # 900 / 4 = 225 leaves at least twice 100, and 900 / 8 would not.
     assert whole.size == (1200, 900) and reduced.size == (300, 225)
-    pictures = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
-    assert pictures[0].shape == pictures[1].shape == (100, 133, 3)
-    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+    images = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
+    assert images[0].shape == images[1].shape == (100, 133, 3)
+    assert np.abs(images[0] - images[1]).mean() < 1
 
 
 def test_a_jpeg_that_is_not_much_larger_is_decoded_as_it_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from agit_hub.data.config import DomainConfig
 from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the paths of a store say: its pictures or shards, its configs, splits and folders."""
+"""What the paths of a store say: its images or shards, its configs, splits and folders."""
 
 import zipfile
 from collections.abc import Iterable
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from agit_hub.data.inventory import (
+    Inventory,
     Item,
     below,
     child_folders,
     domain_folders,
-    find_groups,
-    find_items,
 )
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
@@ -39,7 +38,7 @@ def _store(root: Path, files: Iterable[str], configs: object = None) -> FolderSt
 
 
 def _items(root: Path, files: Iterable[str]) -> list[Item]:
-    return find_items(_store(root, files))[1]
+    return Inventory(_store(root, files)).items
 
 
 def _paths(items: Iterable[Item]) -> list[str]:
@@ -48,30 +47,28 @@ def _paths(items: Iterable[Item]) -> list[str]:
 
 def _groups(root: Path, files: Iterable[str], configs: object = None) -> Groups:
     store = _store(root, files, configs)
-    groups = find_groups(store, *find_items(store))
+    inventory = Inventory(store)
+    groups = inventory.groups(inventory.items)
     found = {(group.name, group.split): _paths(group.items) for group in groups}
     assert len(found) == len(groups)
     return found
 
 
-def test_parquet_shards_come_before_tars_and_tars_before_pictures(tmp_path: Path) -> None:
+def test_parquet_shards_come_before_tars_and_tars_before_images(tmp_path: Path) -> None:
     everything = ["b.parquet", "a/a.parquet", "c.tar", "d.png", "e.zip/f.png"]
-    assert find_items(_store(tmp_path / "all", everything)) == (
-        "parquet",
-        [Item("a/a.parquet", "a/a.parquet", None), Item("b.parquet", "b.parquet", None)],
-    )
-    assert find_items(_store(tmp_path / "tars", everything[2:])) == (
-        "webdataset",
-        [Item("c.tar", "c.tar", None)],
-    )
-    kind, items = find_items(_store(tmp_path / "files", everything[3:]))
-    assert kind == "files" and _paths(items) == ["d.png", "e.zip/f.png"]
+    inventory = Inventory(_store(tmp_path / "all", everything))
+    assert inventory.kind == "parquet"
+    assert inventory.items == [Item("a/a.parquet"), Item("b.parquet")]
+    inventory = Inventory(_store(tmp_path / "tars", everything[2:]))
+    assert inventory.kind == "webdataset" and inventory.items == [Item("c.tar")]
+    inventory = Inventory(_store(tmp_path / "files", everything[3:]))
+    assert inventory.kind == "files" and _paths(inventory.items) == ["d.png", "e.zip/f.png"]
 
 
-def test_a_table_beside_pictures_is_no_shard(tmp_path: Path) -> None:
+def test_a_table_beside_images_is_no_shard(tmp_path: Path) -> None:
     files = ["a.png", "metadata.parquet", "train/b.png", "train/metadata.parquet"]
-    kind, items = find_items(_store(tmp_path, files))
-    assert kind == "files" and _paths(items) == ["a.png", "train/b.png"]
+    inventory = Inventory(_store(tmp_path, files))
+    assert inventory.kind == "files" and _paths(inventory.items) == ["a.png", "train/b.png"]
 
 
 def test_items_of_zips_know_their_file_and_their_path_in_it(tmp_path: Path) -> None:
@@ -80,12 +77,12 @@ def test_items_of_zips_know_their_file_and_their_path_in_it(tmp_path: Path) -> N
     with zipfile.ZipFile(tmp_path / "z" / "two.ZIP", "w") as opened:
         opened.writestr("c.webp", b"")
     store = FolderStore(tmp_path)
-    found = [(item.path, item.file, item.member) for item in find_items(store)[1]]
+    found = [(item.path, item.file, item.member) for item in Inventory(store).items]
     assert found == [
-        ("a.png", "a.png", (None, "a.png")),
-        ("z/one.zip/a.JPG", "z/one.zip", ("z/one.zip", "a.JPG")),
-        ("z/one.zip/deep/b.png", "z/one.zip", ("z/one.zip", "deep/b.png")),
-        ("z/two.ZIP/c.webp", "z/two.ZIP", ("z/two.ZIP", "c.webp")),
+        ("a.png", "a.png", None),
+        ("z/one.zip/a.JPG", "z/one.zip", "a.JPG"),
+        ("z/one.zip/deep/b.png", "z/one.zip", "deep/b.png"),
+        ("z/two.ZIP/c.webp", "z/two.ZIP", "c.webp"),
     ]
 
 
@@ -109,17 +106,17 @@ def test_what_is_hidden_is_left_out(hidden: str, tmp_path: Path) -> None:
     assert _paths(_items(tmp_path, ["seen.png", hidden])) == ["seen.png"]
 
 
-def test_a_zips_own_folders_are_no_pictures(tmp_path: Path) -> None:
+def test_a_zips_own_folders_are_no_images(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as opened:
         opened.mkdir("folder.png")
         opened.writestr("folder.png/a.png", b"")
-    assert _paths(find_items(FolderStore(tmp_path))[1]) == ["z.zip/folder.png/a.png"]
+    assert _paths(Inventory(FolderStore(tmp_path)).items) == ["z.zip/folder.png/a.png"]
 
 
 @pytest.mark.parametrize("files", [[], ["read.me", "labels.csv"], ["z.zip/read.me"]])
-def test_a_folder_without_pictures_is_refused_by_name(files: list[str], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures") as refusal:
-        find_items(_store(tmp_path, files))
+def test_a_folder_without_images_is_refused_by_name(files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images") as refusal:
+        Inventory(_store(tmp_path, files))
     assert str(tmp_path) in str(refusal.value)
 
 
@@ -127,7 +124,7 @@ def test_a_damaged_zip_is_refused_by_name(tmp_path: Path) -> None:
     store = _store(tmp_path, ["a.png", "z.zip/b.png"])
     (tmp_path / "z.zip").write_bytes((tmp_path / "z.zip").read_bytes()[:-10])
     with pytest.raises(DataError, match="not a complete zip") as refusal:
-        find_items(store)
+        Inventory(store)
     assert str(tmp_path / "z.zip") in str(refusal.value)
 
 
@@ -197,7 +194,7 @@ def test_a_shards_path_says_its_split(file: str, split: str | None, tmp_path: Pa
         (["a.png", "train/b.png"], {"train": ["train/b.png"]}),
         (["val/horse/a.png"], {"validation": ["val/horse/a.png"]}),
         (["dev/a.png", "eval/b.png"], {"validation": ["dev/a.png"], "test": ["eval/b.png"]}),
-        # A picture's own name says nothing.
+        # A image's own name says nothing.
         (["train_01.jpg", "test.png"], {"train": ["test.png", "train_01.jpg"]}),
         (["trainer/a.png", "testimony/b.png"], {"train": ["testimony/b.png", "trainer/a.png"]}),
         (
@@ -214,7 +211,7 @@ def test_a_shards_path_says_its_split(file: str, split: str | None, tmp_path: Pa
         ),
     ],
 )
-def test_pictures_are_split_by_their_folders_and_zips(
+def test_images_are_split_by_their_folders_and_zips(
     files: list[str], splits: dict[str, list[str]], tmp_path: Path
 ) -> None:
     assert _groups(tmp_path, files) == {(None, split): paths for split, paths in splits.items()}
@@ -337,7 +334,7 @@ def test_a_card_that_names_no_file_that_is_there_says_nothing(
     }
 
 
-def test_a_cards_configs_name_pictures_and_zips_too(tmp_path: Path) -> None:
+def test_a_cards_configs_name_images_and_zips_too(tmp_path: Path) -> None:
     files = ["horse/a.png", "zebra/b.png", "z/one.zip/c.png", "z/two.zip/d.png"]
     configs = [
         {"config_name": "horse", "data_dir": "horse"},

@@ -26,7 +26,7 @@ def _encoded(kind: str, **how: Any) -> bytes:
 
 
 def _png(width: int, height: int) -> bytes:
-    """A picture of a few bytes whose header says that it is so large."""
+    """A image of a few bytes whose header says that it is so large."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(name + data))
@@ -54,17 +54,17 @@ def test_every_known_kind_is_opened_and_decoded(kind: str, tmp_path: Path) -> No
     data = _encoded(kind)
     path.write_bytes(data)
     for given in (path, str(path)):
-        picture = open_image(given)
-        assert picture.size == (50, 40)
+        image = open_image(given)
+        assert image.size == (50, 40)
         expected = Image.open(io.BytesIO(data))
-        assert picture.mode == expected.mode and picture.tobytes() == expected.tobytes()
+        assert image.mode == expected.mode and image.tobytes() == expected.tobytes()
     # Nothing is read later, when the file may be gone.
     path.unlink()
-    assert picture.convert("RGB").getpixel((49, 39)) == expected.convert("RGB").getpixel((49, 39))
+    assert image.convert("RGB").getpixel((49, 39)) == expected.convert("RGB").getpixel((49, 39))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_picture_keeps_its_mode(mode: str, tmp_path: Path) -> None:
+def test_a_image_keeps_its_mode(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (20, 30)).save(tmp_path / "a.png")
     assert open_image(tmp_path / "a.png").mode == mode
 
@@ -103,34 +103,34 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) ru
         ("letter.png", b"Dear Sir or Madam,\n" * 20),
         ("print.eps", EPS),
         ("print.jpg", EPS),
-        ("page.png", b"<html><script>1</script>" + _encoded("PNG")),  # a picture, but not first
+        ("page.png", b"<html><script>1</script>" + _encoded("PNG")),  # a image, but not first
         ("archive.png", b"PK\x03\x04" + bytes(200)),
         ("paper.pdf", b"%PDF-1.7\n" + bytes(200)),
         ("zeros.png", bytes(1000)),
         ("one.png", b"\x89"),
     ],
 )
-def test_what_is_no_picture_is_refused_whatever_its_name(
+def test_what_is_no_image_is_refused_whatever_its_name(
     name: str, data: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(data)
     message = _refusal(tmp_path / name)
-    assert "not a picture of a known kind" in message and "JPEG" in message and "PNG" in message
+    assert "not an image in a known format" in message and "JPEG" in message and "PNG" in message
 
 
 @pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "PDF", "SGI"])
 def test_rarer_kinds_that_pillow_would_take_are_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "rare.png").write_bytes(_encoded(kind))
-    assert "known kind" in _refusal(tmp_path / "rare.png")
+    assert "known format" in _refusal(tmp_path / "rare.png")
 
 
-def test_a_script_with_a_pictures_first_bytes_is_refused(tmp_path: Path) -> None:
+def test_a_script_with_a_images_first_bytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "both.gif").write_bytes(b"GIF89a/*\0\0\0\0\0*/=1;alert(1)//" + bytes(40))
     _refusal(tmp_path / "both.gif")
 
 
 @pytest.mark.parametrize("tail", [b"PK\x03\x04" + bytes(99), b"<script>alert(1)</script>", SVG])
-def test_what_follows_a_whole_picture_is_ignored(tail: bytes, tmp_path: Path) -> None:
+def test_what_follows_a_whole_image_is_ignored(tail: bytes, tmp_path: Path) -> None:
     whole = _encoded("PNG")
     (tmp_path / "both.png").write_bytes(whole + tail)
     expected = Image.open(io.BytesIO(whole))
@@ -191,8 +191,8 @@ def test_messages_use_the_name_that_they_are_given(tmp_path: Path) -> None:
         (tmp_path / "tmpd5w9.png", {}),
         (tmp_path / "tmpe4v8.png", {}),
     ):
-        with pytest.raises(ImageError, match=r"^Your picture ") as refusal:
-            open_image(path, "Your picture", **limits)
+        with pytest.raises(ImageError, match=r"^Your image ") as refusal:
+            open_image(path, "Your image", **limits)
         assert path.stem not in str(refusal.value)
 
 
@@ -201,5 +201,5 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str, tmp_path: Path) -> 
     red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
     how: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     red.save(tmp_path / "film", kind, save_all=True, append_images=[blue, blue], **how)
-    picture = open_image(tmp_path / "film").convert("RGB")
-    assert picture.size == (20, 20) and picture.getpixel((10, 10)) == (255, 0, 0)
+    image = open_image(tmp_path / "film").convert("RGB")
+    assert image.size == (20, 20) and image.getpixel((10, 10)) == (255, 0, 0)

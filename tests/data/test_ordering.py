@@ -6,7 +6,8 @@ from itertools import groupby, pairwise
 import numpy as np
 import pytest
 
-from agit_hub.data.ordering import Place, ShuffledIndex
+from agit_hub.data.domains.base import Location
+from agit_hub.data.ordering import ShuffledIndex
 
 LENGTHS = (5, 1, 7, 3, 4)
 TOTAL = 20
@@ -53,17 +54,17 @@ class Lazy(Known):
 KINDS = (Known, Lazy)
 
 
-def _stream(domain: Known, count: int, *, shuffle: bool = True) -> list[Place]:
+def _stream(domain: Known, count: int, *, shuffle: bool = True) -> list[Location]:
     order = ShuffledIndex(domain, KEY, shuffle)
-    return [order.place(position) for position in range(count)]
+    return [order.locate(position) for position in range(count)]
 
 
-def _places(lengths: tuple[int, ...]) -> list[Place]:
+def _places(lengths: tuple[int, ...]) -> list[Location]:
     """Every place, in the domain's own order."""
-    return [Place(block, row) for block, length in enumerate(lengths) for row in range(length)]
+    return [Location(block, row) for block, length in enumerate(lengths) for row in range(length)]
 
 
-def _blocks_in_order(places: list[Place]) -> list[int]:
+def _blocks_in_order(places: list[Location]) -> list[int]:
     return list(dict.fromkeys(place.block for place in places))
 
 
@@ -91,26 +92,26 @@ def test_a_place_depends_on_key_and_position_alone(kind: type[Known], window: in
     assert _stream(kind(window=window), 4 * TOTAL) == expected
     used = ShuffledIndex(kind(window=window), KEY)
     for position in np.random.default_rng(0).integers(4 * TOTAL, size=200).tolist():
-        assert used.place(position) == expected[position]
+        assert used.locate(position) == expected[position]
     for position in (0, TOTAL - 1, TOTAL, 3 * TOTAL + 7):
-        assert ShuffledIndex(kind(window=window), KEY).place(position) == expected[position]
+        assert ShuffledIndex(kind(window=window), KEY).locate(position) == expected[position]
 
 
 def test_positions_far_into_a_run_are_found_at_once() -> None:
     order = ShuffledIndex(Lazy(window=2), KEY)
     far = range(1_000_000 * TOTAL, 1_000_001 * TOTAL)
-    assert sorted(order.place(position) for position in far) == _places(LENGTHS)
+    assert sorted(order.locate(position) for position in far) == _places(LENGTHS)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_pictures_of_a_window_lie_in_its_blocks(kind: type[Known], window: int) -> None:
+def test_the_images_of_a_window_lie_in_its_blocks(kind: type[Known], window: int) -> None:
     for epoch in range(3):
         stream = _stream(kind(window=window), 3 * TOTAL)[epoch * TOTAL : (epoch + 1) * TOTAL]
         blocks: list[int] = []
         while stream:
             # The whole of the first `window` blocks comes before anything else.
-            chosen: list[Place] = []
+            chosen: list[Location] = []
             while len(_blocks_in_order(chosen)) < min(window, len(LENGTHS) - len(blocks)):
                 chosen.append(stream[len(chosen)])
             whole = sum(LENGTHS[block] for block in _blocks_in_order(chosen))
@@ -126,13 +127,13 @@ def test_the_pictures_of_a_window_lie_in_its_blocks(kind: type[Known], window: i
 def test_a_stream_counts_no_block_before_it_is_needed(window: int, shuffle: bool) -> None:
     domain = Lazy(window=window)
     order = ShuffledIndex(domain, KEY, shuffle)
-    first = order.place(0)
+    first = order.locate(0)
     assert len(domain.asked) == window and first.block in domain.asked
     counted = sum(LENGTHS[block] for block in domain.asked)
     asked = set(domain.asked)
-    places = [order.place(position) for position in range(counted)]
+    places = [order.locate(position) for position in range(counted)]
     assert domain.asked == asked == {place.block for place in places}
-    order.place(counted)
+    order.locate(counted)
     assert len(domain.asked) == min(2 * window, len(LENGTHS))
 
 
@@ -154,7 +155,7 @@ def test_blocks_of_one_length_are_each_in_an_order_of_their_own() -> None:
 SHARDS = (0, 0, 0, 0, 1, 2, 2, 2)
 
 
-def _shards_in_order(places: list[Place]) -> list[int]:
+def _shards_in_order(places: list[Location]) -> list[int]:
     return [shard for shard, _ in groupby(SHARDS[place.block] for place in places)]
 
 
@@ -167,7 +168,7 @@ def test_the_first_epoch_takes_shard_after_shard_and_later_ones_mix_them(
     firsts = set()
     for seed in range(20):
         order = ShuffledIndex(kind(lengths, shards=SHARDS), (seed, 0))
-        stream = [order.place(position) for position in range(4 * total)]
+        stream = [order.locate(position) for position in range(4 * total)]
         epochs = [stream[start : start + total] for start in range(0, 4 * total, total)]
         assert all(sorted(epoch) == _places(lengths) for epoch in epochs)
         first, *later = map(_shards_in_order, epochs)
@@ -179,7 +180,7 @@ def test_the_first_epoch_takes_shard_after_shard_and_later_ones_mix_them(
 
 def test_blocks_of_a_shard_are_shuffled_in_the_first_epoch_too() -> None:
     orders = {
-        tuple(_blocks_in_order([order.place(position) for position in range(12)]))
+        tuple(_blocks_in_order([order.locate(position) for position in range(12)]))
         for order in (
             ShuffledIndex(Known((2,) * 6, shards=(0,) * 6), (seed, 0)) for seed in range(10)
         )
@@ -195,16 +196,16 @@ def test_with_shards_too_a_place_depends_on_key_and_position_alone(
     lengths = (2, 1, 3, 2, 4, 1, 1, 2)
     total = sum(lengths)
     order = ShuffledIndex(Known(lengths, window, SHARDS), KEY)
-    expected = [order.place(position) for position in range(3 * total)]
+    expected = [order.locate(position) for position in range(3 * total)]
     for position in reversed(range(3 * total)):
         assert (
-            ShuffledIndex(kind(lengths, window, SHARDS), KEY).place(position) == expected[position]
+            ShuffledIndex(kind(lengths, window, SHARDS), KEY).locate(position) == expected[position]
         )
     epochs = [expected[start : start + total] for start in range(0, 3 * total, total)]
     assert all(sorted(epoch) == _places(lengths) for epoch in epochs)
 
 
-def test_pictures_of_blocks_that_share_a_window_are_mixed() -> None:
+def test_images_of_blocks_that_share_a_window_are_mixed() -> None:
     stream = _stream(Known((20, 20), window=2), 40)
     changes = sum(one.block != other.block for one, other in pairwise(stream))
     assert changes > 10  # 19.5 are to be expected; one, if the blocks came one after the other
@@ -214,7 +215,7 @@ def test_pictures_of_blocks_that_share_a_window_are_mixed() -> None:
 def test_other_keys_are_other_orders(lengths: tuple[int, ...]) -> None:
     keys = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 1)]
     orders = [ShuffledIndex(Known(lengths, window=2), key) for key in keys]
-    streams = {tuple(order.place(position) for position in range(20)) for order in orders}
+    streams = {tuple(order.locate(position) for position in range(20)) for order in orders}
     assert len(streams) == len(keys)
 
 
@@ -229,11 +230,11 @@ def test_the_next_windows_blocks_are_announced_once(
     announced: list[tuple[int, list[int]]] = []
     stream = []
     for position in range(TOTAL):
-        stream.append(order.place(position))
+        stream.append(order.locate(position))
         if domain.prepared:
             announced.append((position, domain.prepared))
             domain.prepared = []
-    # All but the first window's blocks, each once, and each before its first picture.
+    # All but the first window's blocks, each once, and each before its first image.
     blocks = [block for _, some in announced for block in some]
     assert len(blocks) == len(set(blocks)) == len(LENGTHS) - window
     assert announced[0][0] == 0 and all(len(some) <= window for _, some in announced)
@@ -265,12 +266,12 @@ def test_one_blocks_order_is_the_permutation_that_published_results_rest_on(
         order = ShuffledIndex(kind((30,), window), (seed, side))
         for epoch in range(3):
             rows = np.random.default_rng((seed, side, 0, epoch)).permutation(30)
-            places = [order.place(epoch * 30 + offset) for offset in range(30)]
-            assert places == [Place(0, int(row)) for row in rows]
+            places = [order.locate(epoch * 30 + offset) for offset in range(30)]
+            assert places == [Location(0, int(row)) for row in rows]
 
 
 def test_an_order_once_published_stays() -> None:
     # Written down, so that not even numpy may change them unnoticed.
     order = ShuffledIndex(Known((8,)), (0, 0))
-    rows = [order.place(position).row for position in range(16)]
+    rows = [order.locate(position).row for position in range(16)]
     assert rows == [2, 4, 3, 6, 5, 0, 1, 7, 6, 4, 2, 7, 0, 5, 3, 1]

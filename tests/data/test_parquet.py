@@ -1,4 +1,4 @@
-"""Pictures out of parquet shards: a window at a time, each the right one, or a reason."""
+"""Images out of parquet shards: a window at a time, each the right one, or a reason."""
 
 import pickle
 from pathlib import Path
@@ -10,15 +10,16 @@ import pytest
 
 from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains import parquet
-from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.domains.parquet import ParquetDomain
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from tests.data.shards import (
     SIZE,
+    all_row_groups,
     number_of,
     numbers,
     parquet_domain,
-    picture,
+    png,
     ten_in_parquet,
     write_parquet,
 )
@@ -35,8 +36,8 @@ def test_a_block_is_a_row_group(tmp_path: Path) -> None:
     assert domain.describe(4, 0) == f"{tmp_path / 'b.parquet'}, row group 1, row 0"
 
 
-def test_pictures_may_be_plain_bytes_or_lie_beside_other_columns(tmp_path: Path) -> None:
-    columns = {"label": [0, 1], "image": [picture(3), picture(4)], "other": [b"x", b"y"]}
+def test_images_may_be_plain_bytes_or_lie_beside_other_columns(tmp_path: Path) -> None:
+    columns = {"label": [0, 1], "image": [png(3), png(4)], "other": [b"x", b"y"]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert numbers(parquet_domain(tmp_path)) == [[3, 4]]
 
@@ -57,15 +58,15 @@ def test_a_label_chooses_rows_and_leaves_out_row_groups_without_any(tmp_path: Pa
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path: Path) -> None:
+def test_a_row_without_a_image_is_passed_over_and_named(plain: bool, tmp_path: Path) -> None:
     held = [30, None, 32, 33]
     if plain:
-        values = [None if number is None else picture(number) for number in held]
+        values = [None if number is None else png(number) for number in held]
         pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", row_group_size=3)
     else:
         write_parquet(tmp_path / "a.parquet", held)
     domain = parquet_domain(tmp_path)
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         domain.image(0, 1)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = [samples[position] for position in range(4)]
@@ -75,7 +76,7 @@ def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path:
 
 
 def test_a_row_that_is_null_itself_or_damaged_is_passed_over(tmp_path: Path) -> None:
-    images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": picture(40)}]
+    images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": png(40)}]
     pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
     domain = parquet_domain(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
@@ -89,10 +90,10 @@ _ROW_BYTES = 2**20
 
 
 def _large_shards(root: Path) -> None:
-    """Six row groups, each of one picture of a megabyte, that compress to next to nothing."""
+    """Six row groups, each of one image of a megabyte, that compress to next to nothing."""
     for shard in range(2):
-        pictures = [bytes([shard * 3 + k]) * _ROW_BYTES for k in range(3)]
-        pq.write_table(pa.table({"image": pictures}), root / f"{shard}.parquet", row_group_size=1)
+        images = [bytes([shard * 3 + k]) * _ROW_BYTES for k in range(3)]
+        pq.write_table(pa.table({"image": images}), root / f"{shard}.parquet", row_group_size=1)
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
@@ -101,7 +102,7 @@ def test_no_more_than_a_window_is_held(
 ) -> None:
     _large_shards(tmp_path)
     monkeypatch.setattr(parquet, "_WINDOW_BYTES", window * _ROW_BYTES + _ROW_BYTES // 2)
-    monkeypatch.setattr(parquet, "decode", lambda data, side: data[0])
+    monkeypatch.setattr(parquet, "decode_image", lambda data, side: data[0])
     domain = parquet_domain(tmp_path)
     assert domain.window == window
     before = pa.total_allocated_bytes()
@@ -154,14 +155,14 @@ def test_a_window_is_bound_by_its_rows_and_by_its_bytes(
     assert ParquetDomain(FolderStore(Path(__file__).parent), groups, "image").window == window
 
 
-def test_the_size_of_a_row_group_is_that_of_its_pictures(tmp_path: Path) -> None:
+def test_the_size_of_a_row_group_is_that_of_its_images(tmp_path: Path) -> None:
     _large_shards(tmp_path)
     for shard in tmp_path.iterdir():
         table = pq.read_table(shard)
         more = table.append_column("image_mask", table.column("image"))
         pq.write_table(more, shard, row_group_size=1)
     store = FolderStore(tmp_path)
-    groups = row_groups(store, store.files, "image", None)
+    groups = all_row_groups(store)
     assert len(groups) == 6
     assert all(_ROW_BYTES <= group.size < 1.1 * _ROW_BYTES for group in groups)
 

@@ -1,4 +1,4 @@
-"""Which pictures are meant, by what the files show and by what is said."""
+"""Which images are meant, by what the files show and by what is said."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.resolve import choose, raw_label, resolve_pair
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.resolve import resolve_domain, resolve_pair, stored_label
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from tests.data.layouts import (
@@ -25,7 +26,7 @@ from tests.data.layouts import (
     one,
     pair,
     pair_settings,
-    picture,
+    png,
     write_folder,
     write_parquet,
     write_tar,
@@ -63,7 +64,7 @@ def test_what_is_said_of_one_side_leaves_the_other_half_to_the_other(
 
 
 def test_the_first_column_is_the_source(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", zebra=[picture()], text=["a"], horse=[picture()])
+    write_parquet(tmp_path / "a.parquet", zebra=[png()], text=["a"], horse=[png()])
     source, target = pair(tmp_path)
     assert (source.column, target.column) == (ZEBRA, HORSE)
 
@@ -93,19 +94,26 @@ def test_two_configs_of_a_card_are_the_pair_in_the_cards_order(tmp_path: Path) -
             {"config_name": "h", "data_dir": HORSE},
         ]
     }
-    source, target = resolve_pair(store, DomainConfig(str(tmp_path)), DomainConfig(str(tmp_path)))
+    source, target = resolve_pair(
+        Inventory(store), DomainConfig(str(tmp_path)), DomainConfig(str(tmp_path))
+    )
     assert source.settings() == {"name": "z", "split": "train", "column": "image"}
     assert target.settings() == {"name": "h", "split": "train", "column": "image"}
     for reading in (source, target):
-        assert choose(store, config_of(tmp_path, reading.settings()), "data.source") == reading
-    there = choose(store, config_of(tmp_path, {"name": "h", "split": "test"}), "data.source")
+        assert (
+            resolve_domain(Inventory(store), config_of(tmp_path, reading.settings()), "data.source")
+            == reading
+        )
+    there = resolve_domain(
+        Inventory(store), config_of(tmp_path, {"name": "h", "split": "test"}), "data.source"
+    )
     assert files_of(there) == ["horse/test-00000-of-00001.parquet"]
 
 
 def _default_and_another(root: Path, *, columns: Sequence[str]) -> FolderStore:
     names = ("default", "first", "second")
     for name in names:
-        write_parquet(root / f"{name}.parquet", {}, **{column: [picture()] for column in columns})
+        write_parquet(root / f"{name}.parquet", {}, **{column: [png()] for column in columns})
     store = FolderStore(root)
     configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in names]
     store.card = {"configs": configs}
@@ -114,21 +122,28 @@ def _default_and_another(root: Path, *, columns: Sequence[str]) -> FolderStore:
 
 def test_the_default_config_is_meant_where_none_is_named(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["image"])
-    assert choose(store, config_of(tmp_path, {}), "data.source").name == "default"
-    assert choose(store, config_of(tmp_path, {"name": "second"}), "data.source").name == "second"
+    assert (
+        resolve_domain(Inventory(store), config_of(tmp_path, {}), "data.source").name == "default"
+    )
+    assert (
+        resolve_domain(
+            Inventory(store), config_of(tmp_path, {"name": "second"}), "data.source"
+        ).name
+        == "second"
+    )
 
 
 def test_the_default_config_is_not_taken_for_both_sides(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["image"])
     config = config_of(tmp_path, {})
     with pytest.raises(DataError):
-        resolve_pair(store, config, config)
+        resolve_pair(Inventory(store), config, config)
 
 
 def test_two_columns_of_the_default_config_are_a_pair(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["imageA", "imageB"])
     config = config_of(tmp_path, {})
-    readings = resolve_pair(store, config, config)
+    readings = resolve_pair(Inventory(store), config, config)
     assert [(r.name, r.column) for r in readings] == [("default", "imageA"), ("default", "imageB")]
 
 
@@ -142,13 +157,16 @@ def test_a_named_label_is_said_by_name_or_number(
     class_labels(tmp_path)
     reading = one(tmp_path, label_column="label", label_value=value)
     assert reading.label_value == name
-    assert raw_label(FolderStore(tmp_path), reading) == ("label", [ZEBRA, HORSE].index(name))
+    assert stored_label(Inventory(FolderStore(tmp_path)), reading) == (
+        "label",
+        [ZEBRA, HORSE].index(name),
+    )
 
 
 def test_labels_without_names_are_said_as_they_are(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "train.parquet",
-        image=[picture()] * 3,
+        image=[png()] * 3,
         kind=[HORSE, ZEBRA, HORSE],
         number=[7, 0, 7],
     )
@@ -159,13 +177,13 @@ def test_labels_without_names_are_said_as_they_are(tmp_path: Path) -> None:
         ({"label_column": "number", "label_value": "7"}, ("number", 7)),
     ):
         reading = one(tmp_path, **said)
-        assert raw_label(store, reading) == raw
+        assert stored_label(Inventory(store), reading) == raw
         assert one(tmp_path, **reading.settings()) == reading
 
 
 def test_a_label_column_of_two_values_is_enough_for_a_pair(tmp_path: Path) -> None:
     kinds = [ZEBRA, HORSE, ZEBRA]
-    write_parquet(tmp_path / "train.parquet", image=[picture()] * 3, kind=kinds)
+    write_parquet(tmp_path / "train.parquet", image=[png()] * 3, kind=kinds)
     said = {"label_column": "kind"}
     source, target = pair(tmp_path, said, said)
     assert (source.label_value, target.label_value) == (HORSE, ZEBRA)
@@ -181,15 +199,15 @@ def test_a_webdatasets_label_is_of_cls_or_of_a_key_in_json(
     column: str, value: str | int, tmp_path: Path
 ) -> None:
     facts = {"kind": HORSE, "number": 3}
-    files = {"a__jpg": picture(), "a__json": json.dumps(facts).encode(), "a__cls": b"5\n"}
-    write_tar(tmp_path / "a.tar", **files, b__jpg=picture(), b__cls=b"4")
+    files = {"a__jpg": png(), "a__json": json.dumps(facts).encode(), "a__cls": b"5\n"}
+    write_tar(tmp_path / "a.tar", **files, b__jpg=png(), b__cls=b"4")
     reading = one(tmp_path, label_column=column, label_value=value)
     assert (reading.column, reading.label_column, reading.label_value) == (
         "jpg",
         column,
         str(value),
     )
-    assert raw_label(FolderStore(tmp_path), reading) == (column, str(value))
+    assert stored_label(Inventory(FolderStore(tmp_path)), reading) == (column, str(value))
     assert one(tmp_path, **reading.settings()) == reading
 
 
@@ -200,9 +218,9 @@ def test_a_split_is_said_and_is_train_otherwise(tmp_path: Path) -> None:
         {"split": "test", "data_dir": "testA"},
         {"split": "test", "data_dir": "testB"},
     )
-    # Training pictures and test pictures are two domains, if someone says so.
-    write_parquet(tmp_path / "b" / "train.parquet", image=[picture()])
-    write_parquet(tmp_path / "b" / "test.parquet", image=[picture()])
+    # Training images and test images are two domains, if someone says so.
+    write_parquet(tmp_path / "b" / "train.parquet", image=[png()])
+    write_parquet(tmp_path / "b" / "test.parquet", image=[png()])
     source, target = pair(tmp_path / "b", {"split": "test"}, {"split": "train"})
     assert files_of(source) == ["test.parquet"] and files_of(target) == ["train.parquet"]
     assert files_of(one(tmp_path / "b")) == ["train.parquet"]
@@ -223,8 +241,8 @@ def test_a_folder_is_said(tmp_path: Path) -> None:
     assert (source["data_dir"], target["data_dir"]) == ("set/horse", "set/zebra")
     zip_of_folders(tmp_path / "b")
     assert files_of(one(tmp_path / "b", data_dir="set/trainB")) == ["all.zip/set/trainB/1.png"]
-    write_parquet(tmp_path / "c" / "x" / "0.parquet", image=[picture()])
-    write_parquet(tmp_path / "c" / "y" / "0.parquet", image=[picture()])
+    write_parquet(tmp_path / "c" / "x" / "0.parquet", image=[png()])
+    write_parquet(tmp_path / "c" / "y" / "0.parquet", image=[png()])
     reading = one(tmp_path / "c", data_dir="y")
     assert (
         files_of(reading) == ["y/0.parquet"]
@@ -234,8 +252,8 @@ def test_a_folder_is_said(tmp_path: Path) -> None:
 
 def test_a_pair_is_found_below_what_both_sides_say(tmp_path: Path) -> None:
     for name in (HORSE, ZEBRA):
-        pictures = [picture()]
-        write_parquet(tmp_path / name / "train.parquet", imageA=pictures, imageB=pictures)
+        images = [png()]
+        write_parquet(tmp_path / name / "train.parquet", imageA=images, imageB=images)
     said = {"name": ZEBRA}
     source, target = pair_settings(tmp_path, said, said)
     assert source == {"name": ZEBRA, "split": "train", "column": "imageA"}
@@ -246,16 +264,14 @@ def test_a_pair_is_found_below_what_both_sides_say(tmp_path: Path) -> None:
     assert target == {"name": ZEBRA, "split": "train", "column": "imageB"}
 
 
-def test_plain_bytes_are_pictures_too(tmp_path: Path) -> None:
-    table = pa.table(
-        {"png": [picture()], "text": ["a"], "big": pa.array([b"x"], pa.large_binary())}
-    )
+def test_plain_bytes_are_images_too(tmp_path: Path) -> None:
+    table = pa.table({"png": [png()], "text": ["a"], "big": pa.array([b"x"], pa.large_binary())})
     pq.write_table(table, tmp_path / "a.parquet")
     assert [reading.column for reading in pair(tmp_path)] == ["png", "big"]
 
 
 def test_labels_that_are_truth_values_can_be_said_again(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", image=[picture()] * 2, striped=[True, False])
+    write_parquet(tmp_path / "a.parquet", image=[png()] * 2, striped=[True, False])
     said = {"label_column": "striped"}
     for reading in pair(tmp_path, said, said):
         assert one(tmp_path, **reading.settings()) == reading

@@ -26,7 +26,7 @@ from agit_hub.data import retry
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import DataError, DatasetError, FetchError
 
-WHAT, DOING = "the dataset user/pictures", "fetching a.parquet"
+WHAT, DOING = "the dataset user/images", "fetching a.parquet"
 
 
 class Clock:
@@ -77,7 +77,7 @@ class Forever(Action):
 def _answered(
     status: int, kind: type[HfHubHTTPError] = HfHubHTTPError, **headers: str
 ) -> HfHubHTTPError:
-    request = httpx2.Request("GET", "http://hub/datasets/user/pictures")
+    request = httpx2.Request("GET", "http://hub/datasets/user/images")
     response = httpx2.Response(status, headers=headers, request=request)
     return kind(f"Client error {status}\nRequest ID: none", response=response)
 
@@ -104,9 +104,9 @@ TRANSIENT: dict[str, tuple[Exception, str]] = {
     ),
     "of the wrong size": (OSError("Consistency check failed: of size 9"), "Consistency check"),
     "not in the cache either": (_not_in_cache(httpx2.ConnectError("Refused")), "Refused"),
-    "busy, not in the cache": (_not_in_cache(_answered(503)), "the Hub answers 503"),
+    "busy, not in the cache": (_not_in_cache(_answered(503)), "the Hub responded with status 503"),
     **{
-        f"answered {status}": (_answered(status), f"the Hub answers {status}")
+        f"answered {status}": (_answered(status), f"the Hub responded with status {status}")
         for status in (408, 429, 500, 502, 503, 504)
     },
 }
@@ -122,7 +122,7 @@ def test_what_passes_is_tried_again_with_one_line_in_the_log(
     assert action.calls == 4 and len(clock.slept) == 3
     (line,) = _said(caplog)
     assert line.startswith(f"{WHAT}: {DOING}: {told}") and "\n" not in line
-    assert line.endswith("; trying again for up to 60 s.")
+    assert line.endswith("; retrying for up to 60 s.")
 
 
 def test_what_succeeds_at_once_says_nothing(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,8 +151,8 @@ def test_a_network_that_stays_bad_is_given_up_on_with_what_to_do(
     with pytest.raises(FetchError) as caught:
         RetryPolicy(WHAT, 60)(action, DOING)
     said = str(caught.value)
-    assert said.startswith(f"{WHAT}: {DOING} failed for 60 s, at last with: {told}")
-    assert "--resume" in said and "data.network_patience" in said and "\n" not in said
+    assert said.startswith(f"{WHAT}: {DOING} failed for 60 s; last error: {told}")
+    assert "--resume" in said and "data.hub_timeout" in said and "\n" not in said
     # At first at least half a second apart, at last tried once more when the time is up.
     assert clock.now == pytest.approx(60) and 2 < action.calls < 120
 
@@ -181,7 +181,7 @@ def test_a_server_that_names_a_date_is_asked_again_all_the_same(clock: Clock) ->
 
 def test_a_server_that_asks_for_an_hour_does_not_get_it(clock: Clock) -> None:
     action = Forever(_answered(429, **{"Retry-After": "3600"}))
-    with pytest.raises(FetchError, match="the Hub answers 429"):
+    with pytest.raises(FetchError, match="status 429"):
         RetryPolicy(WHAT, 60)(action, DOING)
     assert clock.slept == [pytest.approx(60)] and action.calls == 2
 
@@ -195,7 +195,7 @@ def never() -> Iterator[threading.Event]:
 
 
 def test_an_action_that_never_comes_back_is_left_behind(never: threading.Event) -> None:
-    with pytest.raises(FetchError, match="no answer"):
+    with pytest.raises(FetchError, match="no response"):
         RetryPolicy(WHAT, 0.3)(never.wait, DOING)
 
 
@@ -210,26 +210,26 @@ def test_a_client_that_sleeps_as_long_as_it_is_told_is_left_behind_and_heard_onc
         client.warning("Rate limited. Waiting 3601.0s before retry [Retry 1/5].")
         never.wait()
 
-    with pytest.raises(FetchError, match=r"at last with: Rate limited. Waiting 3601"):
+    with pytest.raises(FetchError, match=r"last error: Rate limited. Waiting 3601"):
         RetryPolicy(WHAT, 0.3)(sleep_and_tell, DOING)
     (line,) = _said(caplog)
     told = "HTTP Error 429 thrown while requesting GET http://hub"
-    assert line == f"{WHAT}: {DOING}: {told}; trying again for up to 0.3 s."
+    assert line == f"{WHAT}: {DOING}: {told}; retrying for up to 0.3 s."
 
 
 # What will not pass, and what to do about it.
 LASTING: dict[str, tuple[Exception, str]] = {
     "a token that is not known": (_answered(401), "hf auth login"),
-    "a token that may not": (_answered(403), "the Hub refuses (403)"),
-    "terms": (_answered(403, GatedRepoError), "its terms must be accepted on its page"),
+    "a token that may not": (_answered(403), "status 403: run hf auth login"),
+    "terms": (_answered(403, GatedRepoError), "accept its terms on its page"),
     "no repository": (_answered(404, RepositoryNotFoundError), "it is private"),
     "no revision": (_answered(404, RevisionNotFoundError), "check data.*.revision"),
     "no file": (_answered(404, RemoteEntryNotFoundError), "pin a revision that has it"),
-    "a bad request": (_answered(400), "the Hub answers 400"),
+    "a bad request": (_answered(400), "the Hub responded with status 400"),
     "offline": (OfflineModeIsEnabled("Cannot reach http://hub"), "run once while online"),
     "offline and not fetched": (_not_in_cache(OfflineModeIsEnabled("no")), "not in the cache"),
     "nothing of its cause": (_not_in_cache(None), "not in the cache"),
-    "terms, not in the cache": (_not_in_cache(_answered(403, GatedRepoError)), "its terms must"),
+    "terms, not in the cache": (_not_in_cache(_answered(403, GatedRepoError)), "accept its terms"),
     "a full disk": (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
     "a disk that may not be written": (
         PermissionError(errno.EACCES, "Permission denied", "/x"),

@@ -1,4 +1,4 @@
-"""Pictures out of zips and shards: each the right one, whoever reads and in whatever order."""
+"""Images out of zips and shards: each the right one, whoever reads and in whatever order."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ from tests.data.shards import (
     number_of,
     numbers,
     parquet_domain,
-    picture,
+    png,
     stream,
     ten_in_parquet,
     ten_in_zips,
@@ -32,7 +32,7 @@ from tests.data.shards import (
 
 
 @kinds
-def test_every_picture_is_the_right_one_in_any_order(write: Any, tmp_path: Path) -> None:
+def test_every_image_is_the_right_one_in_any_order(write: Any, tmp_path: Path) -> None:
     domain = write(tmp_path)
     assert domain.blocks == 3 and numbers(domain) == BLOCKS
     assert domain.length == 10
@@ -45,7 +45,7 @@ def test_every_picture_is_the_right_one_in_any_order(write: Any, tmp_path: Path)
 
 
 @kinds
-def test_a_pickled_domain_gives_the_same_pictures_and_carries_none(
+def test_a_pickled_domain_gives_the_same_images_and_carries_none(
     write: Any, tmp_path: Path
 ) -> None:
     domain = write(tmp_path)
@@ -59,7 +59,7 @@ def test_a_pickled_domain_gives_the_same_pictures_and_carries_none(
 
 
 @kinds
-def test_workers_give_the_same_pictures(write: Any, tmp_path: Path) -> None:
+def test_workers_give_the_same_images(write: Any, tmp_path: Path) -> None:
     domain = write(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE, seed=1)
     forked = stream(samples, 2)  # the files are not opened yet
@@ -70,7 +70,7 @@ def test_workers_give_the_same_pictures(write: Any, tmp_path: Path) -> None:
     assert sorted(int(source[0, 0, 0]) for source in sources) == list(range(10, 20))
 
 
-def test_workers_that_share_nothing_give_the_same_pictures(tmp_path: Path) -> None:
+def test_workers_that_share_nothing_give_the_same_images(tmp_path: Path) -> None:
     for folder in ("parquet", "zips"):
         (tmp_path / folder).mkdir()
     domains = ten_in_parquet(tmp_path / "parquet"), ten_in_zips(tmp_path / "zips")
@@ -92,18 +92,16 @@ def test_workers_that_share_nothing_give_the_same_pictures(tmp_path: Path) -> No
 def test_processes_forked_midway_do_not_disturb_each_other(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What follows a picture is not looked at, but makes reading it take long enough to be disturbed.
+    # What follows a image is not looked at, but makes reading it take long enough to be disturbed.
     noise = np.random.default_rng(0).bytes(200_000)
-    pictures = [picture(number) + noise for number in range(8)]
+    images = [png(number) + noise for number in range(8)]
     domain: Domain
     if kind == "zip":
-        write_zip(
-            tmp_path / "a.zip", {f"{number}.png": data for number, data in enumerate(pictures)}
-        )
+        write_zip(tmp_path / "a.zip", {f"{number}.png": data for number, data in enumerate(images)})
         domain = files_domain(tmp_path)
     else:
         monkeypatch.setattr(parquet, "_WINDOW_ROWS", 1)
-        pq.write_table(pa.table({"image": pictures}), tmp_path / "a.parquet", row_group_size=1)
+        pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet", row_group_size=1)
         domain = parquet_domain(tmp_path)
     assert number_of(domain.image(0, 0)) == 0
     children = [_fork_and_read(domain) for _ in range(2)]
@@ -126,7 +124,7 @@ def _fork_and_read(domain: Domain) -> int:
 
 
 @kinds
-def test_what_describes_a_picture_describes_no_other(write: Any, tmp_path: Path) -> None:
+def test_what_describes_a_image_describes_no_other(write: Any, tmp_path: Path) -> None:
     domain = write(tmp_path)
     described = [
         domain.describe(block, row) for block, held in enumerate(BLOCKS) for row in range(len(held))

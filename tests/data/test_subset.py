@@ -9,7 +9,7 @@ LENGTHS = (1, 2, 3, 7, 9, 10, 11, 20, 21)
 
 
 class Known:
-    """A domain whose pictures say in their colour where they lie."""
+    """A domain whose images say in their colour where they lie."""
 
     window = 2
 
@@ -35,7 +35,7 @@ class Known:
 
 
 def _rows(part: Subset) -> list[tuple[int, int]]:
-    """Where each picture of a part lies in the whole, in the part's order."""
+    """Where each image of a part lies in the whole, in the part's order."""
     found = []
     for block in range(part.blocks):
         for row in range(part.block_length(block)):
@@ -51,7 +51,7 @@ def test_both_parts_together_are_the_whole(every: int) -> None:
     held_out, kept = Subset(whole, every, held_out=True), Subset(whole, every, held_out=False)
     one, other = _rows(held_out), _rows(kept)
     everything = [(b, row) for b, length in enumerate(LENGTHS) for row in range(length)]
-    # As sorted lists, so that a picture that came twice would be seen.
+    # As sorted lists, so that a image that came twice would be seen.
     assert sorted(one + other) == everything
     assert one == sorted(one) and other == sorted(other)
     assert len(one) == sum(length // every for length in LENGTHS)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError, EvaluationError
 from agit_hub.evaluation.datasets import EvalDataset, ShapesEvalDataset
 from agit_hub.evaluation.opening import DomainEvalDataset, load_eval_datasets

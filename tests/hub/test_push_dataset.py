@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
 from agit_hub.hub.push_dataset import push_pair
 from testing.hub_server import Hub
@@ -45,7 +45,7 @@ def _shades(repo: str) -> list[set[tuple[int, int]]]:
     return found
 
 
-def test_every_picture_arrives_in_its_domain(folders: dict[str, Path], hub: Hub) -> None:
+def test_every_image_arrives_in_its_domain(folders: dict[str, Path], hub: Hub) -> None:
     page = push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     assert page == f"{hub.url}/datasets/{REPO}"
     cats, dogs = _shades(REPO)
@@ -88,10 +88,10 @@ def test_splits_stay_apart(tmp_path: Path, hub: Hub) -> None:
     assert opened.domain.length == 1
 
 
-def test_a_damaged_picture_is_left_out_and_named(
+def test_a_damaged_image_is_left_out_and_named(
     folders: dict[str, Path], hub: Hub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (folders["cats"] / "broken.png").write_bytes(b"no picture")
+    (folders["cats"] / "broken.png").write_bytes(b"no image")
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     assert "broken.png" in caplog.text
     assert len(_shades(REPO)[0]) == 5
@@ -111,9 +111,9 @@ def test_folders_that_cannot_be_told_apart_or_hold_nothing_are_refused(
         push_pair({"cats": folders["cats"]}, REPO, "mit", private=False, shard_bytes=1)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         push_pair(folders | {"dogs": empty}, REPO, "mit", False, 1)
-    (empty / "a.png").write_bytes(b"no picture")
+    (empty / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="can be read"):
         push_pair({"cats": empty, "dogs": folders["dogs"]}, REPO, "mit", False, 1)
     assert hub.requests == []

@@ -13,7 +13,7 @@ from torch import nn
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.in_memory import InMemoryDomain
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.training.config import DataConfig, TrainSettings
 from agit_hub.training.device import adam, configure_device, indices_on, memory_format
 from agit_hub.training.loading import keep_in_memory, loader_workers

@@ -55,8 +55,8 @@ def places(tmp_path: Path) -> dict[str, Path]:
 # What is asked for, and what the answer says beside where.
 REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "a missing folder": ({"data.source.path": "{}/missing"}, "{}/missing does not exist"),
-    "an empty folder": ({"data.target.path": "{}/empty"}, "{}/empty holds no pictures"),
-    "no readable picture": ({"data.source.path": "{}/unreadable"}, "None of the 2 picture files"),
+    "an empty folder": ({"data.target.path": "{}/empty"}, "{}/empty holds no images"),
+    "no readable picture": ({"data.source.path": "{}/unreadable"}, "None of the 2 image files"),
     "a file for a folder": ({"data.source.path": "{}/thesis/thesis.tex"}, "thesis.tex is a file"),
     "another's folder": ({"output_dir": "{}/thesis"}, "{}/thesis holds files that are not a run's"),
     "a file to write into": ({"output_dir": "{}/thesis/thesis.tex"}, "thesis.tex is a file"),

@@ -233,7 +233,7 @@ def test_without_a_cache_nothing_is_kept(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal
 ) -> None:
     hub.commit(REPO, two_configs())
-    kept_none = {"data.source.cache": "false", "data.target.cache": "false"}
+    kept_none = {"data.source.storage": "remote", "data.target.storage": "remote"}
     train(tmp_path / "hub", ON_HUB | kept_none)
     assert _cached(tmp_path / "home") == []
     train(tmp_path / "folder", in_folder(tmp_path / "pictures", two_configs()))
@@ -244,7 +244,7 @@ def test_without_streaming_everything_is_there_before_the_first_step(
     tmp_path: Path, hub: Hub, train: Train, configure: Configure, assert_equal_runs: Equal
 ) -> None:
     hub.commit(REPO, two_configs())
-    at_once = {"data.source.streaming": "false", "data.target.streaming": "false"}
+    at_once = {"data.source.storage": "download", "data.target.storage": "download"}
     trainer = Trainer(configure(tmp_path / "hub", ON_HUB | at_once))
     assert _gets(hub, ".parquet") == dict.fromkeys(two_configs(), 1)
     hub.fail("refuse", times=None)
@@ -402,7 +402,7 @@ def test_a_network_that_is_bad_from_the_start_is_a_failure(
     [
         (None, "it is private"),
         ({"private": True}, "it is private"),
-        ({"gated": True}, "its terms must be accepted on its page"),
+        ({"gated": True}, "accept its terms on its page"),
     ],
     ids=["missing", "private", "gated"],
 )
