@@ -1,16 +1,12 @@
-"""Discriminators on frozen features, and the features that a run starts with."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""Discriminators on features of a frozen classifier."""
 
 import pytest
 import torch
 
-from agit_hub.models.attention import FeatureAttention
 from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.discriminators import ProjectedDiscriminator
-from agit_hub.training.config import TrainConfig, TrainSettings
-from agit_hub.training.initial import build_networks, discriminator_maker
+from agit_hub.training.config import TrainSettings
+from agit_hub.training.initial import discriminator_maker
 from tests.models.test_backbone import random_images, reference_features
 
 PROJECTED = TrainSettings(discriminator="projected", discriminator_channels=4)
@@ -58,21 +54,3 @@ def test_projected_discriminator_to_moves_features() -> None:
     own = FrozenBackbone()
     discriminator = ProjectedDiscriminator(own, channels=4).double()
     assert discriminator(random_images(1, 3, 32, 32).double()).dtype == torch.float64
-
-
-def test_build_networks_shares_one_imagenet_backbone(
-    features: FrozenBackbone, tmp_path: Path, configure: Callable[..., TrainConfig]
-) -> None:
-    changes = {"model.attention": "features", "train.discriminator": "projected"}
-    networks = build_networks(configure(tmp_path, changes), warm=True)
-    own, expected = networks.model.features, features.state_dict()
-    assert own is not None
-    found = own.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    for network in (networks.model.attention_s, networks.model.attention_t):
-        assert isinstance(network, FeatureAttention) and network._features[0] is own
-
-    for discriminator in (networks.discriminator_s, networks.discriminator_t):
-        assert isinstance(discriminator, ProjectedDiscriminator)
-        assert discriminator._features[0] is own
