@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from agit_hub.config import AGITConfig
 from agit_hub.models.agit import AGITModel
 from agit_hub.models.discriminators import PatchDiscriminator
-from agit_hub.models.layers import DoublingConv2d, TransposedConv2d
+from agit_hub.models.layers import TransposedConv2d, UpsampleConv2d
 
 
 class PlainPool:
@@ -41,7 +41,7 @@ def plain_layers(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             plain: nn.Module
-            if isinstance(layer, DoublingConv2d):
+            if isinstance(layer, UpsampleConv2d):
                 shape, mode = (layer.in_channels, layer.out_channels, 3), layer.padding_mode
                 convolution = nn.Conv2d(*shape, padding=1, padding_mode=mode)
                 plain = nn.Sequential(nn.Upsample(scale_factor=2), convolution)
