@@ -27,16 +27,16 @@ from agit_hub.training.config_loader import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
-    *("--preset", "paper", "--model.image_size=128"),
+    *("--config", "paper", "--model.image_size=128"),
     *("--data.source.path=shapes", "--data.source.name=plain"),
     *("--data.target.path=shapes", "--data.target.name=striped"),
     *("--train.batch_size=2", "--train.mixed_precision=bf16"),
 ]
 # How often a run of these defaults does what costs time.
 INTERVALS = {
-    "log": LogConfig().every,
-    "samples": LogConfig().samples_every,
-    "checkpoint": TrainSettings().checkpoint_every,
+    "log": LogConfig().steps,
+    "samples": LogConfig().sample_steps,
+    "checkpoint": TrainSettings().checkpointing_steps,
 }
 
 
@@ -49,11 +49,12 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
         interval's steps.
     """
     from agit_hub.data.dataset import UnpairedDataset
+    from agit_hub.training.callbacks import SampleGridCallback
     from agit_hub.training.image_pool import ImagePool
     from agit_hub.training.metrics import MetricLogger
     from agit_hub.training.trainer import Trainer
 
-    every = [f"--{key}=3" for key in ("log.every", "log.samples_every", "train.checkpoint_every")]
+    every = [f"--{key}=3" for key in ("log.steps", "log.sample_steps", "train.checkpointing_steps")]
     config = parse(
         [*SETTINGS, *every, f"--train.max_steps={steps}", f"--output_dir={folder}"]
     ).config
@@ -63,7 +64,7 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     with (
         _timed(MetricLogger, "log", taken["log"]),
-        _timed(Trainer, "_draw_samples", taken["samples"]),
+        _timed(SampleGridCallback, "save_grid", taken["samples"]),
         _timed(Trainer, "_save", taken["checkpoint"]),
         _timed(UnpairedDataset, "__getitem__", within["loading"]),
         _timed(ImagePool, "query", within["image pools"]),
@@ -124,7 +125,7 @@ def _rate(processes: int, steps: int, folder: Path) -> float:
     ]
     # The launcher refuses --cpu beside --multi_gpu, which is its word for several processes.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    run = [f"--train.max_steps={steps}", "--log.every=1", "--log.samples=1"]
+    run = [f"--train.max_steps={steps}", "--log.steps=1", "--log.num_samples=1"]
     subprocess.run(
         [*launch, "train_accelerate.py", *SETTINGS, *run, f"--output_dir={folder}"],
         cwd=ROOT,

@@ -233,12 +233,12 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
     """The same steps with streamed pictures and with pictures in memory, in turn."""
 
     from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedBatch, collate, make_loader
+    from agit_hub.data.loader import Batch
     from agit_hub.inference.image_processor import from_uint8
     from agit_hub.training.config_loader import parse
     from agit_hub.training.distributed import make_accelerator
-    from agit_hub.training.initial import build_networks
-    from agit_hub.training.networks import Batch
     from agit_hub.training.schedule import Schedule
+    from agit_hub.training.setup import build_networks
     from agit_hub.training.step import Step
 
     settings = ["--data.source.path", REPO, "--data.target.path", REPO, "--output_dir", "unused"]
@@ -258,7 +258,7 @@ def probe_training(rounds: str, steps: str) -> dict[str, Any]:
         return time.perf_counter() - start
 
     # None of their own, as the configuration has it, and one that takes its time from two cores.
-    ways = {"in_memory": None, "streamed": config.data.workers, "streamed_with_a_worker": 1}
+    ways = {"in_memory": None, "streamed": config.data.num_workers, "streamed_with_a_worker": 1}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(int(rounds) + 1):
         for name, workers in ways.items():

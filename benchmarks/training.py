@@ -49,7 +49,7 @@ def ours(
     step, phase = our_step(arguments, precision)
     if compile:
         step.networks.compile_each()
-    from agit_hub.training.networks import Batch
+    from agit_hub.data.loader import Batch
 
     batch = Batch(*_batches(arguments))
     return lambda: step([batch], phase)
@@ -60,8 +60,8 @@ def our_step(arguments: argparse.Namespace, precision: str) -> tuple[Any, Any]:
     from accelerate import Accelerator
 
     from agit_hub.training.config_loader import parse
-    from agit_hub.training.initial import build_networks
     from agit_hub.training.schedule import Schedule
+    from agit_hub.training.setup import build_networks
     from agit_hub.training.step import Step
 
     places = ["--data.source.path=a", "--data.target.path=b"]

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from agit_hub.training.networks import Batch
-from agit_hub.training.precision import there_and_back
+from agit_hub.data.loader import Batch
 
 _SPAN = "part: "
 
@@ -84,6 +83,18 @@ def channels_last(step: Any, pictures: tuple[Tensor, Tensor], rounds: int = 11) 
         ]
         found[name] = round(statistics.median(ratios[2:]), 2)
     return found
+
+
+def there_and_back(generator: nn.Module, pictures: Tensor, bf16: bool) -> float:
+    """Seconds of a forward and a backward pass, which leave weights and gradients unchanged."""
+    weights = [weight for weight in generator.parameters() if weight.requires_grad]
+    start = time.perf_counter()
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=bf16):
+        loss = generator(pictures).float().square().mean()
+    gradients = torch.autograd.grad(loss, weights)
+    # On a GPU this waits for the result.
+    gradients[0].sum().item()
+    return time.perf_counter() - start
 
 
 def _kind(operation: str) -> str:

@@ -15,11 +15,13 @@ PACKAGE = ROOT / "agit_hub"
 
 # From the bottom up. A module imports from the levels below its own, and within its own package.
 LEVELS = (
-    {"errors"},
-    {"atomic", "config", "visualization"},
+    {"errors", "logging"},
+    {"atomic", "config", "visualization", "evaluation.results"},
+    {"runs"},
     {"models.layers", "models.backbone", "models.equations"},
     {"losses", "models", "data"},
     {"inference.image_processor", "inference.edits", "inference.guided_upsampling"},
+    {"data.loader"},
     {"backends"},
     {"inference"},
     {"evaluation"},
@@ -63,10 +65,11 @@ def _own(path: Path) -> set[str]:
 
 def _level(module: str) -> int:
     _, *parts = module.split(".")
-    names = {parts[0], ".".join(parts[:2])}
-    levels = [number for number, level in enumerate(LEVELS) if names & level]
-    assert levels, f"{module} has no level yet: give it one in {Path(__file__).name}"
-    return levels[0]
+    for name in (".".join(parts[:2]), parts[0]):
+        for number, level in enumerate(LEVELS):
+            if name in level:
+                return number
+    raise AssertionError(f"{module} has no level yet: give it one in {Path(__file__).name}")
 
 
 def test_there_is_something_to_look_at() -> None:
@@ -100,7 +103,7 @@ READING = {name for name in FILES if name.startswith("agit_hub.data.")} - {
 def test_only_training_needs_what_only_training_installs(module: str) -> None:
     roots = {name.split(".")[0] for name in _imports(FILES[module])}
     assert not roots & {"accelerate", "tqdm", "gradio", "jsonargparse"}
-    if module not in READING and not module.startswith("agit_hub.hub"):
+    if module not in {"agit_hub.runs", *READING} and not module.startswith("agit_hub.hub"):
         assert not roots & {"datasets", "pyarrow", "tenacity", "yaml", "matplotlib"}
         # The command imports what it needs when it is called.
         faces = ("agit_hub.data", "agit_hub.cli.evaluate")
@@ -112,6 +115,7 @@ def test_only_training_needs_what_only_training_installs(module: str) -> None:
     [
         ("agit_hub", {"torch", "numpy", "PIL", "huggingface_hub", "safetensors"}),
         # Where help and mistakes in a command line are not to wait for it.
+        ("agit_hub.runs", {"torch", "numpy", "huggingface_hub"}),
         ("agit_hub.training.config_loader", {"torch", "accelerate", "datasets"}),
         ("agit_hub.cli.train", {"torch", "accelerate", "datasets"}),
         ("agit_hub.cli", {"torch", "numpy", "PIL", "huggingface_hub"}),

@@ -57,8 +57,8 @@ def card(
     samples: Samples = True,
 ) -> None:
     """Write a run's card without publishing it, to look at first."""
-    from agit_hub.hub.facts import read_run
     from agit_hub.hub.push import Target, write_card
+    from agit_hub.runs import read_run
 
     facts = read_run(run)
     out.mkdir(parents=True, exist_ok=True)

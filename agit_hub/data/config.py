@@ -1,9 +1,9 @@
-"""Configuration of one image domain."""
+"""Configuration of one image domain, and of the data pipeline of a training run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from agit_hub.config import check_types
+from agit_hub.config import check_range, check_size, check_types
 from agit_hub.errors import ConfigError
 
 
@@ -38,3 +38,43 @@ class DomainConfig:
             raise ConfigError(
                 f"label_value is {self.label_value!r} and label_column is unset: set label_column too."
             )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The two domains, and how images become training samples."""
+
+    source: DomainConfig = field(default_factory=DomainConfig)
+    """Images to translate from, such as horses."""
+    target: DomainConfig = field(default_factory=DomainConfig)
+    """Images to translate to, such as zebras."""
+    pairing: Literal["random", "fixed"] = "random"
+    """`random` shuffles each domain separately; `fixed` keeps the order of both, as the authors' CSV
+    file does."""
+    crop_size: int | None = None
+    """Side in pixels of the training crops; null uses `model.image_size`, the size at which the networks
+    translate. Smaller crops train faster (not in the paper)."""
+    crop_margin: float = 286 / 256
+    """The shorter side of an image is resized to `crop_size` times this before the random crop."""
+    zoom: float = 1.0
+    """Largest factor of a further random enlargement of each image before the crop, so that objects
+    appear at many sizes (not in the paper)."""
+    flip: bool = True
+    """Mirror half of the samples horizontally."""
+    num_workers: int | None = None
+    """Loader processes per training process; 0 decodes images in the training process. null is 0 on a
+    CPU, and on a GPU one less than the CPU cores per training process, between 1 and 8."""
+    in_memory: bool | None = None
+    """Decode all images once and keep them in memory. null does so on a GPU for folders whose images
+    take at most a quarter of the free memory."""
+    hub_timeout: float = 300
+    """Seconds for which failed requests to the Hub are retried before the run stops."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.crop_size is not None:
+            check_size("crop_size", self.crop_size)
+        check_range(self, "hub_timeout", 0)
+        check_range(self, "crop_margin", 1)
+        check_range(self, "zoom", 1)
+        check_range(self, "num_workers", 0)

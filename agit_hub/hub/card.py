@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from agit_hub.evaluation.results import MetricResult
-from agit_hub.hub.facts import RunRecord
+from agit_hub.runs import RunRecord
 
 GRID = "samples.png"
 PLOT = "attention.png"
@@ -95,7 +95,7 @@ def _name_of(domain: Mapping[str, Any]) -> str:
 def _pictures(run: RunRecord) -> list[dict[str, str]]:
     """For each domain where its pictures come from, in words."""
     rows = []
-    counts = run.machine.get("pictures", {})
+    counts = run.machine.get("images", {})
     for side, label in zip(("source", "target"), run.labels, strict=True):
         domain = run.config["data"][side]
         kept = ("name", "split", "column", "label_column", "label_value", "data_dir")
@@ -139,10 +139,6 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
     crop = run.config["data"].get("crop_size")
     squares = f", trained on squares of {crop}" if crop else ""
     rows = [
-        (
-            "method",
-            f"preset `{run.config['preset']}`" if run.config.get("preset") else "settings below",
-        ),
         ("size", f"{model['image_size']} x {model['image_size']} pixels{squares}"),
         ("generators", f"{model['channels']} channels, {model['blocks']} residual blocks"),
         ("attention", _ATTENTION[model["attention"]]),
@@ -153,7 +149,9 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
         ("discriminators see the attended region from", f"{switch or never}"),
         (
             "weights",
-            f"moving average, decay {train['ema']:g}" if train["ema"] else "the last step's",
+            f"moving average, decay {train['ema_decay']:g}"
+            if train["ema_decay"]
+            else "the last step's",
         ),
         (
             "arithmetic",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from agit_hub.hub.facts import RunRecord
+from agit_hub.runs import RunRecord
 
 _COLOURS = {"source": "#1f77b4", "target": "#d95f02"}
 

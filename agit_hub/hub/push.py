@@ -14,8 +14,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card
-from agit_hub.hub.facts import RunRecord, read_run
 from agit_hub.hub.plots import plot_attention
+from agit_hub.runs import RunRecord, read_run
 
 Answer = TypeVar("Answer")
 Kind = Literal["model", "dataset"]

@@ -1,6 +1,5 @@
 """What is evaluated: a run's last or picked weights, a model's folder, or a repo of the Hub."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from agit_hub.errors import EvaluationError
 from agit_hub.hub.card import shareable
-from agit_hub.hub.facts import read_run
+from agit_hub.runs import RunFolder, read_run
 
 PICKED = "picked"
 
@@ -39,8 +38,9 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
     """
     if weights not in ("last", PICKED):
         raise EvaluationError(f"weights is {weights!r}; expected last or {PICKED}.")
-    folder = Path(model).expanduser()
-    if not (folder / "config.yaml").is_file():
+    own = RunFolder(model)
+    folder = own.path
+    if not own.exists:
         if weights == PICKED:
             raise EvaluationError(
                 f"{model} is no run folder: only a run has weights to pick among."
@@ -48,23 +48,18 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
         name = folder.resolve().name if folder.is_dir() else model
         return ModelSource(model, {"model": name, "weights": "as published"})
     run = read_run(folder)
-    place = run.model if weights == "last" else folder / PICKED
+    place = run.model if weights == "last" else own.picked
     if not place.is_dir():
         raise EvaluationError(
             f"{folder} has no picked weights: they are kept by a run that measures itself on its way "
-            "(eval.every)."
+            "(eval.steps)."
         )
     about = {
         "model": folder.resolve().name,
         "weights": "last" if weights == "last" else "picked on validation",
-        "steps": run.steps if weights == "last" else _picked_step(folder),
+        "steps": run.steps if weights == "last" else int(own.read_picked()["step"]),
         "minutes": round(run.seconds / 60, 1),
         "machine": dict(run.machine),
         "settings": shareable(run.config),
     }
-    return ModelSource(str(place), about, folder, folder / "evaluation" / weights)
-
-
-def _picked_step(run: Path) -> int:
-    facts = json.loads((run / "picked.json").read_text(encoding="utf-8"))
-    return int(facts["step"])
+    return ModelSource(str(place), about, folder, own.evaluation(weights))

@@ -19,12 +19,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from agit_hub.config import AGITConfig
+from agit_hub.data.loader import Batch
 from agit_hub.training.config_loader import parse
-from agit_hub.training.device import configure_device, memory_format
-from agit_hub.training.distributed import make_accelerator
-from agit_hub.training.initial import build_networks
-from agit_hub.training.networks import Batch
+from agit_hub.training.distributed import configure_device, make_accelerator, memory_format
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.setup import build_networks
 from agit_hub.training.step import Step
 from benchmarks.gpu.timing import (
     arguments,

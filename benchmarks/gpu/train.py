@@ -90,10 +90,10 @@ class Training:
         # Without Accelerate's launcher, which would not hand a signal on.
         command = [sys.executable, str(ROOT / "train_accelerate.py")]
         command += ["--config", self._arguments.config]
-        command += [f"--train.max_steps={steps}", f"--train.checkpoint_every={save_every}"]
-        command += [f"--log.every={log_every}", f"--output_dir={run}", *self._domains()]
+        command += [f"--train.max_steps={steps}", f"--train.checkpointing_steps={save_every}"]
+        command += [f"--log.steps={log_every}", f"--output_dir={run}", *self._domains()]
         # What takes time and can be done afterwards, elsewhere.
-        command += ["--eval.every=null", "--eval.holdout=null", f"--log.samples_every={10**6}"]
+        command += ["--eval.steps=null", "--eval.holdout=null", f"--log.sample_steps={10**6}"]
         if self._device == "cpu":  # where it shows that everything runs
             command += ["--data.crop_size=32", "--train.batch_size=1", "--model.blocks=1"]
             command += ["--model.image_size=64", "--train.mixed_precision=no"]

@@ -274,7 +274,7 @@ def test_runs_are_compared(evaluate: Evaluate, runs: Path, work: Path) -> None:
     assert (work / "table.md").read_text() == done.stdout
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
     assert [row[1:4] for row in rows[2:4]] == [["0", "last", "2"], ["1", "last", "2"]]
-    assert "eval.every 1" in rows[2][0] and "eval.every None" in rows[3][0]
+    assert "eval.steps 1" in rows[2][0] and "eval.steps None" in rows[3][0]
     columns = {head: number for number, head in enumerate(rows[0])}
     for row, run in zip(rows[2:4], (one, two), strict=True):
         kid = _figures(run / "evaluation" / "last", THERE)["kid"]["value"]

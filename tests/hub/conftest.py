@@ -59,7 +59,7 @@ def make_run(tmp_path: Path, make_model: MakeModel) -> MakeRun:
             "device": "a fast GPU",
             "processes": 1,
             "software": "torch",
-            "pictures": {"source": 7, "target": 9},
+            "images": {"source": 7, "target": 9},
         }
         (folder / "run.json").write_text(json.dumps(facts))
         make_model().save_pretrained(folder / "model")

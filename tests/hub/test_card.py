@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
-from agit_hub.hub.facts import read_run
+from agit_hub.runs import read_run
 from testing.hub_server import Hub
 from tests.hub.conftest import MakeRun, line
 
@@ -77,7 +77,7 @@ def test_pictures_of_the_training_set_are_shown_only_if_allowed(make_run: MakeRu
 
 
 def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
-    text = _card(make_run(**{"train.learning_rate": 3e-4, "train.ema": 0.5, "train.seed": 3})).text
+    text = _card(make_run(**{"train.learning_rate": 3e-4, "train.ema_decay": 0.5, "train.seed": 3})).text
     for row in (
         "| steps | 40 of batch 2, seed 3 |",
         "learning rate 0.0003",
@@ -121,7 +121,7 @@ def test_a_run_without_a_log_claims_nothing(make_run: MakeRun) -> None:
     assert "Not measured: the run has no log." in text and "attention.png" not in text
 
 
-@pytest.mark.parametrize("changes", [{}, {"preset": "cyclegan"}, {"train.switch.epoch": "null"}])
+@pytest.mark.parametrize("changes", [{}, {"config": "cyclegan"}, {"train.switch.epoch": "null"}])
 def test_the_hub_accepts_the_card(changes: dict[str, Any], make_run: MakeRun, hub: Hub) -> None:
     run = make_run(**changes)
     write_results(run, [IOU, replace(IOU, metric="kid", floor=0.1, ceiling=None)])

@@ -6,7 +6,7 @@ import torch
 from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.discriminators import ProjectedDiscriminator
 from agit_hub.training.config import TrainSettings
-from agit_hub.training.initial import discriminator_maker
+from agit_hub.training.setup import discriminator_factory
 from tests.models.test_backbone import random_images, reference_features
 
 PROJECTED = TrainSettings(discriminator="projected", discriminator_channels=4)
@@ -35,7 +35,7 @@ def test_projected_discriminator_small_images_are_upsampled(features: FrozenBack
 
 
 def test_projected_discriminator_trains_and_saves_heads_only() -> None:
-    make = discriminator_maker(PROJECTED)
+    make = discriminator_factory(PROJECTED)
     one, other = make(), make()
     assert all(name.startswith("heads.") for name in one.state_dict())
     assert sum(p.numel() for p in one.parameters()) == (9 * (40 + 80 + 112) * 4 + 3 * (4 + 4 + 1))

@@ -9,7 +9,7 @@ from agit_hub.models.attention import FeatureAttention
 from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.discriminators import ProjectedDiscriminator
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.initial import build_networks
+from agit_hub.training.setup import build_networks
 
 
 def test_build_networks_shares_one_imagenet_backbone(
