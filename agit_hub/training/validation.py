@@ -7,9 +7,13 @@ from typing import Any
 from agit_hub.data.domains.subset import held_out
 from agit_hub.data.loading import load_domains
 from agit_hub.errors import ConfigError, EvaluationError
-from agit_hub.evaluation.datasets import SHAPES_VALIDATION_SEED, EvalDataset
+from agit_hub.evaluation.datasets import (
+    SHAPES_VALIDATION_SEED,
+    DomainEvalDataset,
+    EvalDataset,
+    load_eval_datasets,
+)
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
-from agit_hub.evaluation.opening import DomainEvalDataset, load_eval_datasets
 from agit_hub.evaluation.protocols import find_protocol
 from agit_hub.evaluation.results import write_results
 from agit_hub.inference.pipeline import AGITPipeline
@@ -75,7 +79,7 @@ class Validation:
             checkpoint.save_model(model, self._folder.picked)
             self._folder.write_picked({"step": step, "kid": total / len(kids)})
         said = "; ".join(
-            f"KID {m.direction} {m.value:.4g} (doing nothing {m.ceiling:.4g})" for m in kids
+            f"KID {m.direction} {m.value:.4g} (identity {m.baseline:.4g})" for m in kids
         )
         seconds = time.perf_counter() - began
         return ValidationResult(

@@ -108,7 +108,7 @@ def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Met
     found = read_results(run)
     assert {m.split for m in found} == {"validation"}
     assert all(m.protocol.endswith("; weights of step 5") for m in found)
-    assert all("4 pictures" in m.protocol for m in found)
+    assert all("4 images" in m.protocol for m in found)
     # At the size of training, whatever that of the files is.
     assert all(f"scaled to {SIZE} pixels" in m.protocol for m in found)
     last = metrics(run)[-1]
@@ -333,7 +333,7 @@ def test_pictures_of_another_place(
     assert json.loads((run / "run.json").read_text())["pictures"] == {"source": 12, "target": 12}
     found = read_results(run)
     assert {m.dataset for m in found} == {"source (a folder)", "target (a folder)"}
-    assert all("5 pictures" in m.protocol for m in found)
+    assert all("5 images" in m.protocol for m in found)
     # What was measured, and is kept, is what would be published: the average.
     assert (run / "picked/model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
 

@@ -1,4 +1,4 @@
-"""What is evaluated: a run's last or picked weights, a model's folder, or a repo of the Hub."""
+"""Resolves the model to evaluate: a run's last or picked weights, a model folder, or a Hub repo."""
 
 import json
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ PICKED = "picked"
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model, and what is known of it."""
+    """Where a model's weights are, and facts about it."""
 
     weights: str
-    """A folder or a repo."""
+    """A folder or a Hub repo."""
     about: Mapping[str, Any]
-    """For the report: its name and which weights; of a run its settings, steps, time and machine."""
+    """For reports: name and weights; for a run also its settings, steps, time and machine."""
     run: Path | None = None
     folder: Path | None = None
-    """Where a run keeps such reports."""
+    """The run's folder for evaluations of these weights."""
 
 
 def resolve_model(model: str, weights: str = "last") -> ModelSource:
-    """Find what a person means by a model.
+    """Find a model's weights.
 
     Args:
-        model: A run folder, a model folder, or a repo of the Hub.
-        weights: Of a run: `last`, or `picked`, those that did best on its validation pictures.
+        model: A run folder, a model folder, or a Hub repo.
+        weights: Of a run: `last`, or `picked`, those with the best validation metrics.
 
     Raises:
         EvaluationError: If there are no such weights.
@@ -42,29 +42,25 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
     folder = Path(model).expanduser()
     if not (folder / "config.yaml").is_file():
         if weights == PICKED:
-            raise EvaluationError(
-                f"{model} is no run folder: only a run has weights to pick among."
-            )
+            raise EvaluationError(f"{model} is no run folder: only a run has {PICKED} weights.")
         name = folder.resolve().name if folder.is_dir() else model
         return ModelSource(model, {"model": name, "weights": "as published"})
     run = read_run(folder)
-    place = run.model if weights == "last" else folder / PICKED
-    if not place.is_dir():
+    path = run.model if weights == "last" else folder / PICKED
+    if not path.is_dir():
         raise EvaluationError(
-            f"{folder} has no picked weights: they are kept by a run that measures itself on its way "
-            "(eval.every)."
+            f"{folder} has no {PICKED} weights: only runs with validation (eval.every) keep them."
         )
+    steps, described = run.steps, "last"
+    if weights == PICKED:
+        picked = json.loads((folder / "picked.json").read_text(encoding="utf-8"))
+        steps, described = int(picked["step"]), "picked on validation"
     about = {
         "model": folder.resolve().name,
-        "weights": "last" if weights == "last" else "picked on validation",
-        "steps": run.steps if weights == "last" else _picked_step(folder),
+        "weights": described,
+        "steps": steps,
         "minutes": round(run.seconds / 60, 1),
         "machine": dict(run.machine),
         "settings": shareable(run.config),
     }
-    return ModelSource(str(place), about, folder, folder / "evaluation" / weights)
-
-
-def _picked_step(run: Path) -> int:
-    facts = json.loads((run / "picked.json").read_text(encoding="utf-8"))
-    return int(facts["step"])
+    return ModelSource(str(path), about, folder, folder / "evaluation" / weights)
