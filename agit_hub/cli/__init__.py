@@ -1,4 +1,4 @@
-"""The command line `agit`: use what was trained, and publish it."""
+"""The command line `agit`."""
 
 from agit_hub.cli import evaluate, export, masks, push, space, train, translate
 from agit_hub.cli.app import app
@@ -7,5 +7,5 @@ __all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "train
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command that the arguments name."""
     app()

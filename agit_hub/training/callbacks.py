@@ -18,9 +18,13 @@ from agit_hub.atomic import write_bytes
 from agit_hub.data.load import load_domains
 from agit_hub.data.loader import UnpairedLoader
 from agit_hub.errors import ConfigError, EvaluationError, PushError, PushRefusedError
-from agit_hub.evaluation.datasets import SHAPES_VALIDATION_SEED, EvalDataset
+from agit_hub.evaluation.datasets import (
+    SHAPES_VALIDATION_SEED,
+    DomainEvalDataset,
+    EvalDataset,
+    load_eval_datasets,
+)
 from agit_hub.evaluation.evaluator import Evaluation, Evaluator
-from agit_hub.evaluation.opening import DomainEvalDataset, load_eval_datasets
 from agit_hub.evaluation.protocols import find_protocol
 from agit_hub.evaluation.results import write_results
 from agit_hub.hub.push import Target, prepare_repo, push_folder, staged
@@ -206,7 +210,7 @@ class ValidationCallback(Callback):
             checkpoint.save_model(model, self._folder.picked)
             self._folder.write_picked({"step": step, "kid": total / len(kids)})
         values = "; ".join(
-            f"KID {m.direction} {m.value:.4g} (identity baseline {m.ceiling:.4g})" for m in kids
+            f"KID {m.direction} {m.value:.4g} (identity baseline {m.baseline:.4g})" for m in kids
         )
         seconds = time.perf_counter() - start
         return ValidationResult(
