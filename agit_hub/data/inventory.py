@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 
 from agit_hub.data.domains.files import Item, find_images
-from agit_hub.data.domains.parquet import open_parquet
-from agit_hub.data.domains.webdataset import Sample, read_index, read_label
+from agit_hub.data.domains.parquet import open_parquet, read_footer
+from agit_hub.data.domains.webdataset import read_index, read_label
 from agit_hub.data.images import image_extensions
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
@@ -52,8 +52,8 @@ class Inventory:
 
     def __init__(self, store: FileStore) -> None:
         self.store = store
-        self._footers: dict[str, pq.FileMetaData] = {}
-        self._samples: dict[str, list[Sample]] = {}
+        self.footer = cache(partial(read_footer, store))
+        self._index = cache(partial(read_index, store))
         for kind, extension in _SHARDS.items():
             # A `metadata.parquet` beside images describes them.
             shards = [
@@ -117,20 +117,8 @@ class Inventory:
             splits = {"train": rest} | splits
         return [Group(name, split, chosen) for split, chosen in splits.items()]
 
-    def footer(self, file: str) -> pq.FileMetaData:
-        """Return the footer of a parquet shard, without fetching the shard."""
-        if file not in self._footers:
-            with open_parquet(self.store, file) as opened:
-                self._footers[file] = opened.metadata
-        return self._footers[file]
-
     def _schema(self, file: str) -> pa.Schema:
         return self.footer(file).schema.to_arrow_schema()
-
-    def _index(self, file: str) -> list[Sample]:
-        if file not in self._samples:
-            self._samples[file] = read_index(self.store, file)
-        return self._samples[file]
 
     def columns(self, file: str) -> list[str]:
         """Return the columns of a parquet shard, or the extensions in a webdataset shard."""

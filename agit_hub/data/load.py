@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -133,13 +134,11 @@ def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: in
 
 
 def _check_readable(store: FileStore, domain: FilesDomain) -> None:
-    """Raise an error for a folder without a readable image, before a training begins."""
+    """Refuse a folder without a readable image before a training begins."""
     for location in locations(domain):
-        try:
+        with suppress(UNREADABLE):
             domain.image(*location)
-        except UNREADABLE:
-            continue
-        return
+            return
     raise DataError(
         f"None of the {domain.length} image files in {store.name} can be read: are they complete?"
     )
