@@ -75,8 +75,8 @@ class Inventory:
         groups = [group for config in configs for group in self._of_config(config, items)]
         if groups:
             return groups
-        folders = {} if self.kind == "files" else _by_name(child_folders(items))
-        if len(folders) < 2 or any(map(_split_name, folders)):
+        folders = {PurePosixPath(folder).name: folder for folder in child_folders(items)}
+        if self.kind == "files" or len(folders) < 2 or any(map(_split_name, folders)):
             return self._by_split(None, items)
         return [
             group
@@ -135,10 +135,10 @@ class Inventory:
 
     def class_names(self, file: str) -> dict[str, list[str]]:
         """Return the names of the label columns that the datasets library wrote into the schema."""
-        from datasets import ClassLabel, Features
-
         if self.kind != "parquet":
             return {}
+        from datasets import ClassLabel, Features
+
         features = Features.from_arrow_schema(self._schema(file))
         return {k: list(f.names) for k, f in features.items() if isinstance(f, ClassLabel)}
 
@@ -194,10 +194,6 @@ def child_folders(items: Sequence[Item]) -> list[str]:
     if any(len(path) <= shared for path in paths):
         return []
     return sorted({"/".join(path[: shared + 1]) for path in paths})
-
-
-def _by_name(folders: Sequence[str]) -> dict[str, str]:
-    return {PurePosixPath(folder).name: folder for folder in folders}
 
 
 def _matches(item: Item, folder: str | None, pattern: str) -> bool:

@@ -108,14 +108,14 @@ def _load(
 
 def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: int | None) -> Domain:
     store = inventory.store
-    if view.kind == "files":
+    if inventory.kind == "files":
         domain = FilesDomain(store, view.items, remote, size)
         if not store.fetches:
             _check_readable(store, domain)
         return domain
     assert view.column is not None
     label = stored_label(inventory, view)
-    if view.kind == "webdataset":
+    if inventory.kind == "webdataset":
         if remote:
             raise DataError(
                 f"{store.title} consists of tars, which must be fetched, but storage is remote: use "

@@ -80,7 +80,7 @@ class RetryPolicy:
             retry=retry_if_exception(self._should_retry),
             stop=stop_after_delay(self.seconds),
             wait=state.pause,
-            before_sleep=lambda attempt: state.log(_reason(_failure(attempt))),
+            before_sleep=lambda _: state.log(_reason(state.error)),
             reraise=True,
         )
         try:
@@ -109,6 +109,7 @@ class _RetryState:
         self._start = time.monotonic()
         self._logged = False
         self._last = "no response"
+        self.error = Exception()
 
     def elapsed(self) -> float:
         return time.monotonic() - self._start
@@ -126,13 +127,17 @@ class _RetryState:
                 future.set_exception(error)
 
         threading.Thread(target=call, daemon=True).start()
-        if not wait([future], left).done:
-            raise TimeoutError(self._last)
-        return future.result()
+        try:
+            if not wait([future], left).done:
+                raise TimeoutError(self._last)
+            return future.result()
+        except Exception as error:
+            self.error = error
+            raise
 
     def pause(self, state: RetryCallState) -> float:
         """Return the seconds to wait: as long as the server asks, but never beyond the end."""
-        pause = max(_PAUSE(state), _retry_after(_failure(state)))
+        pause = max(_PAUSE(state), _retry_after(self.error))
         return max(min(pause, self._policy.seconds - self.elapsed()), 0.0)
 
     def log(self, reason: str) -> None:
@@ -144,13 +149,6 @@ class _RetryState:
             _log.warning(
                 "%s: %s: %s; retrying for up to %g s.", what, self._operation, reason, seconds
             )
-
-
-def _failure(state: RetryCallState) -> BaseException:
-    assert state.outcome is not None
-    error = state.outcome.exception()
-    assert error is not None
-    return error
 
 
 @contextmanager

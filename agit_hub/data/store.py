@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -151,16 +151,8 @@ class HubStore(FileStore):
         """Return the path of a file in the Hub's cache."""
         if found := self._cached(file):
             return found
-
-        def download() -> str:
-            return hf_hub_download(
-                self._repo,
-                file,
-                repo_type="dataset",
-                revision=self.revision,
-                tqdm_class=_NoProgressBar,
-            )
-
+        options: Any = {"revision": self.revision, "tqdm_class": _NoProgressBar}
+        download = partial(hf_hub_download, self._repo, file, repo_type="dataset", **options)
         return Path(self._retry(download, f"fetching {file}"))
 
     def fetch_ahead(self, file: str) -> None:
@@ -178,9 +170,8 @@ class HubStore(FileStore):
         if found := self._cached(file):
             return found.open("rb")
         path = f"datasets/{self._repo}@{self.revision}/{file}"
-        opened = self._retry(
-            lambda: _RemoteFile(path, self._retry, f"reading {file}"), f"opening {file}"
-        )
+        remote = partial(_RemoteFile, path, self._retry, f"reading {file}")
+        opened = self._retry(remote, f"opening {file}")
         return io.BufferedReader(opened, _REMOTE_BLOCK)
 
     def _cached(self, file: str) -> Path | None:
