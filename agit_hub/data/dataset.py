@@ -1,7 +1,7 @@
 """Unpaired training samples whose order depends only on the seed and the position in the run."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from typing import NamedTuple
 
@@ -28,45 +28,36 @@ class UnpairedBatch(NamedTuple):
     """Damaged images that were skipped."""
 
 
+@dataclass(eq=False)
 class UnpairedDataset(Dataset[UnpairedBatch]):
     """Map a position in the run to one randomly cropped and flipped image of each domain.
 
     Each domain is an endless stream of its own length: every image once in random order, then every
     image again in another order. A damaged image is replaced by the next readable one.
-
-    Args:
-        source: Source images.
-        target: Target images.
-        size: Side of a sample in pixels.
-        crop_margin: Images are resized to `size` times this before the crop.
-        zoom: Largest random enlargement on top of `crop_margin`, log-uniform from 1.
-        flip: Flip half of the samples horizontally.
-        shuffle: False keeps both domains in order, which makes the pairs permanent.
-        seed: Of order and augmentation.
     """
 
-    def __init__(
-        self,
-        source: Domain,
-        target: Domain,
-        size: int,
-        *,
-        crop_margin: float = 1.0,
-        zoom: float = 1.0,
-        flip: bool = True,
-        shuffle: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self._domains = (source, target)
-        self._orders = tuple(
-            ShuffledIndex(domain, (seed, side), shuffle)
+    source: Domain
+    target: Domain
+    size: int
+    """Side of a sample in pixels."""
+    _: KW_ONLY
+    crop_margin: float = 1.0
+    """Images are resized to `size` times this before the crop."""
+    zoom: float = 1.0
+    """Largest random enlargement on top of `crop_margin`, log-uniform from 1."""
+    flip: bool = True
+    """Flip half of the samples horizontally."""
+    shuffle: bool = True
+    """False keeps both domains in order, which makes the pairs permanent."""
+    seed: int = 0
+    """Of order and augmentation."""
+
+    def __post_init__(self) -> None:
+        self._domains = self.source, self.target
+        self._orders = [
+            ShuffledIndex(domain, (self.seed, side), self.shuffle)
             for side, domain in enumerate(self._domains)
-        )
-        self._size = size
-        self._margin = crop_margin
-        self._zoom = zoom
-        self._flip = flip
-        self._seed = seed
+        ]
 
     @property
     def epoch(self) -> int | None:
@@ -82,10 +73,10 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
     def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
         location = self._orders[side].locate(position)
         image = _readable(self._domains[side], location, unreadable)
-        random = np.random.default_rng((self._seed, side, 1, position))
-        zoom = self._zoom ** random.random() if self._zoom > 1 else 1.0
-        resized = round(self._size * self._margin * zoom)
-        crop = random_crop(image, self._size, self._flip, random, resized)
+        random = np.random.default_rng((self.seed, side, 1, position))
+        zoom = self.zoom ** random.random() if self.zoom > 1 else 1.0
+        resized = round(self.size * self.crop_margin * zoom)
+        crop = random_crop(image, self.size, self.flip, random, resized)
         return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
 
 

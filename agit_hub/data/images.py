@@ -14,6 +14,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 # Decoding a damaged or malicious file raises almost any exception in Pillow's many plugins.
 UNREADABLE = Exception
 
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "does not exist.",
+    IsADirectoryError: "is a folder.",
+    PermissionError: "cannot be read: permission denied.",
+    UnidentifiedImageError: f"is not an image in a known format ({', '.join(FORMATS)}).",
+    Image.DecompressionBombError: "has far too many pixels.",
+}
+
 # Pillow modes with more than eight bits, and the value of white in each.
 DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1.0}
 
@@ -64,20 +72,9 @@ def open_image(
         image.load()
     except ImageError:
         raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{name} does not exist.") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not an image in a known format ({', '.join(FORMATS)})."
-        ) from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{name} is a folder.") from error
-    except PermissionError as error:
-        raise ImageError(f"{name} cannot be read: permission denied.") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} has far too many pixels.") from error
     except UNREADABLE as error:
-        raise ImageError(f"{name} is damaged: {error}") from error
+        reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        raise ImageError(f"{name} {next(reasons, f'is damaged: {error}')}") from error
     return image
 
 

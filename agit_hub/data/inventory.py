@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.utils import glob_translate
 
 from agit_hub.data.domains.files import Item, find_images
-from agit_hub.data.domains.parquet import open_parquet
-from agit_hub.data.domains.webdataset import Sample, read_index, read_label
+from agit_hub.data.domains.parquet import open_parquet, read_footer
+from agit_hub.data.domains.webdataset import read_index, read_label
 from agit_hub.data.images import image_extensions
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
@@ -52,8 +52,8 @@ class Inventory:
 
     def __init__(self, store: FileStore) -> None:
         self.store = store
-        self._footers: dict[str, pq.FileMetaData] = {}
-        self._samples: dict[str, list[Sample]] = {}
+        self.footer = cache(partial(read_footer, store))
+        self._index = cache(partial(read_index, store))
         for kind, extension in _SHARDS.items():
             # A `metadata.parquet` beside images describes them.
             shards = [
@@ -75,8 +75,8 @@ class Inventory:
         groups = [group for config in configs for group in self._of_config(config, items)]
         if groups:
             return groups
-        folders = {} if self.kind == "files" else _by_name(child_folders(items))
-        if len(folders) < 2 or any(map(_split_name, folders)):
+        folders = {PurePosixPath(folder).name: folder for folder in child_folders(items)}
+        if self.kind == "files" or len(folders) < 2 or any(map(_split_name, folders)):
             return self._by_split(None, items)
         return [
             group
@@ -117,20 +117,8 @@ class Inventory:
             splits = {"train": rest} | splits
         return [Group(name, split, chosen) for split, chosen in splits.items()]
 
-    def footer(self, file: str) -> pq.FileMetaData:
-        """Return the footer of a parquet shard, without fetching the shard."""
-        if file not in self._footers:
-            with open_parquet(self.store, file) as opened:
-                self._footers[file] = opened.metadata
-        return self._footers[file]
-
     def _schema(self, file: str) -> pa.Schema:
         return self.footer(file).schema.to_arrow_schema()
-
-    def _index(self, file: str) -> list[Sample]:
-        if file not in self._samples:
-            self._samples[file] = read_index(self.store, file)
-        return self._samples[file]
 
     def columns(self, file: str) -> list[str]:
         """Return the columns of a parquet shard, or the extensions in a webdataset shard."""
@@ -147,10 +135,10 @@ class Inventory:
 
     def class_names(self, file: str) -> dict[str, list[str]]:
         """Return the names of the label columns that the datasets library wrote into the schema."""
-        from datasets import ClassLabel, Features
-
         if self.kind != "parquet":
             return {}
+        from datasets import ClassLabel, Features
+
         features = Features.from_arrow_schema(self._schema(file))
         return {k: list(f.names) for k, f in features.items() if isinstance(f, ClassLabel)}
 
@@ -206,10 +194,6 @@ def child_folders(items: Sequence[Item]) -> list[str]:
     if any(len(path) <= shared for path in paths):
         return []
     return sorted({"/".join(path[: shared + 1]) for path in paths})
-
-
-def _by_name(folders: Sequence[str]) -> dict[str, str]:
-    return {PurePosixPath(folder).name: folder for folder in folders}
 
 
 def _matches(item: Item, folder: str | None, pattern: str) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -107,14 +108,14 @@ def _load(
 
 def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: int | None) -> Domain:
     store = inventory.store
-    if view.kind == "files":
+    if inventory.kind == "files":
         domain = FilesDomain(store, view.items, remote, size)
         if not store.fetches:
             _check_readable(store, domain)
         return domain
     assert view.column is not None
     label = stored_label(inventory, view)
-    if view.kind == "webdataset":
+    if inventory.kind == "webdataset":
         if remote:
             raise DataError(
                 f"{store.title} consists of tars, which must be fetched, but storage is remote: use "
@@ -133,13 +134,11 @@ def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: in
 
 
 def _check_readable(store: FileStore, domain: FilesDomain) -> None:
-    """Raise an error for a folder without a readable image, before a training begins."""
+    """Refuse a folder without a readable image before a training begins."""
     for location in locations(domain):
-        try:
+        with suppress(UNREADABLE):
             domain.image(*location)
-        except UNREADABLE:
-            continue
-        return
+            return
     raise DataError(
         f"None of the {domain.length} image files in {store.name} can be read: are they complete?"
     )

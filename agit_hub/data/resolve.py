@@ -8,7 +8,7 @@ from typing import Any
 
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains.files import Item
-from agit_hub.data.inventory import Group, Inventory, Kind, below, child_folders, domain_folders
+from agit_hub.data.inventory import Group, Inventory, below, child_folders, domain_folders
 from agit_hub.errors import DataError
 
 _log = logging.getLogger("agit_hub.data")
@@ -21,7 +21,6 @@ _SETTINGS = ("name", "split", "column", "label_column", "label_value", "data_dir
 class DatasetView:
     """One way to read the images of a domain from a store."""
 
-    kind: Kind
     items: tuple[Item, ...]
     name: str | None = None
     split: str | None = None
@@ -95,11 +94,8 @@ def _views(inventory: Inventory, config: DomainConfig) -> list[DatasetView]:
         groups = [group for group in groups if group.name == config.name]
         if not groups:
             raise _unavailable(inventory, "name", config.name, names)
-    return [
-        view
-        for group in _in_split(inventory, groups, config.split)
-        for view in _group_views(inventory, group, config)
-    ]
+    groups = _in_split(inventory, groups, config.split)
+    return [view for group in groups for view in _group_views(inventory, group, config)]
 
 
 def _in_split(inventory: Inventory, groups: Sequence[Group], split: str | None) -> list[Group]:
@@ -118,7 +114,7 @@ def _in_split(inventory: Inventory, groups: Sequence[Group], split: str | None) 
 
 def _group_views(inventory: Inventory, group: Group, config: DomainConfig) -> list[DatasetView]:
     folder = config.data_dir and str(PurePosixPath(config.data_dir.lstrip("/")))
-    view = DatasetView(inventory.kind, tuple(group.items), group.name, group.split, data_dir=folder)
+    view = DatasetView(tuple(group.items), group.name, group.split, data_dir=folder)
     if inventory.kind == "files":
         if config.column or config.label_column:
             raise DataError(
@@ -214,11 +210,11 @@ def _prefer_default(views: list[DatasetView], at_least: int) -> list[DatasetView
 
 def _split_view(inventory: Inventory, view: DatasetView) -> list[DatasetView]:
     """Return the two halves of a view: by folder, or by the only label column with two values."""
-    if view.kind == "files":
+    if inventory.kind == "files":
         halves = _by_folder(view, child_folders(view.items))
     else:
         file = view.files[0]
-        columns = ["cls"] if view.kind == "webdataset" else inventory.class_names(file)
+        columns = ["cls"] if inventory.kind == "webdataset" else inventory.class_names(file)
         options = [_by_label(view, c, inventory.labels(file, c) or []) for c in columns]
         pairs = [option for option in options if len(option) == 2]
         halves = pairs[0] if len(pairs) == 1 else [half for option in options for half in option]

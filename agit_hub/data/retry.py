@@ -5,7 +5,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx2
@@ -45,35 +47,22 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+@dataclass(frozen=True)
 class RetryPolicy:
-    """Retry calls to the Hub while they fail with transient errors.
+    """Retry calls to the Hub while they fail with transient errors."""
 
-    Args:
-        what: What is being read or written, for messages.
-        seconds: Total time for a call, including retries by the Hub client itself.
-        gave_up: Exception to raise if transient errors persist.
-        refused: Exception to raise if a retry cannot help.
-        remedy: What the user can do if transient errors persist.
-        also: Further HTTP status codes to retry.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        seconds: float,
-        *,
-        gave_up: type[Exception] = FetchError,
-        refused: type[Exception] = DataError,
-        remedy: str = "Continue with --resume when the network works again; data.hub_timeout sets how "
-        "long to retry.",
-        also: frozenset[int] = frozenset(),
-    ) -> None:
-        self.what = what
-        self.seconds = seconds
-        self._gave_up = gave_up
-        self._refused = refused
-        self._remedy = remedy
-        self._also = also
+    what: str
+    """What is being read or written, for messages."""
+    seconds: float
+    """Total time for a call, including retries by the Hub client itself."""
+    gave_up: type[Exception] = FetchError
+    """Exception to raise if transient errors persist."""
+    refused: type[Exception] = DataError
+    """Exception to raise if a retry cannot help."""
+    remedy: str = "Continue with --resume later; data.hub_timeout sets how long to retry."
+    """What the user can do if transient errors persist."""
+    also: frozenset[int] = frozenset()
+    """Further HTTP status codes to retry."""
 
     def __call__(self, action: Callable[[], Answer], operation: str) -> Answer:
         """Call `action` until it succeeds.
@@ -91,23 +80,23 @@ class RetryPolicy:
             retry=retry_if_exception(self._should_retry),
             stop=stop_after_delay(self.seconds),
             wait=state.pause,
-            before_sleep=lambda attempt: state.log(_reason(_failure(attempt))),
+            before_sleep=lambda _: state.log(_reason(state.error)),
             reraise=True,
         )
         try:
             answer: Answer = retrying(state.attempt, action)
         except Exception as error:
             if self._should_retry(error):
-                raise self._gave_up(
+                raise self.gave_up(
                     f"{self.what}: {operation} failed for {state.elapsed():.0f} s; last error: "
-                    f"{_reason(error)}. {self._remedy}".rstrip()
+                    f"{_reason(error)}. {self.remedy}".rstrip()
                 ) from error
-            raise self._refused(f"{self.what}: {operation} failed: {_remedy(error)}") from error
+            raise self.refused(f"{self.what}: {operation} failed: {_remedy(error)}") from error
         return answer
 
     def _should_retry(self, error: BaseException) -> bool:
         error = _unwrap(error)
-        also = isinstance(error, HfHubHTTPError) and error.response.status_code in self._also
+        also = isinstance(error, HfHubHTTPError) and error.response.status_code in self.also
         return also or _is_transient(error)
 
 
@@ -120,6 +109,7 @@ class _RetryState:
         self._start = time.monotonic()
         self._logged = False
         self._last = "no response"
+        self.error = Exception()
 
     def elapsed(self) -> float:
         return time.monotonic() - self._start
@@ -127,28 +117,27 @@ class _RetryState:
     def attempt(self, action: Callable[[], Answer]) -> Answer:
         """Call `action` in a thread that can be abandoned: the client sleeps as long as a server asks."""
         left = max(self._policy.seconds - self.elapsed(), 0.1)
-        answers: list[Answer] = []
-        errors: list[Exception] = []
+        future: Future[Answer] = Future()
 
         def call() -> None:
             try:
                 with _redirected_client_log(self.log):
-                    answers.append(action())
+                    future.set_result(action())
             except Exception as error:
-                errors.append(error)
+                future.set_exception(error)
 
-        thread = threading.Thread(target=call, daemon=True)
-        thread.start()
-        thread.join(left)
-        if errors:
-            raise errors[0]
-        if not answers:
-            raise TimeoutError(self._last)
-        return answers[0]
+        threading.Thread(target=call, daemon=True).start()
+        try:
+            if not wait([future], left).done:
+                raise TimeoutError(self._last)
+            return future.result()
+        except Exception as error:
+            self.error = error
+            raise
 
     def pause(self, state: RetryCallState) -> float:
         """Return the seconds to wait: as long as the server asks, but never beyond the end."""
-        pause = max(_PAUSE(state), _retry_after(_failure(state)))
+        pause = max(_PAUSE(state), _retry_after(self.error))
         return max(min(pause, self._policy.seconds - self.elapsed()), 0.0)
 
     def log(self, reason: str) -> None:
@@ -156,20 +145,10 @@ class _RetryState:
         self._last = reason
         if not self._logged:
             self._logged = True
+            what, seconds = self._policy.what, self._policy.seconds
             _log.warning(
-                "%s: %s: %s; retrying for up to %g s.",
-                self._policy.what,
-                self._operation,
-                reason,
-                self._policy.seconds,
+                "%s: %s: %s; retrying for up to %g s.", what, self._operation, reason, seconds
             )
-
-
-def _failure(state: RetryCallState) -> BaseException:
-    assert state.outcome is not None
-    error = state.outcome.exception()
-    assert error is not None
-    return error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import re
 import threading
@@ -10,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -150,16 +151,8 @@ class HubStore(FileStore):
         """Return the path of a file in the Hub's cache."""
         if found := self._cached(file):
             return found
-
-        def download() -> str:
-            return hf_hub_download(
-                self._repo,
-                file,
-                repo_type="dataset",
-                revision=self.revision,
-                tqdm_class=_NoProgressBar,
-            )
-
+        options: Any = {"revision": self.revision, "tqdm_class": _NoProgressBar}
+        download = partial(hf_hub_download, self._repo, file, repo_type="dataset", **options)
         return Path(self._retry(download, f"fetching {file}"))
 
     def fetch_ahead(self, file: str) -> None:
@@ -177,9 +170,8 @@ class HubStore(FileStore):
         if found := self._cached(file):
             return found.open("rb")
         path = f"datasets/{self._repo}@{self.revision}/{file}"
-        opened = self._retry(
-            lambda: _RemoteFile(path, self._retry, f"reading {file}"), f"opening {file}"
-        )
+        remote = partial(_RemoteFile, path, self._retry, f"reading {file}")
+        opened = self._retry(remote, f"opening {file}")
         return io.BufferedReader(opened, _REMOTE_BLOCK)
 
     def _cached(self, file: str) -> Path | None:
@@ -190,11 +182,10 @@ class HubStore(FileStore):
 
     def _list_files(self, revision: str | None) -> dict[str, Any]:
         cached = self._listing_path(revision or "main")
-        if cached.is_file() and (is_offline_mode() or COMMIT.fullmatch(revision or "")):
-            return _read_json(cached)
-        timeout = self._retry.seconds
-        if cached.is_file():
-            timeout = min(_CACHED_LIST_TIMEOUT, timeout)
+        earlier: dict[str, Any] = json.loads(cached.read_text()) if cached.is_file() else {}
+        if earlier and (is_offline_mode() or COMMIT.fullmatch(revision or "")):
+            return earlier
+        timeout = min(_CACHED_LIST_TIMEOUT if earlier else math.inf, self._retry.seconds)
         try:
             info = RetryPolicy(self.name, timeout)(
                 lambda: HfApi().dataset_info(
@@ -203,11 +194,10 @@ class HubStore(FileStore):
                 "listing its files",
             )
         except FetchError as error:
-            if not cached.is_file():
+            if not earlier:
                 raise
-            listing = _read_json(cached)
-            _log.warning("%s Using the cached list of commit %s.", error, listing["sha"][:8])
-            return listing
+            _log.warning("%s Using the cached list of commit %s.", error, earlier["sha"][:8])
+            return earlier
         listing = {
             "sha": info.sha,
             "files": [sibling.rfilename for sibling in info.siblings or []],
@@ -259,11 +249,6 @@ class _RemoteFile(HfFileSystemFile):
             return data
 
         return self._retry(attempt, self._operation)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _visible(files: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Two domains in one place, laid out in every way that is understood, and how they are asked for."""
+"""Datasets of two domains in every supported layout, and helpers that resolve them."""
 
 import io
 import tarfile
@@ -17,7 +17,7 @@ from agit_hub.data.inventory import Inventory
 from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair
 from agit_hub.data.store import FolderStore
 
-Said = Mapping[str, Any]
+Options = Mapping[str, Any]
 Settings = dict[str, Any]
 
 HORSE, ZEBRA = "horse", "zebra"
@@ -33,7 +33,7 @@ def png(number: int = 0) -> bytes:
 def write_parquet(
     path: Path, labels: Mapping[str, Sequence[str]] = NOTHING, **columns: list[Any]
 ) -> None:
-    """A shard as the datasets library writes it, with images where columns hold bytes."""
+    """Write a shard with the datasets library; columns of bytes become images."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset = datasets.Dataset.from_dict(columns)
     for name, values in columns.items():
@@ -45,7 +45,7 @@ def write_parquet(
 
 
 def write_tar(path: Path, **files: bytes) -> None:
-    """A shard of files whose names are given with `__` for their dots."""
+    """Write a shard of files whose names have `__` for each dot."""
     with tarfile.open(path, "w") as opened:
         for name, data in files.items():
             info = tarfile.TarInfo(name.replace("__", "."))
@@ -66,7 +66,7 @@ def write_zip(path: Path, *files: str) -> None:
             opened.writestr(file, png())
 
 
-# Layouts of two domains in one place. Each writes a store and says how its halves are found again.
+# Each layout writes a dataset; the expected settings of its source and target are below.
 
 
 def two_image_columns(root: Path) -> None:
@@ -171,12 +171,12 @@ LAYOUTS = {
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-def config_of(root: Path, said: Said) -> DomainConfig:
-    return DomainConfig(str(root), **said)
+def config_of(root: Path, options: Options) -> DomainConfig:
+    return DomainConfig(str(root), **options)
 
 
 def pair(
-    root: Path, source: Said = NOTHING, target: Said = NOTHING
+    root: Path, source: Options = NOTHING, target: Options = NOTHING
 ) -> tuple[DatasetView, DatasetView]:
     return resolve_pair(
         Inventory(FolderStore(root)), config_of(root, source), config_of(root, target)
@@ -184,15 +184,15 @@ def pair(
 
 
 def pair_settings(
-    root: Path, source: Said = NOTHING, target: Said = NOTHING
+    root: Path, source: Options = NOTHING, target: Options = NOTHING
 ) -> tuple[Settings, Settings]:
     first, second = pair(root, source, target)
     return first.settings(), second.settings()
 
 
-def one(root: Path, **said: Any) -> DatasetView:
-    return resolve_domain(Inventory(FolderStore(root)), config_of(root, said), "data.source")
+def resolve_one(root: Path, **options: Any) -> DatasetView:
+    return resolve_domain(Inventory(FolderStore(root)), config_of(root, options), "data.source")
 
 
-def files_of(reading: DatasetView) -> list[str]:
-    return [item.path for item in reading.items]
+def files_of(view: DatasetView) -> list[str]:
+    return [item.path for item in view.items]

@@ -1,4 +1,4 @@
-"""Images in zips, parquet shards and webdataset shards, and the domains that read them."""
+"""Write images to zips, parquet and webdataset shards, and open them as domains."""
 
 import io
 import tarfile
@@ -26,7 +26,7 @@ SIZE = 16
 
 
 def png(number: int) -> bytes:
-    """A image that is its number all over."""
+    """Encode an image whose every pixel holds its number."""
     file = io.BytesIO()
     Image.new("RGB", (SIZE, SIZE), (number, 255 - number, number // 2)).save(file, "PNG")
     return file.getvalue()
@@ -40,7 +40,7 @@ def number_of(image: Image.Image) -> int:
 
 
 def numbers(domain: Domain) -> list[list[int]]:
-    """The images of each block."""
+    """Return the numbers of the images in each block."""
     return [
         [number_of(domain.image(block, row)) for row in range(domain.block_length(block))]
         for block in range(domain.blocks)
@@ -65,7 +65,7 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> None:
 def write_parquet(
     path: Path, numbers: Sequence[int | None], rows: int = 3, **columns: list[Any]
 ) -> None:
-    """A shard of images as the datasets library writes them; of None a row without a image."""
+    """Write a shard in the format of the datasets library; None gives a row without an image."""
     images = [
         {"bytes": None if number is None else png(number), "path": None} for number in numbers
     ]
@@ -97,7 +97,7 @@ def web_domain(root: Path, column: str = "png", label: tuple[str, str] | None = 
     return WebDataset(store, store.files, column, label)
 
 
-# Each writes ten images, 10 to 19, in three blocks, and returns their domain.
+# Each function writes ten images, 10 to 19, in three blocks and returns their domain.
 
 
 def ten_in_zips(root: Path) -> Domain:

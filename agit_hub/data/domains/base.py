@@ -1,4 +1,4 @@
-"""The interface of an image domain."""
+"""The interface of an image domain, and what its implementations share."""
 
 import os
 import threading

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -60,35 +61,26 @@ def _list_zip(store: FileStore, file: str) -> list[str]:
         raise DataError(f"{store.describe(file)} is not a complete zip: {error}.") from error
 
 
+@dataclass(eq=False)
 class FilesDomain:
-    """Image files of a store. The loose files form blocks, and each zip is a block.
+    """Image files of a store. The loose files form blocks, and each zip is a block."""
 
-    Args:
-        store: The files.
-        images: The images, those of a zip consecutively.
-        remote: Read ranges of the files without fetching them.
-        shorter_side: Pixels that are needed in the end; see `to_rgb`.
-    """
-
+    store: FileStore
+    images: Sequence[Item]
+    """The images, those of a zip consecutively."""
+    remote: bool = False
+    """Read ranges of the files without fetching them."""
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
-    def __init__(
-        self,
-        store: FileStore,
-        images: Sequence[Item],
-        remote: bool = False,
-        shorter_side: int | None = None,
-    ) -> None:
-        self._store = store
-        self._remote = remote
-        self._shorter_side = shorter_side
-        self._blocks = [
-            list(block) for _, block in groupby(images, lambda item: item.member and item.file)
-        ]
+    def __post_init__(self) -> None:
+        in_zip = groupby(self.images, lambda item: item.member and item.file)
+        self._blocks = [list(block) for _, block in in_zip]
         self._zips: ProcessCache[str, zipfile.ZipFile] = ProcessCache(_OPEN_ZIPS)
         self.blocks = len(self._blocks)
         self.shards: Sequence[int] = range(self.blocks)
-        self.length = len(images)
+        self.length = len(self.images)
 
     def block_length(self, block: int) -> int:
         """Return the number of images in a block."""
@@ -97,24 +89,24 @@ class FilesDomain:
     def prepare(self, block: int) -> None:
         """Fetch a zip in the background."""
         file, member = self._blocks[block][0]
-        if member is not None and not self._remote:
-            self._store.fetch_ahead(file)
+        if member is not None and not self.remote:
+            self.store.fetch_ahead(file)
 
     def image(self, block: int, row: int) -> Image.Image:
         """Return an image as upright RGB."""
         file, member = self._blocks[block][row]
         if member is not None:
             data = self._zips.get(file, self._open_zip).read(member)
-            return decode_image(data, self._shorter_side)
-        if self._remote:
-            with self._store.open(file) as opened:
-                return decode_image(opened.read(), self._shorter_side)
-        with Image.open(self._store.fetch(file)) as image:
-            return to_rgb(image, self._shorter_side)
+            return decode_image(data, self.shorter_side)
+        if self.remote:
+            with self.store.open(file) as opened:
+                return decode_image(opened.read(), self.shorter_side)
+        with Image.open(self.store.fetch(file)) as image:
+            return to_rgb(image, self.shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """Return the path of an image."""
-        return self._store.describe(self._blocks[block][row].path)
+        return self.store.describe(self._blocks[block][row].path)
 
     def _open_zip(self, file: str) -> zipfile.ZipFile:
-        return zipfile.ZipFile(self._store.open(file, fetch=not self._remote))
+        return zipfile.ZipFile(self.store.open(file, fetch=not self.remote))

@@ -1,6 +1,7 @@
 """Images in parquet shards. A block is a row group, the unit of decompression."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,12 @@ def open_parquet(store: FileStore, file: str, fetch: bool = False) -> pq.Parquet
         ) from error
 
 
+def read_footer(store: FileStore, file: str) -> pq.FileMetaData:
+    """Return the footer of a shard, without fetching the shard."""
+    with open_parquet(store, file) as opened:
+        return opened.metadata
+
+
 def row_groups(
     store: FileStore,
     file: str,
@@ -92,48 +99,37 @@ def _matching_rows(store: FileStore, file: str, column: str, value: object) -> l
     return rows
 
 
+@dataclass(eq=False)
 class ParquetDomain:
-    """Images in a column of parquet shards.
+    """Images in a column of parquet shards."""
 
-    Args:
-        store: The shards.
-        groups: Their row groups.
-        column: The image column.
-        remote: Read row groups from the store each time without fetching the shards.
-        shorter_side: Pixels that are needed in the end; see `to_rgb`.
-    """
+    store: FileStore
+    groups: Sequence[RowGroup]
+    column: str
+    remote: bool = False
+    """Read row groups from the store each time without fetching the shards."""
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
 
-    def __init__(
-        self,
-        store: FileStore,
-        groups: Sequence[RowGroup],
-        column: str,
-        remote: bool = False,
-        shorter_side: int | None = None,
-    ) -> None:
-        self._store = store
-        self._groups = groups
-        self._column = column
-        self._remote = remote
-        self._shorter_side = shorter_side
-        self.blocks = len(groups)
-        files = {file: shard for shard, file in enumerate(dict.fromkeys(g.file for g in groups))}
-        self.shards: Sequence[int] = [files[group.file] for group in groups]
-        self.length = sum(group.length for group in groups)
+    def __post_init__(self) -> None:
+        self.blocks = len(self.groups)
+        files = list(dict.fromkeys(group.file for group in self.groups))
+        self.shards: Sequence[int] = [files.index(group.file) for group in self.groups]
+        self.length = sum(group.length for group in self.groups)
         rows = max(self.length // self.blocks, 1)
-        size = max(sum(group.size for group in groups) // self.blocks, 1)
+        size = max(sum(group.size for group in self.groups) // self.blocks, 1)
         self.window = max(min(_WINDOW_ROWS // rows, _WINDOW_BYTES // size), 1)
         self._opened: ProcessCache[str, pq.ParquetFile] = ProcessCache(_OPEN_SHARDS)
         self._decompressed: ProcessCache[int, pa.ChunkedArray] = ProcessCache(self.window)
 
     def block_length(self, block: int) -> int:
         """Return the number of images in a block."""
-        return self._groups[block].length
+        return self.groups[block].length
 
     def prepare(self, block: int) -> None:
         """Fetch the shard of a block in the background."""
-        if not self._remote:
-            self._store.fetch_ahead(self._groups[block].file)
+        if not self.remote:
+            self.store.fetch_ahead(self.groups[block].file)
 
     def image(self, block: int, row: int) -> Image.Image:
         """Return an image as upright RGB."""
@@ -142,23 +138,23 @@ class ParquetDomain:
         data = value["bytes"] if isinstance(value, dict) else value
         if not data:
             raise ValueError("the row holds no image")
-        return decode_image(data, self._shorter_side)
+        return decode_image(data, self.shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """Return the shard, row group and row of an image."""
-        group = self._groups[block]
-        shard = self._store.describe(group.file)
+        group = self.groups[block]
+        shard = self.store.describe(group.file)
         return f"{shard}, row group {group.group}, row {self._row(block, row)}"
 
     def _row(self, block: int, row: int) -> int:
-        rows = self._groups[block].rows
+        rows = self.groups[block].rows
         return row if rows is None else int(rows[row])
 
     def _open(self, file: str) -> pq.ParquetFile:
-        return open_parquet(self._store, file, fetch=not self._remote)
+        return open_parquet(self.store, file, fetch=not self.remote)
 
     def _decompress(self, block: int) -> pa.ChunkedArray:
         pa.default_memory_pool().release_unused()  # or memory grows with the dataset
-        group = self._groups[block]
+        group = self.groups[block]
         opened = self._opened.get(group.file, self._open)
-        return opened.read_row_group(group.group, [self._column], use_threads=False).column(0)
+        return opened.read_row_group(group.group, [self.column], use_threads=False).column(0)

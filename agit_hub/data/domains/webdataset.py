@@ -3,6 +3,7 @@
 import json
 import tarfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from PIL import Image
@@ -86,33 +87,23 @@ def read_label(store: FileStore, file: str, sample: Sample, column: str) -> str 
     return None if value is None else str(value)
 
 
+@dataclass(eq=False)
 class WebDataset:
-    """Images of webdataset shards. A block is a shard, counted when it is first fetched.
+    """Images of webdataset shards. A block is a shard, counted when it is first fetched."""
 
-    Args:
-        store: The shards.
-        files: Their paths.
-        column: The extension of the images, such as `jpg`.
-        label: A column and the value that it must have.
-        shorter_side: Pixels that are needed in the end; see `to_rgb`.
-    """
-
+    store: FileStore
+    files: Sequence[str]
+    """The shards."""
+    column: str
+    """The extension of the images, such as `jpg`."""
+    label: tuple[str, str] | None
+    """A column and the value that it must have."""
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
-    def __init__(
-        self,
-        store: FileStore,
-        files: Sequence[str],
-        column: str,
-        label: tuple[str, str] | None,
-        shorter_side: int | None = None,
-    ) -> None:
-        self._store = store
-        self._files = files
-        self._column = column
-        self._label = label
-        self._shorter_side = shorter_side
-        self.blocks = len(files)
+    def __post_init__(self) -> None:
+        self.blocks = len(self.files)
         self.shards: Sequence[int] = range(self.blocks)
         self._lengths: dict[int, int] = {}
         self._entries: ProcessCache[int, list[Entry]] = ProcessCache(_INDEXED_SHARDS)
@@ -127,33 +118,33 @@ class WebDataset:
         if block not in self._lengths:
             self._lengths[block] = len(self._entries.get(block, self._find_entries))
             if self.length == 0:
-                label = "" if self._label is None else ", {} = {}".format(*self._label)
-                raise DataError(f"{self._store.title} holds no images ({self._column}{label}).")
+                label = "" if self.label is None else ", {} = {}".format(*self.label)
+                raise DataError(f"{self.store.title} holds no images ({self.column}{label}).")
         return self._lengths[block]
 
     def prepare(self, block: int) -> None:
         """Fetch a shard in the background."""
-        self._store.fetch_ahead(self._files[block])
+        self.store.fetch_ahead(self.files[block])
 
     def image(self, block: int, row: int) -> Image.Image:
         """Return an image as upright RGB."""
         entry = self._entries.get(block, self._find_entries)[row]
-        data = read_entry(self._store, self._files[block], entry)
-        return decode_image(data, self._shorter_side)
+        data = read_entry(self.store, self.files[block], entry)
+        return decode_image(data, self.shorter_side)
 
     def describe(self, block: int, row: int) -> str:
         """Return the shard and the file in it."""
         entry = self._entries.get(block, self._find_entries)[row]
-        return f"{self._store.describe(self._files[block])}/{entry.path}"
+        return f"{self.store.describe(self.files[block])}/{entry.path}"
 
     def _find_entries(self, block: int) -> list[Entry]:
-        file = self._files[block]
+        file = self.files[block]
         return [
-            sample[self._column]
-            for sample in read_index(self._store, file)
-            if self._column in sample
+            sample[self.column]
+            for sample in read_index(self.store, file)
+            if self.column in sample
             and (
-                self._label is None
-                or read_label(self._store, file, sample, self._label[0]) == self._label[1]
+                self.label is None
+                or read_label(self.store, file, sample, self.label[0]) == self.label[1]
             )
         ]
