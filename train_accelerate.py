@@ -1,7 +1,7 @@
-"""Train attention-guided image-to-image translation.
+"""Train attention-guided image-to-image translation; the same as `agit train`.
 
-accelerate launch train_accelerate.py --config configs/shapes.yaml --output_dir runs/shapes
-python train_accelerate.py --config configs/horse2zebra.yaml \
+accelerate launch train_accelerate.py --config shapes --output_dir runs/shapes
+python train_accelerate.py --config horse2zebra \
     --data.source.path horses/ --data.target.path zebras/ --output_dir runs/horse2zebra
 """
 

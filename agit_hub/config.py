@@ -1,4 +1,4 @@
-"""The architecture's configuration: what travels with the weights as `config.json`."""
+"""Configuration of the architecture, saved with the weights as `config.json`, and its checks."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,55 +13,54 @@ FORMAT_VERSION = 1
 AttentionDecoder = Literal["paper", "official"]
 Upsampling = Literal["transposed", "nearest"]
 
-# Keys that the first files do not hold; what they had was the default.
-_YOUNGER = ("upsampling", "residual", "attention_smoothing", "attention_levels")
+# Keys that older files lack; they used the default.
+_OPTIONAL_KEYS = ("upsampling", "residual", "attention_smoothing", "attention_levels")
 
-# The generator halves a picture twice, and its transposed convolutions double it twice.
+# The generator downsamples an image twice by 2, and upsamples it again.
 SIZE_MULTIPLE = 4
 MIN_SIZE = 16
 
 
 @dataclass(frozen=True)
 class AGITConfig:
-    """Architecture of a pair of translators. Defaults are the paper's.
+    """Architecture of the generators and attention networks. Defaults are the paper's.
 
     Raises:
         ConfigError: If a value is of the wrong type or out of range.
     """
 
     image_size: int = 256
-    """Side in pixels at which the networks translate: a multiple of 4, 16 or more."""
+    """Side in pixels at which the networks translate: a multiple of 4, at least 16."""
     channels: int = 32
     """Width of the generators' first layer."""
     blocks: int = 9
     """Residual blocks in each generator."""
     upsampling: Upsampling = "transposed"
-    """How generators double: by `transposed` convolutions (the paper), or by `nearest` neighbours before
-    a convolution, which leave no pattern of their own in a coat."""
+    """Upsampling in generators: `transposed` convolutions (the paper), or `nearest` neighbour before a
+    convolution, which avoids checkerboard artefacts."""
     residual: bool = False
-    """Generators add to the picture what they find, and so begin near identity (not in the paper)."""
+    """Generators add their output to the image, and so start near identity (not in the paper)."""
     attention: Literal["network", "features", "ones"] = "network"
-    """`network` learns where to look, from nothing (the paper); `features` learns it on those of a frozen
-    classifier of photographs, which was trained with labels (ImageNet); `ones` attends to everything and
-    holds no weights (CycleGAN)."""
+    """`network` is trained from scratch (the paper); `features` is trained on the features of a frozen
+    ImageNet classifier; `ones` is 1 everywhere, without weights (CycleGAN)."""
     attention_channels: int = 32
-    """Width of the attention networks' first layer, or of what they make of features."""
+    """Width of the attention networks' first layer, or of the projected features."""
     attention_decoder: AttentionDecoder = "paper"
-    """Kernels of the attention decoder: `paper` 3x3, 3x3, 7x7; `official` 1x1, the code as run."""
+    """Kernels of the attention decoder: `paper` 3x3, 3x3, 7x7; `official` 1x1, the authors' code."""
     attention_smoothing: int = 1
-    """Side in pixels of the window, odd, over which attention is averaged before its sigmoid: wider than
-    the target's texture, it keeps attention from drawing the texture itself. 1 is none (the paper)."""
+    """Side in pixels, odd, of the window over which attention logits are averaged: if it is wider than
+    the target's texture, attention cannot reproduce the texture. 1 disables it (the paper)."""
     attention_levels: int = 1
-    """Over how many sizes of the picture attention on features is averaged in translation: enlarged
-    twice; as it is; enlarged three times. Near and far animals each show best at one of them."""
+    """Number of scales of the image over which attention on features is averaged in translation: 2, 1 and
+    3, in this order, for objects of different sizes."""
     attention_threshold: float = 0.1
-    """tau: below it a pixel counts as background, in training after the switch and in translation."""
+    """tau: pixels with attention below it are background, after the switch and in translation."""
     source_label: str = "source"
-    """What the source pictures show, such as `horse`."""
+    """Content of the source images, such as `horse`."""
     target_label: str = "target"
-    """What the target pictures show, such as `zebra`."""
+    """Content of the target images, such as `zebra`."""
     format_version: int = FORMAT_VERSION
-    """Version of this file's meaning."""
+    """Version of the format of `config.json`."""
 
     def __post_init__(self) -> None:
         _check_version(self.format_version)
@@ -78,40 +77,40 @@ class AGITConfig:
         check_range(self, "attention_levels", 1, 3)
         if self.attention_levels > 1 and self.attention != "features":
             raise ConfigError(
-                f"attention_levels is {self.attention_levels}: only with attention features can it be "
-                "other than 1."
+                f"attention_levels is {self.attention_levels}: other values than 1 require attention "
+                "features."
             )
         for name in ("source_label", "target_label"):
             if not getattr(self, name).strip():
-                raise ConfigError(f"{name} is empty: say what those pictures show, in a word.")
+                raise ConfigError(f"{name} is empty: describe the images in a word.")
         if self.source_label == self.target_label:
             raise ConfigError(
                 f"source_label and target_label are both {self.source_label!r}: "
-                "they name the two directions and must differ."
+                "they name the two domains and must differ."
             )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from the content of `config.json`, refusing unknown keys by name.
+        """Create from the content of `config.json`.
 
         Raises:
             ConfigError: If a key is unknown or `format_version` is missing, or a value is bad.
         """
         known = [field.name for field in fields(cls)]
-        # First, for a newer file may well have keys and words that are not known here.
+        # First, because a newer file may have unknown keys and values.
         _check_version(values.get("format_version", FORMAT_VERSION))
         for key in values:
             if key not in known:
                 raise ConfigError(f"Unknown key {key!r} in config.json.{suggest(key, known)}")
         if "format_version" not in values:
             raise ConfigError("config.json has no format_version: it was not written by agit-hub.")
-        missing = [key for key in known if key not in values and key not in _YOUNGER]
+        missing = [key for key in known if key not in values and key not in _OPTIONAL_KEYS]
         if missing:
             raise ConfigError(f"config.json lacks {', '.join(missing)}.")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `config.json`."""
+        """Return the content of `config.json`."""
         return asdict(self)
 
     @property
@@ -120,10 +119,10 @@ class AGITConfig:
         return self.source_label, self.target_label
 
     def goal(self, to: str | None) -> str:
-        """The label that a translation leads to; `target_label` when none is named.
+        """Return the label of the domain to translate to: `to`, or `target_label` if it is None.
 
         Raises:
-            ValueError: If the label is neither, naming the two there are.
+            ValueError: If it is neither of the two labels.
         """
         if to is None or to in self.labels:
             return to or self.target_label
@@ -133,12 +132,10 @@ class AGITConfig:
 
 
 def check_types(config: Any) -> None:
-    """Refuse a dataclass instance one of whose fields does not have its annotated type.
-
-    An int passes for a float; a bool never passes for a number.
+    """Check that the fields of a dataclass have their annotated types, see `has_type`.
 
     Raises:
-        ConfigError: Naming the field, the value and what was expected.
+        ConfigError: If one has not.
     """
     for name, expected in get_type_hints(type(config)).items():
         value = getattr(config, name)
@@ -147,7 +144,7 @@ def check_types(config: Any) -> None:
 
 
 def check_size(name: str, size: int) -> None:
-    """Refuse a picture size that the networks cannot take.
+    """Check an image size of the networks.
 
     Raises:
         ConfigError: Unless it is a multiple of 4 and at least 16.
@@ -156,8 +153,8 @@ def check_size(name: str, size: int) -> None:
         below = max(MIN_SIZE, size // SIZE_MULTIPLE * SIZE_MULTIPLE)
         nearest = f"{below}" if size < MIN_SIZE else f"{below} or {below + SIZE_MULTIPLE}"
         raise ConfigError(
-            f"{name} is {size}, which the networks cannot take: it must be a multiple of "
-            f"{SIZE_MULTIPLE} and at least {MIN_SIZE} (try {nearest})."
+            f"{name} is {size}; it must be a multiple of {SIZE_MULTIPLE} and at least {MIN_SIZE} "
+            f"(try {nearest})."
         )
 
 
@@ -170,10 +167,10 @@ def check_range(
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
-    """Refuse a number outside [low, high], either end left out where it is open; None passes.
+    """Check that a field is in [low, high], without an end that is open, or None.
 
     Raises:
-        ConfigError: Naming the field, the value and the range. NaN is never in range.
+        ConfigError: If it is not, or NaN.
     """
     value = getattr(config, name)
     if value is None:
@@ -188,13 +185,13 @@ def check_range(
 
 
 def suggest(key: str, known: list[str]) -> str:
-    """' Did you mean ...?' with the nearest of the known keys, or an empty string."""
+    """Return ' Did you mean ...?' with the most similar known key, or an empty string."""
     close = get_close_matches(key, known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def describe_type(expected: Any) -> str:
-    """An annotation in words a person can act on."""
+    """Describe a type annotation in words."""
     if get_origin(expected) is Literal:
         return "one of " + ", ".join(repr(option) for option in get_args(expected))
     if get_origin(expected) in (Union, UnionType):
@@ -203,7 +200,7 @@ def describe_type(expected: Any) -> str:
 
 
 def has_type(value: Any, expected: Any) -> bool:
-    """Whether a value is what an annotation says; an int passes for a float, a bool for no number."""
+    """Return whether a value has an annotated type; an int is a float, but a bool is no number."""
     origin = get_origin(expected)
     if origin in (Union, UnionType):
         return any(has_type(value, option) for option in get_args(expected))
@@ -222,6 +219,6 @@ def has_type(value: Any, expected: Any) -> bool:
 def _check_version(version: Any) -> None:
     if has_type(version, int) and version > FORMAT_VERSION:
         raise ConfigError(
-            f"format_version is {version}, and this version of agit-hub reads up to "
-            f"{FORMAT_VERSION}: pip install --upgrade agit-hub."
+            f"format_version is {version}; this version of agit-hub reads up to {FORMAT_VERSION}: "
+            "pip install --upgrade agit-hub."
         )

@@ -1,4 +1,4 @@
-"""Draw docs/training.png: when attention to horses begins, in trials and in the seeds of the recipe.
+"""Draws docs/training.png: when attention to horses emerges, in trials and in the recipe's seeds.
 
 python -m benchmarks.curves
 """
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 TRIALS = RESULTS / "horse2zebra_small_trials"
-# What is drawn of the trials: file, words, colour.
-_SHOWN = (
+# Trials: file, label, colour.
+_TRIALS = (
     ("floor-0.03-seed0", "floor 0.03, attention as slow as generators, lambda 1, seed 0", "#b22222"),
     ("floor-0.1-seed0", "floor 0.1, as slow, seed 0", "#e08214"),
     ("floor-0.1-seed1", "floor 0.1, as slow, seed 1", "#e08214"),
@@ -21,23 +21,23 @@ _SHOWN = (
 )  # fmt: skip
 
 
-_DRAWN = {"mean": "mean of horses' maps", "binary": "share of their pixels near 0 or 1"}
+_METRICS = {"mean": "mean of horses' maps", "binary": "share of their pixels near 0 or 1"}
 
 
 def main() -> None:
     figure = Figure(figsize=(9, 5), layout="constrained")
     recipe = sorted((RESULTS / "horse2zebra_small").glob("agit-seed?.jsonl"))
-    for axes, (figure_of, words_of) in zip(figure.subplots(1, 2), _DRAWN.items(), strict=True):
-        for name, words, colour in _SHOWN:
-            curve = _curve(TRIALS / f"{name}.jsonl", figure_of)
-            axes.plot(*curve, color=colour, linewidth=1.2, label=words)
+    for axes, (metric, metric_label) in zip(figure.subplots(1, 2), _METRICS.items(), strict=True):
+        for name, label, colour in _TRIALS:
+            curve = _curve(TRIALS / f"{name}.jsonl", metric)
+            axes.plot(*curve, color=colour, linewidth=1.2, label=label)
         for file in recipe:
-            words = (
-                f"the recipe: faster attention, {len(recipe)} seeds" if file is recipe[0] else ""
+            first = f"the recipe: faster attention, {len(recipe)} seeds"
+            curve = _curve(file, metric)
+            axes.plot(
+                *curve, color="#1b7837", linewidth=1.8, label=first if file is recipe[0] else None
             )
-            curve = _curve(file, figure_of)
-            axes.plot(*curve, color="#1b7837", linewidth=1.8, label=words or None)
-        axes.set(xlabel="optimiser step", ylabel=words_of)
+        axes.set(xlabel="optimiser step", ylabel=metric_label)
         axes.set_ylim(bottom=-0.01)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -47,9 +47,9 @@ def main() -> None:
     figure.savefig(RESULTS.parent / "training.png", dpi=110)
 
 
-def _curve(file: Path, figure: str) -> tuple[list[int], list[float]]:
+def _curve(file: Path, metric: str) -> tuple[list[int], list[float]]:
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [line["step"] for line in lines], [line[f"attention/source/{figure}"] for line in lines]
+    return [line["step"] for line in lines], [line[f"attention/source/{metric}"] for line in lines]
 
 
 if __name__ == "__main__":

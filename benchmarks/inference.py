@@ -1,22 +1,19 @@
-"""What a translation takes by each backend, and a folder of pictures, against plain PyTorch.
+"""Speed of a translation by each backend, and of a folder of images, against plain PyTorch.
 
     python train_accelerate.py --config shapes --model.channels 32 --model.blocks 9 \
         --model.attention_channels 32 --train.max_steps 300 --output_dir runs/wide
     python -m benchmarks.inference --model runs/wide/model [--out docs/results/inference.json]
 
-Contenders take turns on the same pictures of 256 pixels, each in a process of its own, and translate five
-of them in a turn: nobody has only one. The first
-command trains networks as large as the paper's. How far translations are from plain PyTorch's is measured
-too, for a fast answer that is another one is no answer.
+Variants run interleaved on the same images of 256 pixels, each in a process of its own, and translate
+five of them in a turn. The first command trains networks as large as the paper's. The difference from
+plain PyTorch's translations is measured too.
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +24,9 @@ from agit_hub.data import shapes
 from agit_hub.inference.image_processor import to_tensor
 from agit_hub.models.agit import AGITModel
 from agit_hub.models.equations import composite
-from benchmarks.interleaved import compare, serve, table
+from benchmarks.harness import compare, machine, main, serve, table
 
 SIZE = 256
-PICTURES = 500
 TURN = 5
 BACKENDS = {
     "ours torch": ("torch", False),
@@ -41,40 +37,36 @@ BACKENDS = {
 }
 
 
-def _model() -> AGITModel:
-    return AGITModel.from_pretrained(os.environ["AGIT_BENCH_MODEL"])
-
-
-def _picture() -> torch.Tensor:
+def _image() -> torch.Tensor:
     return to_tensor(shapes.draw("plain", 0, size=SIZE)[0])
 
 
-def plain() -> Callable[[], object]:
+def plain(model: AGITModel) -> Callable[[], torch.Tensor]:
     """Eager, fp32, as in the usual test script."""
-    model, picture = _model(), _picture()
+    image = _image()
 
     def act() -> torch.Tensor:
         with torch.no_grad():
-            attention, generated = model.attention_s(picture), model.generator_st(picture)
-            return attention * generated + (1 - attention) * picture
+            attention, generated = model.attention_s(image), model.generator_st(image)
+            return attention * generated + (1 - attention) * image
 
     return act
 
 
-def backend(name: str) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+def backend(model: AGITModel, name: str) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     """The networks by one of the pipeline's backends."""
     from agit_hub.backends.auto import choose_backend
 
-    run = choose_backend(_model(), *BACKENDS[name])
-    picture = _picture()
-    return lambda: run(picture, "striped")
+    run = choose_backend(model, *BACKENDS[name])
+    image = _image()
+    return lambda: run(image, "striped")
 
 
-def loop(folder: Path) -> Callable[[], object]:
-    """A call of the pipeline for each picture, one after the other, by PyTorch."""
+def loop(model: AGITModel, folder: Path) -> Callable[[], object]:
+    """A call of the pipeline for each image, one after the other, by PyTorch."""
     from agit_hub.inference.pipeline import AGITPipeline
 
-    pipe = AGITPipeline(_model())
+    pipe = AGITPipeline(model)
 
     def act() -> None:
         out = folder / "loop"
@@ -85,91 +77,72 @@ def loop(folder: Path) -> Callable[[], object]:
     return act
 
 
-def translate(folder: Path, name: str) -> Callable[[], object]:
-    """`agit translate` on the folder, without the time that Python takes to start."""
+def translate(model: AGITModel, folder: Path, name: str) -> Callable[[], object]:
+    """`agit translate` on the folder, without Python's start."""
     from agit_hub.backends.auto import choose_backend
     from agit_hub.inference.batch import TranslateOptions, Translator
     from agit_hub.inference.edits import AttentionEdits
     from agit_hub.inference.inputs import plan
     from agit_hub.inference.pipeline import AGITPipeline
 
-    model = _model()
     pipe = AGITPipeline(model, choose_backend(model, *BACKENDS[name]))
-    wishes = TranslateOptions(
+    options = TranslateOptions(
         **{"to": "striped", "edits": AttentionEdits(), "smoothing": 0.0},
         **{"batch_size": 1, "format": "png", "overwrite": True},
     )
 
     def act() -> None:
         jobs = plan([str(path) for path in sorted(folder.glob("*.png"))], folder / name)
-        states = [o.state for o in Translator(pipe, wishes, lambda *_: None).outcomes(jobs)]
+        states = [o.state for o in Translator(pipe, options, lambda *_: None).outcomes(jobs)]
         assert states == ["done"] * len(jobs), states
 
     return act
 
 
-def differences() -> dict[str, float]:
-    """How far each backend's translation is from plain PyTorch's at most, of 0 to 255."""
-    expected = plain()()
-    assert isinstance(expected, torch.Tensor)
-    picture, found = _picture(), {}
+def probe(arguments: argparse.Namespace, name: str, folder: str = "", by: str = "") -> None:
+    torch.set_num_threads(arguments.threads)
+
+    def make() -> Callable[[], object]:
+        model = AGITModel.from_pretrained(arguments.model)
+        if name == "loop":
+            return loop(model, Path(folder))
+        if name == "translate":
+            return translate(model, Path(folder), by)
+        act = plain(model) if name == "plain" else backend(model, name)
+        return lambda: [act() for _ in range(TURN)]
+
+    serve(make)
+
+
+def differences(model: AGITModel) -> dict[str, float]:
+    """Maximum difference of each backend's translation from plain PyTorch's, of 0 to 255."""
+    expected, image, found = plain(model)(), _image(), {}
     for name in BACKENDS:
-        attention, generated = backend(name)()
-        image = composite(picture, generated, attention)
-        found[name] = round(float((image - expected).abs().max()) * 127.5, 3)
+        attention, generated = backend(model, name)()
+        difference = composite(image, generated, attention) - expected
+        found[name] = round(float(difference.abs().max()) * 127.5, 3)
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--contender", nargs="+", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
-    # Contenders inherit it.
-    os.environ["AGIT_BENCH_MODEL"] = str(arguments.model.resolve())
-    if arguments.contender:
-        serve(lambda: _contender(arguments.contender))
-        return
-    results = _measure(arguments)
-    print(report(results))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _contender(words: Sequence[str]) -> Callable[[], object]:
-    what, *rest = words
-    if what == "loop":
-        return loop(Path(rest[0]))
-    if what == "translate":
-        return translate(Path(rest[1]), rest[0])
-    act = plain() if what == "plain" else backend(rest[0])
-    return lambda: [act() for _ in range(TURN)]
-
-
-def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    start = ["-m", "benchmarks.inference", f"--model={arguments.model}"]
-    start += [f"--threads={arguments.threads}", "--contender"]
-    apart = differences()  # which also writes the files that are missing
-    networks = {"plain": [*start, "plain"]}
-    networks |= {name: [*start, "backend", name] for name in BACKENDS}
+    # This also writes exported files that are missing.
+    differs_by = differences(AGITModel.from_pretrained(arguments.model))
+    command = arguments.command
+    networks = {name: [*command, name] for name in ("plain", *BACKENDS)}
     folder = Path(tempfile.mkdtemp())
     try:
-        for number in range(arguments.pictures):
+        for number in range(arguments.images):
             shapes.draw("plain", number, size=SIZE)[0].save(folder / f"{number:04}.png")
-        files = {"loop of single calls": [*start, "loop", str(folder)]}
+        files = {"loop of single calls": [*command, "loop", str(folder)]}
         for name in ("ours torch", "ours openvino", "ours openvino half"):
-            files[f"translate, {name}"] = [*start, "translate", name, str(folder)]
+            files[f"translate, {name}"] = [*command, "translate", str(folder), name]
         return {
-            "machine": f"{platform.processor() or platform.machine()}, {arguments.threads} threads",
+            "machine": machine(arguments.threads),
             "torch": torch.__version__,
             "networks": compare(networks, "plain", arguments.rounds),
-            "differs_by": apart,
-            "pictures": arguments.pictures,
+            "differs_by": differs_by,
+            "images": arguments.images,
             "folder": compare(files, "loop of single calls", rounds=3, warm_up=0),
         }
     finally:
@@ -177,23 +150,25 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any]) -> str:
-    """All of it in words and tables."""
-    apart = ", ".join(f"{name} {value}" for name, value in results["differs_by"].items())
-    return "\n".join(
+    """Format the results as text and tables."""
+    differs = ", ".join(f"{name} {value}" for name, value in results["differs_by"].items())
+    return "\n\n".join(
         [
             f"{results['machine']}, torch {results['torch']}; the networks on {SIZE} x {SIZE} pixels, "
             f"{TURN} times a turn",
-            "",
             table(results["networks"], "plain"),
-            "",
-            f"Translations differ from plain PyTorch's by at most, of 255: {apart}.",
-            "",
-            f"A folder of {results['pictures']} pictures, decoding and encoding included:",
-            "",
+            f"Translations differ from plain PyTorch's by at most, of 255: {differs}.",
+            f"A folder of {results['images']} images, decoding and encoding included:",
             table(results["folder"], "loop of single calls"),
         ]
     )
 
 
 if __name__ == "__main__":
-    main()
+    OPTIONS = {
+        "model": {"type": Path, "required": True},
+        "rounds": {"type": int, "default": 15},
+        "images": {"type": int, "default": 500},
+        "threads": {"type": int, "default": os.cpu_count() or 1},
+    }
+    main("benchmarks.inference", __doc__, measure, report, OPTIONS, probe)

@@ -1,52 +1,42 @@
-"""What loading a published model costs: time beyond importing torch, and memory.
+"""Cost of loading a published model: time beyond importing torch, and memory.
 
-    python -m benchmarks.loading [--out loading.json]
+    python -m benchmarks.loading [--out docs/results/loading.json]
 
-The networks are the paper's for 256 pixels, out of a warm cache of a Hub on this machine. Each round
-is a process of its own.
+The networks are the paper's for 256 pixels, from a warm cache of a local Hub. Each round runs in a
+process of its own.
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-PROBE = """
-import json, pathlib, time, torch
-from benchmarks.memory import resident
-start = time.perf_counter()
-import agit_hub.models.agit
-imported = time.perf_counter()
-pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-base = resident("now")
-model = agit_hub.models.agit.AGITModel.from_pretrained("user/paper")
-end = time.perf_counter()
-print(json.dumps({
-    "seconds": end - start,
-    "of_which_imports": imported - start,
-    "megabytes": (resident("at most") - base) / 2**20,
-}))
-"""
+from benchmarks.harness import machine, main, resident, run_probe
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="Where to write the figures as JSON.")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    text = json.dumps(measure(options.rounds), indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
-    return 0
+def probe(_: argparse.Namespace, repo: str) -> dict[str, float]:
+    """Load a model, measured from after the import of torch."""
+    import torch  # noqa: F401
+
+    start = time.perf_counter()
+    from agit_hub.models.agit import AGITModel
+
+    imported = time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    base = resident()
+    model = AGITModel.from_pretrained(repo)
+    end = time.perf_counter()
+    assert model is not None
+    return {
+        "seconds": end - start,
+        "of_which_imports": imported - start,
+        "megabytes": (resident(peak=True) - base) / 2**20,
+    }
 
 
-def measure(rounds: int) -> dict[str, object]:
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from agit_hub import AGITConfig, AGITModel
     from testing.hub_server import Hub
 
@@ -55,31 +45,23 @@ def measure(rounds: int) -> dict[str, object]:
         files = {file.name: file for file in Path(place).iterdir()}
         size = files["model.safetensors"].stat().st_size / 2**20
         hub.commit("user/paper", files, kind="model")
-        environment = os.environ | {
+        environment = {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": f"{place}/home",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_OFFLINE": "0",
         }
-        runs = [
-            json.loads(
-                subprocess.run(
-                    [sys.executable, "-c", PROBE],
-                    env=environment,
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                ).stdout
-            )
-            for _ in range(rounds + 1)
-        ][1:]  # the first fetches
+        command = [*arguments.command, "user/paper"]
+        rounds = [run_probe(command, environment) for _ in range(arguments.rounds + 1)]
+    rounds = rounds[1:]  # the first downloads
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "file_megabytes": round(size, 1),
-        **{f"{key}_median": round(median(run[key] for run in runs), 3) for key in runs[0]},
-        "memory_over_file": round(max(run["megabytes"] for run in runs) / size, 2),
+        **{f"{key}_median": round(median(r[key] for r in rounds), 3) for key in rounds[0]},
+        "memory_over_file": round(max(r["megabytes"] for r in rounds) / size, 2),
     }
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    OPTIONS = {"rounds": {"type": int, "default": 5}}
+    main("benchmarks.loading", __doc__, measure, options=OPTIONS, probe=probe)

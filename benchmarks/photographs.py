@@ -1,10 +1,10 @@
-"""Trains and measures every row of the photographs' table in docs/results.md, one run after the other.
+"""Trains and evaluates every run of the photographs' tables in docs/results.md, one after the other.
 
 python -m benchmarks.photographs --photos FOLDER --runs runs/photographs
 
-A run whose figures lie in docs/results already is passed over, and one that was cut short is resumed, so
-the command can be given again until nothing is left. It needs a folder with trainA, trainB, testA and
-testB (horses are A). Nothing that it writes into docs/results shows a photograph.
+A run whose results are in docs/results is skipped, and an interrupted one is resumed, so the command can
+be repeated until nothing is left. It needs a folder with trainA, trainB, testA and testB (horses are A).
+Nothing that it writes into docs/results shows a photograph.
 """
 
 import argparse
@@ -14,14 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.harness import ROOT
+
 OUT = ROOT / "docs" / "results" / "horse2zebra_small"
-# What no table needs, and what would make the files large.
-_LEFT_OUT = ("pictures",)
+# No table needs these entries, and they are large.
+_OMITTED = ("images",)
 
 SMALL = ["--config", "horse2zebra_small"]
 CYCLEGAN = ["--config", "cyclegan_horse2zebra_small"]
-# A run short enough for ablations, all of which differ from it in what their name says.
+# Short enough for ablations, which differ from it as their names say.
 SHORT = [*SMALL, "--train.max_steps=700", "--train.lambda_cyc_warmup_steps=400"]
 PATCH = [
     *(*SHORT, "--train.discriminator=patch", "--train.discriminator_channels=48"),
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
     parser.add_argument(
-        "--masks", type=Path, help="of the test pictures (such as those of agit masks)"
+        "--masks", type=Path, help="masks of the test images, such as those of agit masks"
     )
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="names of runs")
     arguments = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
         if not result.exists():
             folder, photos = (arguments.runs / name).resolve(), arguments.photos.resolve()
             _train(name, photos, folder)
-            _measure(name, photos, arguments.masks and arguments.masks.resolve(), folder, result)
+            _evaluate(name, photos, arguments.masks and arguments.masks.resolve(), folder, result)
 
 
 def _train(name: str, photos: Path, folder: Path) -> None:
@@ -85,21 +86,21 @@ def _train(name: str, photos: Path, folder: Path) -> None:
     _run(script, *RUNS[name], *places, f"--output_dir={folder}", "--resume")
 
 
-def _measure(name: str, photos: Path, masks: Path | None, folder: Path, result: Path) -> None:
+def _evaluate(name: str, photos: Path, masks: Path | None, folder: Path, result: Path) -> None:
     places = ["--source", str(photos / "testA"), "--target", str(photos / "testB")]
     places += ["--masks", str(masks)] if masks else []
-    called = name.rpartition("-seed")[0] or name
+    recipe = name.rpartition("-seed")[0] or name
     OUT.mkdir(parents=True, exist_ok=True)
-    # What ablations are about is no different there.
+    # Ablations are compared by their last weights alone.
     for weights in ("last",) if name.startswith("short") else ("last", "picked"):
         if not (folder / ("model" if weights == "last" else weights)).is_dir():
             continue
-        print(f"{name}: measuring {weights}", flush=True)
-        # At the networks' own size: beside a sharp photograph any change by fewer pixels looks blurred.
-        how = ["--weights", weights, "--name", called, "--side", "128"]
+        print(f"{name}: evaluating {weights}", flush=True)
+        # At the networks' own size: upsampled changes look blurred in a sharp photograph.
+        how = ["--weights", weights, "--name", recipe, "--side", "128"]
         _run("-m", "agit_hub.cli", "evaluate", "--model", str(folder), *places, *how)
-        measured = json.loads((folder / "evaluation" / weights / "evaluation.json").read_text())
-        kept = {key: value for key, value in measured.items() if key not in _LEFT_OUT}
+        evaluation = json.loads((folder / "evaluation" / weights / "evaluation.json").read_text())
+        kept = {key: value for key, value in evaluation.items() if key not in _OMITTED}
         target = result if weights == "last" else result.with_stem(f"{result.stem}-picked")
         target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     curve = (folder / "metrics.jsonl").read_text(encoding="utf-8")

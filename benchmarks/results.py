@@ -1,4 +1,4 @@
-"""Fill docs/results.md and docs/speed.md: each table stands below the command that makes it.
+"""Fills docs/results.md and docs/speed.md: each table follows the command that generates it.
 
 python -m benchmarks.results
 """
@@ -6,11 +6,10 @@ python -m benchmarks.results
 import json
 import re
 from importlib import import_module
-from pathlib import Path
 
 from agit_hub.evaluation.compare import compare, find_records
+from benchmarks.harness import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")
 _TABLE = re.compile(
     r"(```\nagit compare ([^\n]+)\n```\n\n<!-- table -->\n).*?(<!-- end -->)", re.DOTALL
@@ -22,7 +21,7 @@ _REPORT = re.compile(
 
 
 def filled(text: str) -> str:
-    """A document with its tables as the files make them now."""
+    """Return a document with its tables regenerated from the result files."""
     return _REPORT.sub(_report, _TABLE.sub(_table, text))
 
 

@@ -1,15 +1,14 @@
-"""Whole runs: what a run does beside its steps, and two processes against one.
+"""Whole runs: the overhead of logs, samples and checkpoints, and two processes against one.
 
     python -m benchmarks.runs [--out docs/results/runs.json]
 
 The networks are the paper's, at 128 pixels, on the built-in shapes, in bf16: the faster the steps, the
-dearer what comes between them.
+larger the share of the overhead.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,36 +23,36 @@ from unittest.mock import patch
 
 from agit_hub.training.config import LogConfig, TrainSettings
 from agit_hub.training.config_loader import parse
+from benchmarks.harness import ROOT, interval, machine, main, ratios
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
-    *("--preset", "paper", "--model.image_size=128"),
+    *("--config", "paper", "--model.image_size=128"),
     *("--data.source.path=shapes", "--data.source.name=plain"),
     *("--data.target.path=shapes", "--data.target.name=striped"),
     *("--train.batch_size=2", "--train.mixed_precision=bf16"),
 ]
-# How often a run of these defaults does what costs time.
+# Default intervals in steps.
 INTERVALS = {
-    "log": LogConfig().every,
-    "samples": LogConfig().samples_every,
-    "checkpoint": TrainSettings().checkpoint_every,
+    "log": LogConfig().steps,
+    "samples": LogConfig().sample_steps,
+    "checkpoint": TrainSettings().checkpointing_steps,
 }
 
 
 def overhead(steps: int, folder: Path) -> dict[str, Any]:
-    """Shares of a run at default intervals, out of one that logs, draws and saves every third step.
+    """Measure the overhead at default intervals with a run that logs, samples and saves every third step.
 
     Returns:
-        `step_s`, a step and the loading of its batch; the shares of that which are loading and image
-        pools; and for each of `INTERVALS` the seconds that it takes once (medians) and the share of its
-        interval's steps.
+        `step_s`, the seconds of a step with its batch; `within`, the shares of loading and image pools;
+        and for each of `INTERVALS` its median seconds and the share of its interval's steps.
     """
     from agit_hub.data.dataset import UnpairedDataset
+    from agit_hub.training.callbacks import SampleGridCallback
     from agit_hub.training.image_pool import ImagePool
     from agit_hub.training.metrics import MetricLogger
     from agit_hub.training.trainer import Trainer
 
-    every = [f"--{key}=3" for key in ("log.every", "log.samples_every", "train.checkpoint_every")]
+    every = [f"--{key}=3" for key in ("log.steps", "log.sample_steps", "train.checkpointing_steps")]
     config = parse(
         [*SETTINGS, *every, f"--train.max_steps={steps}", f"--output_dir={folder}"]
     ).config
@@ -63,7 +62,7 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     with (
         _timed(MetricLogger, "log", taken["log"]),
-        _timed(Trainer, "_draw_samples", taken["samples"]),
+        _timed(SampleGridCallback, "save_grid", taken["samples"]),
         _timed(Trainer, "_save", taken["checkpoint"]),
         _timed(UnpairedDataset, "__getitem__", within["loading"]),
         _timed(ImagePool, "query", within["image pools"]),
@@ -98,19 +97,18 @@ def _timed(owner: type, name: str, taken: list[float]) -> Iterator[None]:
 
 
 def scaling(steps: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Pictures a second of two processes, a core each, against one on one core, in turns.
+    """Images a second of two processes, a core each, against one on one core, interleaved.
 
-    Each process has the same batch, so that two of them see twice as many pictures (weak scaling).
+    Each process has the same batch size, so two of them process twice as many images (weak scaling).
     """
     found: dict[int, list[float]] = {1: [], 2: []}
     for number in range(rounds):
         for processes, rates in found.items():
             rates.append(_rate(processes, steps, folder / f"{number}-{processes}"))
             print(f"round {number + 1}, {processes} process(es): {rates[-1]:.2f}", file=sys.stderr)
-    ratios = [two / one for one, two in zip(*found.values(), strict=True)]
     return {
         "images_per_second": {n: round(statistics.median(each), 2) for n, each in found.items()},
-        "ratio": [round(f(ratios), 2) for f in (statistics.median, min, max)],
+        "ratio": interval(ratios(found[2], found[1]), 2),
     }
 
 
@@ -122,9 +120,9 @@ def _rate(processes: int, steps: int, folder: Path) -> float:
         *("--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0"),
         *(["--multi_gpu"] if processes > 1 else []),
     ]
-    # The launcher refuses --cpu beside --multi_gpu, which is its word for several processes.
+    # The launcher refuses --cpu with --multi_gpu, which it needs for several processes.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    run = [f"--train.max_steps={steps}", "--log.every=1", "--log.samples=1"]
+    run = [f"--train.max_steps={steps}", "--log.steps=1", "--log.num_samples=1"]
     subprocess.run(
         [*launch, "train_accelerate.py", *SETTINGS, *run, f"--output_dir={folder}"],
         cwd=ROOT,
@@ -134,52 +132,42 @@ def _rate(processes: int, steps: int, folder: Path) -> float:
         stderr=subprocess.DEVNULL,
     )
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    # The first steps allocate and choose kernels.
+    # The first steps allocate memory and select kernels.
     return statistics.median(json.loads(line)["images_per_second"] for line in lines[3:])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
-        # First, for it is in this process that imports and kernels are warmed up.
-        between = overhead(arguments.steps, Path(place) / "overhead")
-        results = {
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "overhead": between,
-            "two processes": scaling(arguments.steps, arguments.rounds, Path(place)),
-        }
-    print(report(results))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        # First, for it runs in this process, where imports and kernels are warmed up.
+        measured = overhead(arguments.steps, Path(place) / "overhead")
+        two = scaling(arguments.steps, arguments.rounds, Path(place))
+        return {"machine": machine(), "overhead": measured, "two processes": two}
 
 
 def report(results: dict[str, Any]) -> str:
-    """All of it in words and tables."""
-    between, two = results["overhead"], results["two processes"]
+    """Format the results as text and tables."""
+    measured, two = results["overhead"], results["two processes"]
     lines = [
-        f"| {name} | {between['once_s'][name]:.3f} | {between['every'][name]} | {share:.2%} |"
-        for name, share in between["share"].items()
+        f"| {name} | {measured['once_s'][name]:.3f} | {measured['every'][name]} | {share:.2%} |"
+        for name, share in measured["share"].items()
     ]
-    within = ", ".join(f"{name} {share:.2%}" for name, share in between["within"].items())
+    within = ", ".join(f"{name} {share:.2%}" for name, share in measured["within"].items())
     median, low, high = two["ratio"]
     return "\n".join(
         [
-            f"A step with its batch takes {between['step_s']:.3f} s, of which {within}. Beside it:",
+            f"A step with its batch takes {measured['step_s']:.3f} s, of which {within}. Overhead:",
             "",
             "| | s | every, steps | share |",
             "|---|---|---|---|",
             *lines,
-            f"| all | | | **{between['share_of_all']:.2%}** |",
+            f"| all | | | **{measured['share_of_all']:.2%}** |",
             "",
-            f"Two processes of one core each see {median:.2f} ({low:.2f} to {high:.2f}) times as many "
-            "pictures a second as one.",
+            f"Two processes of one core each process {median:.2f} ({low:.2f} to {high:.2f}) times as "
+            "many images a second as one.",
         ]
     )
 
 
 if __name__ == "__main__":
-    main()
+    OPTIONS = {"steps": {"type": int, "default": 12}, "rounds": {"type": int, "default": 3}}
+    main("benchmarks.runs", __doc__, measure, report, OPTIONS)

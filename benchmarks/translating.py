@@ -1,20 +1,16 @@
-"""What translating and edits take, and what guided enlarging gives.
+"""Cost of translations and edits, and the gain of guided upsampling.
 
     python -m benchmarks.translating [--out docs/results/translating.json]
 
-Times are medians with their range; memory is a fresh process' peak beyond what it holds while idle.
+Times are medians with their range; memory is a fresh process's peak above its idle use.
 """
 
 import argparse
-import json
 import os
 import platform
 import socket
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,99 +21,84 @@ from PIL import Image
 from agit_hub import AGITConfig, AGITModel, AGITPipeline
 from agit_hub.data import shapes
 from agit_hub.inference.guided_upsampling import BandedUpsampler
-from benchmarks.memory import resident
+from benchmarks.harness import ROOT, main, resident, run_probe, timed
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 7
 
 
 def _photograph(width: int, height: int) -> Image.Image:
-    """Noise of several sizes: as much detail everywhere as a photograph has somewhere."""
+    """Noise at several scales, with as much detail everywhere as photographs have in places."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     grain = random.integers(-8, 9, (height, width, 3), dtype=np.int16)
-    return Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8))
-
-
-def _timed(act: Callable[[int], object], rounds: int = ROUNDS) -> dict[str, float]:
-    act(0)
-    taken = []
-    for number in range(1, rounds + 1):
-        start = time.perf_counter()
-        act(number)
-        taken.append(time.perf_counter() - start)
-    return {
-        "median_s": round(statistics.median(taken), 4),
-        "from_s": round(min(taken), 4),
-        "to_s": round(max(taken), 4),
-    }
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
 
 
 def large() -> dict[str, Any]:
-    """A picture of 12 megapixels with the paper's networks, in this fresh process."""
+    """An image of 12 megapixels with the paper's networks."""
     pipe = AGITPipeline(AGITModel(AGITConfig()))
     pipe.model.to("cpu")
-    picture = _photograph(4000, 3000)
-    pipe(picture.resize((300, 300)))  # what a process that idles has behind it
-    idle = resident("now")
-    pipe(picture)
-    beyond = round((resident("at most") - idle) / 1e6)
-    return {"pixels": "4000 x 3000", **_timed(lambda _: pipe(picture)), "beyond_idle_mb": beyond}
+    image = _photograph(4000, 3000)
+    pipe(image.resize((300, 300)))  # an idle process has translated before
+    idle = resident()
+    pipe(image)
+    beyond = round((resident(peak=True) - idle) / 1e6)
+    times = timed(lambda _: pipe(image), ROUNDS)
+    return {"pixels": "4000 x 3000", **times, "beyond_idle_mb": beyond}
 
 
 def edits() -> dict[str, Any]:
-    """New outputs of a picture of 1 megapixel by the Space's own handler, without encoding."""
+    """New outputs of an image of 1 megapixel by the Space's own handler, without encoding."""
     sys.path.insert(0, str(ROOT / "space"))
     from borrowed import BorrowedGpu
     from studio import SpaceService, TranslateOptions, offered, shown
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
     _photograph(1024, 1024).save(path)
-    asked = []
+    calls = []
 
-    def counted(ask: Any) -> Any:
-        return lambda *arguments: asked.append(arguments) or ask(*arguments)
+    def counted(predict: Any) -> Any:
+        return lambda *arguments: calls.append(arguments) or predict(*arguments)
 
-    studio = SpaceService(offered(None), BorrowedGpu(counted))
+    service = SpaceService(offered(None), BorrowedGpu(counted))
 
-    def move(number: int, **wishes: Any) -> None:
-        rendering = studio.render(
-            str(path), "striped", "demo", TranslateOptions(number / 20, **wishes)
+    def move(number: int, **options: Any) -> None:
+        rendering = service.render(
+            str(path), "striped", "demo", TranslateOptions(number / 20, **options)
         )
         shown(rendering).overlay()
 
     try:
         measured = {
-            "threshold": _timed(move),
-            "threshold_with_feather_20": _timed(lambda number: move(number, feather=20)),
+            "threshold": timed(move, ROUNDS),
+            "threshold_with_feather_20": timed(lambda number: move(number, feather=20), ROUNDS),
         }
     finally:
         path.unlink()
-    return {"pixels": "1024 x 1024", **measured, "network_runs": len(asked)}
+    return {"pixels": "1024 x 1024", **measured, "network_runs": len(calls)}
 
 
-def enlarging() -> dict[str, Any]:
+def upsampling() -> dict[str, Any]:
     """IoU of (map > 0.5) with the true mask, on drawings at four times the networks' size."""
     pipe = AGITPipeline.from_pretrained(ROOT / "space" / "model", device="cpu")
-    ious: dict[str, dict[str, list[float]]] = {}
+    ious: dict[str, dict[str, float]] = {}
     for label, to in (shapes.LABELS, shapes.LABELS[::-1]):
-        found = ious[label] = {"bilinear": [], "along_edges": []}
+        found: dict[str, list[float]] = {"bilinear": [], "along_edges": []}
         for index in range(40):
-            picture, mask = shapes.draw(label, index, size=256, seed=9)
-            proposal = pipe.predict(picture, to)
-            plain = BandedUpsampler(proposal.attention, picture.size).rows(0, 256)[0].numpy()
-            for way, attention in (("bilinear", plain), ("along_edges", proposal.raw_attention)):
+            image, mask = shapes.draw(label, index, size=256, seed=9)
+            prediction = pipe.predict(image, to)
+            bilinear = BandedUpsampler(prediction.attention, image.size).rows(0, 256)[0].numpy()
+            maps = {"bilinear": bilinear, "along_edges": prediction.raw_attention}
+            for name, attention in maps.items():
                 inside = attention > 0.5
-                found[way].append((inside & mask).sum() / (inside | mask).sum())
-    return {
-        label: {way: round(float(np.mean(each)), 4) for way, each in found.items()}
-        for label, found in ious.items()
-    }
+                found[name].append((inside & mask).sum() / (inside | mask).sum())
+        ious[label] = {name: round(float(np.mean(each)), 4) for name, each in found.items()}
+    return ious
 
 
 def start() -> dict[str, Any]:
-    """From `python space/app.py` to the first translated picture by its API."""
+    """From `python space/app.py` to the first image translated by its API."""
     from gradio_client import Client, handle_file
 
     def first(_: int) -> None:
@@ -140,35 +121,18 @@ def start() -> dict[str, Any]:
             app.terminate()
             app.wait()
 
-    return _timed(first, rounds=3)
+    return timed(first, rounds=3)
 
 
-def _alone(name: str) -> dict[str, Any]:
-    """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.translating", "--part", name]
-    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    return json.loads(ran.stdout)
+PARTS = {"large": large, "edits": edits, "upsampling": upsampling, "start": start}
 
 
-PARTS = {"large": large, "edits": edits, "enlarging": enlarging, "start": start}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS)
-    parser.add_argument("--out", type=Path, default=None)
-    arguments = parser.parse_args()
-    if arguments.part:
-        print(json.dumps(PARTS[arguments.part]()))
-        return
-    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-    machine |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    report = {"machine": machine, **{name: _alone(name) for name in PARTS}}
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    versions = {"cores": os.cpu_count(), "python": platform.python_version()}
+    versions |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    results = {name: run_probe([*arguments.command, name]) for name in PARTS}
+    return {"machine": versions, **results}
 
 
 if __name__ == "__main__":
-    main()
+    main("benchmarks.translating", __doc__, measure, probe=lambda _, name: PARTS[name]())

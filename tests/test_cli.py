@@ -1,4 +1,4 @@
-"""The command line `agit`, as a person types it."""
+"""The command line `agit` in a process of its own."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def agit(tmp_path: Path) -> Agit:
     return run
 
 
-def test_push_publishes_a_run_and_says_where(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
+def test_push_publishes_a_run_and_prints_its_url(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
     run = str(make_run())
     done = agit("push", run, "--repo", "user/model", "--license", "mit", "--no-samples", hub=hub)
     assert done.returncode == 0, done.stderr
@@ -48,16 +48,16 @@ def test_push_publishes_a_run_and_says_where(agit: Agit, make_run: MakeRun, hub:
     assert "samples.png" not in hub.files("user/model")
 
 
-def test_a_missing_token_is_a_sentence(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
+def test_push_without_token_is_an_error_line(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
     run = str(make_run())
     done = agit("push", run, "--repo", "user/model", "--license", "mit", hub=hub, token=None)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: the repository user/model: making it failed")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") and "user/model" in done.stderr
     assert "hf auth login" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["push", "nowhere", "--repo", "user/model", "--license", "mit"], "no run folder"),
         (["push", "nowhere", "--repo", "user/model"], "--license"),
@@ -66,14 +66,12 @@ def test_a_missing_token_is_a_sentence(agit: Agit, make_run: MakeRun, hub: Hub) 
         (["pusch"], "pusch"),
     ],
 )
-def test_a_mistake_is_answered_with_code_two(agit: Agit, arguments: list[str], said: str) -> None:
+def test_user_errors_exit_with_code_2(agit: Agit, arguments: list[str], message: str) -> None:
     done = agit(*arguments)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_card_can_be_looked_at_before_anything_is_published(
-    agit: Agit, make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_card_is_written_without_publishing(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
     out = tmp_path / "card"
     settings = ["--repo", "user/model", "--license", "mit"]
     done = agit("card", str(make_run()), "--out", str(out), *settings)
@@ -84,7 +82,7 @@ def test_a_card_can_be_looked_at_before_anything_is_published(
     assert "user/model" in (out / "README.md").read_text()
 
 
-def test_what_only_training_installs_is_named_where_it_is_missing(tmp_path: Path) -> None:
+def test_missing_package_names_the_extra_to_install(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['tenacity'] = None; sys.argv = ['agit', 'push', 'run', "
         "'--repo', 'a/b', '--license', 'mit']; from agit_hub.cli import main; main()"
@@ -96,7 +94,17 @@ def test_what_only_training_installs_is_named_where_it_is_missing(tmp_path: Path
     assert done.stderr == "error: tenacity is not installed: pip install 'agit-hub[train]'.\n"
 
 
-def test_help_names_the_commands(agit: Agit) -> None:
+def test_help_lists_the_commands_in_order(agit: Agit) -> None:
     done = agit("--help")
     assert done.returncode == 0
-    assert "push" in done.stdout and "push-data" in done.stdout
+    _, _, commands = done.stdout.partition("Commands:")
+    names = [line.split()[0] for line in commands.splitlines() if line.strip()]
+    ordered = ["translate", "evaluate", "compare", "masks", "push", "card", "push-data", "export"]
+    assert [name for name in names if name in ordered] == ordered
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "masks", "push", "card", "push-data"])
+def test_help_of_a_command_fits_a_screen_and_shows_an_example(command: str, agit: Agit) -> None:
+    done = agit(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: agit {command} " in done.stdout and len(done.stdout.splitlines()) <= 60

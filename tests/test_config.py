@@ -1,4 +1,4 @@
-"""What `config.json` may say, and how it is told that it may not."""
+"""The architecture's configuration, `config.json`."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 def _values(**changes: Any) -> dict[str, Any]:
-    """The content of a whole `config.json`."""
+    """Return the content of a complete `config.json`."""
     values = {
         "image_size": 64,
         "channels": 16,
@@ -32,7 +32,7 @@ def _values(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
-def test_defaults_are_the_papers() -> None:
+def test_config_defaults_are_those_of_paper() -> None:
     config = AGITConfig()
     assert (config.image_size, config.channels, config.blocks) == (256, 32, 9)
     assert (config.attention_channels, config.attention_threshold) == (32, 0.1)
@@ -42,7 +42,7 @@ def test_defaults_are_the_papers() -> None:
     assert config.labels == ("source", "target")
 
 
-def test_from_dict_and_to_dict_are_inverse() -> None:
+def test_from_dict_of_to_dict_is_identity() -> None:
     config = AGITConfig.from_dict(_values())
     assert config.to_dict() == _values()
     assert config == AGITConfig(**_values())
@@ -63,15 +63,15 @@ def test_from_dict_and_to_dict_are_inverse() -> None:
         {"source_label": "Zebra", "target_label": "zebra"},
     ],
 )
-def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
+def test_config_limits_of_ranges_are_allowed(changes: dict[str, Any]) -> None:
     config = AGITConfig(**changes)
     assert all(getattr(config, key) == value for key, value in changes.items())
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "words"),
     [
-        # A number that the networks cannot take, and the nearest that they can.
+        # An invalid size, and the nearest valid ones.
         ("image_size", 30, "30 multiple of 4 28 or 32"),
         ("image_size", 12, "12 at least 16 try 16"),
         ("image_size", 0, "0 at least 16"),
@@ -94,7 +94,7 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("attention_threshold", "0.1", "'0.1' float"),
         ("source_label", 3, "3 str"),
         ("target_label", None, "None str"),
-        # One of a few words.
+        # One of several options.
         ("attention", "none", "'none' 'network' 'features' 'ones'"),
         ("attention", 1, "1 'network' 'features' 'ones'"),
         ("attention_decoder", "Paper", "'Paper' 'paper' 'official'"),
@@ -111,44 +111,46 @@ def test_the_ends_of_every_range_are_allowed(changes: dict[str, Any]) -> None:
         ("format_version", 2, "2 pip install --upgrade agit-hub"),
     ],
 )
-def test_a_refusal_names_key_value_and_remedy(key: str, value: Any, said: str) -> None:
+def test_config_invalid_value_raises_with_key_value_and_remedy(
+    key: str, value: Any, words: str
+) -> None:
     for make in (
         lambda: AGITConfig(**{key: value}),
         lambda: AGITConfig.from_dict(_values(**{key: value})),
     ):
-        with pytest.raises(ConfigError) as refusal:
+        with pytest.raises(ConfigError) as error:
             make()
-        message = str(refusal.value)
+        message = str(error.value)
         assert message.startswith(key)
-        for word in said.split():
+        for word in words.split():
             assert word in message
 
 
 @pytest.mark.parametrize("version", [0, -1])
-def test_a_version_that_never_was_is_refused(version: int) -> None:
+def test_config_invalid_format_version_raises(version: int) -> None:
     with pytest.raises(ConfigError, match=f"format_version.*{version}"):
         AGITConfig(format_version=version)
 
 
-def test_the_two_labels_must_differ() -> None:
-    with pytest.raises(ConfigError) as refusal:
+def test_config_equal_labels_raises() -> None:
+    with pytest.raises(ConfigError) as error:
         AGITConfig(source_label="horse", target_label="horse")
     for word in ("source_label", "target_label", "'horse'", "differ"):
-        assert word in str(refusal.value)
+        assert word in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("key", "meant"), [("image_sise", "image_size"), ("source", "source_label"), ("zzz", None)]
+    ("key", "nearest"), [("image_sise", "image_size"), ("source", "source_label"), ("zzz", None)]
 )
-def test_an_unknown_key_is_refused_with_the_nearest_there_is(key: str, meant: str | None) -> None:
-    with pytest.raises(ConfigError) as refusal:
+def test_from_dict_unknown_key_suggests_nearest(key: str, nearest: str | None) -> None:
+    with pytest.raises(ConfigError) as error:
         AGITConfig.from_dict(_values(**{key: 1}))
-    message = str(refusal.value)
+    message = str(error.value)
     assert repr(key) in message
-    assert (f"Did you mean {meant!r}?" in message) if meant else "Did you mean" not in message
+    assert (f"Did you mean {nearest!r}?" in message) if nearest else "Did you mean" not in message
 
 
-YOUNGER = {
+OPTIONAL_KEYS = {
     "attention_smoothing": 1,
     "attention_levels": 1,
     "upsampling": "transposed",
@@ -156,15 +158,15 @@ YOUNGER = {
 }
 
 
-@pytest.mark.parametrize("key", YOUNGER)
-def test_what_a_file_from_before_there_was_a_choice_leaves_out_is_the_papers(key: str) -> None:
+@pytest.mark.parametrize("key", OPTIONAL_KEYS)
+def test_from_dict_missing_newer_key_uses_default(key: str) -> None:
     values = _values()
     del values[key]
-    assert getattr(AGITConfig.from_dict(values), key) == YOUNGER[key]
+    assert getattr(AGITConfig.from_dict(values), key) == OPTIONAL_KEYS[key]
 
 
-@pytest.mark.parametrize("key", sorted(_values().keys() - YOUNGER.keys()))
-def test_every_key_must_be_there(key: str) -> None:
+@pytest.mark.parametrize("key", sorted(_values().keys() - OPTIONAL_KEYS.keys()))
+def test_from_dict_missing_key_raises(key: str) -> None:
     values = _values()
     del values[key]
     with pytest.raises(ConfigError, match=rf"\b{key}\b"):
@@ -172,7 +174,7 @@ def test_every_key_must_be_there(key: str) -> None:
 
 
 @pytest.mark.parametrize("change", [{"attention_heads": 4}, {"attention_decoder": "wide"}])
-def test_a_newer_file_asks_for_an_upgrade_whatever_else_it_says(change: dict[str, Any]) -> None:
-    """A later version has keys and words that this one does not know: that is not a typo."""
+def test_from_dict_newer_version_asks_for_upgrade(change: dict[str, Any]) -> None:
+    """A newer version may have unknown keys and values."""
     with pytest.raises(ConfigError, match="pip install --upgrade agit-hub"):
         AGITConfig.from_dict(_values(format_version=2, **change))

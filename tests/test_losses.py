@@ -1,4 +1,4 @@
-"""The losses against numbers worked out by hand."""
+"""The losses against values computed by hand."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from agit_hub.losses import (
 )
 
 
-def test_generator_wants_every_patch_taken_for_real() -> None:
+def test_adversarial_generator_is_mean_squared_distance_to_1() -> None:
     scores = torch.tensor([[1.0, 0.0], [0.5, 3.0]], requires_grad=True)
     loss = adversarial_generator(scores)
     loss.backward()
@@ -21,9 +21,9 @@ def test_generator_wants_every_patch_taken_for_real() -> None:
     assert adversarial_generator(torch.ones(2, 1, 3, 3)).item() == 0
 
 
-def test_discriminator_wants_1_for_real_and_0_for_translated() -> None:
+def test_adversarial_discriminator_targets_1_for_real_and_0_for_fake() -> None:
     real = torch.tensor([1.0, 0.0, 2.0, 0.5], requires_grad=True)
-    fake = torch.tensor([0.0, 3.0], requires_grad=True)  # as a pool may hold fewer
+    fake = torch.tensor([0.0, 3.0], requires_grad=True)  # an image pool may hold fewer
     loss = adversarial_discriminator(real, fake)
     loss.backward()
     # Half of (0 + 1 + 1 + 0.25) / 4 plus half of (0 + 9) / 2.
@@ -35,7 +35,7 @@ def test_discriminator_wants_1_for_real_and_0_for_translated() -> None:
     assert adversarial_discriminator(torch.zeros(5), torch.ones(5)).item() == 1
 
 
-def test_cycle_consistency_is_the_mean_absolute_difference() -> None:
+def test_cycle_consistency_is_mean_absolute_difference() -> None:
     image = torch.tensor([1.0, -1.0, 0.25, 0.0]).reshape(1, 1, 2, 2)
     cycle = torch.tensor([-1.0, -1.0, 0.75, -0.5]).reshape(1, 1, 2, 2).requires_grad_()
     loss = cycle_consistency(image, cycle)
@@ -46,7 +46,7 @@ def test_cycle_consistency_is_the_mean_absolute_difference() -> None:
     assert cycle_consistency(-torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).item() == 2
 
 
-def test_attention_that_falls_short_pays_its_share_of_the_floor() -> None:
+def test_attention_shortfall_is_relative_to_floor() -> None:
     maps = torch.tensor([0.1, 0.0, 0.0, 0.1]).reshape(1, 1, 2, 2).requires_grad_()
     loss = attention_shortfall(maps, 0.2)
     loss.backward()

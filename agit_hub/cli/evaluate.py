@@ -1,155 +1,140 @@
-"""The commands `evaluate` and `compare`: measure a model, and put several into one table."""
+"""The commands `evaluate` and `compare`: measure a model, and compare several."""
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.app import Errors, app, check_device, show_user_errors
+from agit_hub.cli.app import (
+    Device,
+    Limit,
+    Revision,
+    app,
+    check_device,
+    progress_bar,
+    show_user_errors,
+)
+from agit_hub.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
     from agit_hub.data.config import DomainConfig
     from agit_hub.evaluation.evaluator import Classifier
 
-Place = "PATH[,KEY=VALUE...]"
-
-
-def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.errors import (
-        ConfigError,
-        DataError,
-        DatasetError,
-        EvaluationError,
-        ModelLoadError,
-        RunFolderError,
-    )
-
-    mistakes = (ConfigError, DataError, EvaluationError, ModelLoadError, RunFolderError)
-    return mistakes, (DatasetError, OSError)
-
-
-_in_a_sentence = show_user_errors("agit-hub[eval]", _errors)
+DATASET = "PATH_OR_REPO[,KEY=VALUE...]"
 
 
 @app.command()
-@_in_a_sentence
+@show_user_errors
 def evaluate(
-    model: Annotated[str, typer.Option(help="A run folder, a model folder, or a repo of the Hub.")],
+    model: Annotated[str, typer.Option(help="A run folder, a model folder, or a Hub repo.")],
     source: Annotated[
         str,
         typer.Option(
-            metavar=Place,
-            help="Source pictures: a folder, a dataset on the Hub, or shapes; with keys of `data.source` "
-            "such as user/pair,split=test,column=imageA.",
+            metavar=DATASET,
+            help="Source images: a folder, a Hub dataset, or shapes; keys as in `data.source`.",
         ),
     ],
-    target: Annotated[str, typer.Option(metavar=Place, help="Target pictures, likewise.")],
+    target: Annotated[str, typer.Option(metavar=DATASET, help="Target images.")],
     masks: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of masks named like the pictures, white on objects; or with a subfolder "
-            "for each label."
+            help="A folder of masks named like the images, white on objects; may have a subfolder for "
+            "each label."
         ),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option(
-            help="Of KID and FID: lite0, inception (as pytorch-fid resizes), inception-clean (as "
-            "clean-fid), inception-legacy, inception-both, torchvision:NAME or timm:NAME."
+            help="Of KID and FID: lite0, inception, inception-clean, inception-legacy, "
+            "inception-both, torchvision:NAME or timm:NAME."
         ),
     ] = "lite0",
     weights: Annotated[
-        str,
-        typer.Option(help="Of a run: last, or picked (the best on its validation pictures)."),
+        str, typer.Option(help="Of a run: last, or picked (the best in its validation).")
     ] = "last",
+    revision: Revision = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Attention below it becomes 0; the model's own if left out."
-        ),
+        typer.Option(min=0, max=1, help="Attention below it becomes 0.  [default: the model's]"),
     ] = None,
     classifier: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Called with pictures, masks and a label: how surely each picture shows the label.",
+            help="Called with (images, masks, label); returns the probability of the label for each.",
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="The most pictures of each domain, evenly spaced; all if left out."),
-    ] = None,
+    limit: Limit = None,
     side: Annotated[
         int | None,
-        typer.Option(
-            help="Scale pictures to this shorter side first; at their own size if left out."
-        ),
+        typer.Option(help="Resize the shorter side to this first.  [default: own size]"),
     ] = None,
     fid: Annotated[bool, typer.Option(help="Measure FID too.")] = True,
-    name: Annotated[str | None, typer.Option(help="What a table calls it.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in comparisons.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="A folder for the report; of a run, its own evaluation folder if left out."
-        ),
+        typer.Option(help="A folder for the report.  [default: RUN/evaluation/WEIGHTS, if a run]"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, mps, cpu, ...; the best if left out.")
-    ] = None,
+    device: Device = None,
 ) -> None:
-    """Measure a model: KID and FID beside floor and ceiling, attention, background."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Measure KID and FID, attention against masks, and changes of the background.
 
+    Values are shown with a reference (real against real images) and a baseline (identity).
+
+    Example: agit evaluate --model runs/h2z --source user/pair,split=test --target user/pair,split=test
+    """
+    from agit_hub.evaluation.datasets import load_eval_datasets
     from agit_hub.evaluation.evaluator import Evaluator
-    from agit_hub.evaluation.opening import load_eval_datasets
     from agit_hub.evaluation.protocols import find_protocol
-    from agit_hub.evaluation.report import as_table, write_report
-    from agit_hub.evaluation.results import write_results
-    from agit_hub.hub.subject import resolve_model
+    from agit_hub.evaluation.report import JSON, SHEET, write_report
+    from agit_hub.evaluation.results import results_tables, write_results
+    from agit_hub.hub.model_source import resolve_model
     from agit_hub.inference.pipeline import AGITPipeline
 
     how = find_protocol(protocol)
-    subject = resolve_model(model, weights)
-    places = _domain(source, "source"), _domain(target, "target")
+    found = resolve_model(model, weights)
+    places = _parse_dataset(source, "source"), _parse_dataset(target, "target")
     check_device(device)
-    pipeline = AGITPipeline.from_pretrained(subject.weights, device=device)
+    pipeline = AGITPipeline.from_pretrained(found.weights, revision=revision, device=device)
     config = pipeline.model.config
-    specimens = load_eval_datasets(*places, config.labels, config.image_size, masks, limit, side)
-    judge = _classifier(classifier, places, config.image_size)
+    images = load_eval_datasets(*places, config.labels, config.image_size, masks, limit, side)
     evaluator = Evaluator(
-        *specimens, how, device=pipeline.device, threshold=threshold, classifier=judge, with_fid=fid
+        *images,
+        how,
+        device=pipeline.device,
+        threshold=threshold,
+        classifier=_load_classifier(classifier, places, config.image_size),
+        with_fid=fid,
     )
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Measuring")
-        evaluation = evaluator(
-            pipeline, lambda done, total, _: bar.update(task, completed=done, total=total)
-        )
-    about = {**subject.about, **({"name": name} if name else {})}
-    print(f"{subject.about['model']}, protocol {how}\n\n{as_table(evaluation.measurements)}\n")
-    for picture in evaluation.unreadable:
-        print(f"Left out, for it cannot be read: {picture}")
-    folder = out or subject.folder
+    with progress_bar("Evaluating") as progress:
+        evaluation = evaluator(pipeline, progress)
+    results = evaluation.measurements
+    print(f"{found.about['model']}, protocol {how}\n\n{results_tables(results)}\n")
+    for skipped in evaluation.unreadable:
+        print(f"Skipped as unreadable: {skipped}")
+    folder = out or found.folder
     if folder is not None:
-        write_report(folder, evaluation, about)
-        print(f"MeanMetrics: {folder / 'evaluation.json'}  Pictures: {folder / 'evaluation.png'}")
-    if subject.run is not None and weights == "last" and out is None:
-        write_results(subject.run, evaluation.measurements)
-        print(f"The card of {subject.run} now shows these figures: agit card {subject.run} ...")
+        write_report(folder, evaluation, {**found.about, **({"name": name} if name else {})})
+        print(f"Metrics: {folder / JSON}  Images: {folder / SHEET}")
+    if found.run is not None and weights == "last" and out is None:
+        write_results(found.run, results)
+        print(f"The card of {found.run} now shows these metrics: agit card {found.run} ...")
 
 
 @app.command()
-@_in_a_sentence
+@show_user_errors
 def compare(
     runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders that were evaluated, or evaluation.json files."),
+        list[Path], typer.Argument(help="Evaluated run folders, or evaluation.json files.")
     ],
     out: Annotated[Path | None, typer.Option(help="A Markdown file to write as well.")] = None,
 ) -> None:
-    """Put evaluated runs into one table: seeds, which weights, figures; means over seeds."""
+    """Compare evaluated runs, with means over seeds.
+
+    Example: agit compare runs/seed-0 runs/seed-1 --out comparison.md
+    """
     from agit_hub.evaluation import compare as comparison
 
     table = comparison.compare(comparison.find_records(runs))
@@ -158,45 +143,43 @@ def compare(
         out.write_text(table + "\n", encoding="utf-8")
 
 
-def _domain(text: str, side: str) -> "DomainConfig":
-    """`user/pair,split=test` as a domain's settings; an existing path wins, commas and all."""
+def _parse_dataset(text: str, side: str) -> "DomainConfig":
+    """Parse `user/pair,split=test`; an existing path is taken whole, with its commas."""
+    from agit_hub.config import suggest
     from agit_hub.data.config import DomainConfig
-    from agit_hub.errors import ConfigError
 
     if Path(text).expanduser().exists():
         return DomainConfig(path=text)
     path, *rest = text.split(",")
+    known = [field.name for field in fields(DomainConfig) if field.name != "path"]
     values: dict[str, Any] = {}
     for item in rest:
-        key, equals, value = item.partition("=")
+        key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
+            raise ConfigError(f"--{side} has {item!r}; settings are KEY=VALUE, such as split=test.")
+        if key not in known:
             raise ConfigError(
-                f"--{side} holds {item!r}; settings are KEY=VALUE, such as split=test."
+                f"--{side} has the unknown key {key!r}; known keys are {', '.join(known)}."
+                f"{suggest(key, known)}"
             )
-        values[key.strip()] = {"true": True, "false": False}.get(value, value)
-    try:
-        return DomainConfig(path=path, **values)
-    except TypeError as error:
-        known = ", ".join(key for key in DomainConfig.__dataclass_fields__ if key != "path")
-        raise ConfigError(f"--{side} {text!r} has an unknown key; there are {known}.") from error
+        values[key] = {"true": True, "false": False}.get(value, value)
+    return DomainConfig(path=path, **values)
 
 
-def _classifier(
-    wanted: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
+def _load_classifier(
+    name: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
 ) -> "Classifier | None":
-    from agit_hub.errors import EvaluationError
     from agit_hub.evaluation.shapes_classifier import ShapesClassifier
 
-    if wanted is None:
+    if name is None:
         return ShapesClassifier(size) if all(place.path == "shapes" for place in places) else None
-    module, _, function = wanted.partition(":")
+    module, _, function = name.partition(":")
     try:
         found: Classifier = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise EvaluationError(
-            f"The classifier {wanted!r} cannot be had ({error}): give MODULE:FUNCTION of a module "
-            "that Python finds."
+            f"The classifier {name!r} cannot be imported ({error}): give MODULE:FUNCTION."
         ) from error
     if not callable(found):
-        raise EvaluationError(f"The classifier {wanted!r} is no function: it cannot be called.")
+        raise EvaluationError(f"The classifier {name!r} is not callable.")
     return found

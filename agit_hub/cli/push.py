@@ -1,86 +1,86 @@
-"""The commands `push`, `card` and `push-data`: publish what was trained, and its pictures."""
+"""The commands `push`, `card` and `push-data`: publish models and datasets on the Hub."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import Errors, app, show_user_errors
+from agit_hub.cli.app import app, show_user_errors
 
-Repo = Annotated[str, typer.Option(help="Where to: user/name, or name for your own.")]
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Repo = Annotated[str, typer.Option(help="user/name, or name for your own user.")]
 License = Annotated[
-    str,
-    typer.Option(
-        help="As the Hub spells it: mit, cc-by-4.0, ... The licence of the pictures decides."
-    ),
+    str, typer.Option(help="mit, cc-by-4.0, ... The images' licence decides which are possible.")
 ]
 Samples = Annotated[
-    bool, typer.Option(help="Show the sample grid: pictures of the training set are published.")
+    bool, typer.Option(help="Publish the sample grid, which shows images of the training set.")
 ]
 Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
 
 
-def _errors() -> tuple[Errors, Errors]:
-    from agit_hub.errors import DatasetError, PushError, RunFolderError
-
-    return (RunFolderError, DatasetError), (PushError,)
-
-
-_in_a_sentence = show_user_errors("agit-hub[train]", _errors)
-
-
 @app.command()
-@_in_a_sentence
+@show_user_errors
 def push(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: Run,
     repo: Repo,
     license: License,
     private: Private = False,
     samples: Samples = True,
-    branch: Annotated[str | None, typer.Option(help="Another branch than main.")] = None,
-    message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload model",
+    revision: Annotated[str | None, typer.Option(help="A branch.  [default: main]")] = None,
+    message: Annotated[str, typer.Option(help="The commit message.")] = "Upload model",
 ) -> None:
-    """Publish a run's model, with a card that says how it was made and what was measured."""
+    """Publish a run's model and its card on the Hub.
+
+    Example: agit push runs/h2z --repo user/agit-horse2zebra --license cc-by-4.0
+    """
     from agit_hub.hub.push import Target, push_run
 
-    target = Target(repo, license, private, samples, branch)
+    target = Target(repo, license, private, samples, revision)
     print(f"Published: {push_run(run, target, message)}")
 
 
 @app.command()
-@_in_a_sentence
+@show_user_errors
 def card(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
-    out: Annotated[Path, typer.Option(help="A folder for the card and its pictures.")],
+    run: Run,
+    out: Annotated[Path, typer.Option(help="A folder for the card and its images.")],
     repo: Repo,
     license: License,
     samples: Samples = True,
 ) -> None:
-    """Write a run's card without publishing it, to look at first."""
-    from agit_hub.hub.facts import read_run
-    from agit_hub.hub.push import Target, write_card
+    """Write a run's model card without publishing it.
 
-    facts = read_run(run)
+    Example: agit card runs/h2z --out card --repo user/agit-horse2zebra --license cc-by-4.0
+    """
+    from agit_hub.hub.push import Target, write_card
+    from agit_hub.runs import read_run
+
+    record = read_run(run)
     out.mkdir(parents=True, exist_ok=True)
-    write_card(facts, Target(repo, license, samples=samples), out)
+    write_card(record, Target(repo, license, samples=samples), out)
     print(f"Card: {out / 'README.md'}")
 
 
 @app.command()
-@_in_a_sentence
+@show_user_errors
 def push_data(
-    source: Annotated[Path, typer.Argument(help="A folder of pictures, and its subfolders.")],
-    target: Annotated[Path, typer.Argument(help="The other.")],
+    source: Annotated[Path, typer.Argument(help="A folder of source images.")],
+    target: Annotated[Path, typer.Argument(help="A folder of target images.")],
     repo: Repo,
     license: License,
     source_label: Annotated[
-        str | None, typer.Option(help="What the first shows; the folder's name if left out.")
+        str | None, typer.Option(help="What source images show.  [default: the folder's name]")
     ] = None,
-    target_label: Annotated[str | None, typer.Option(help="Likewise of the second.")] = None,
+    target_label: Annotated[
+        str | None, typer.Option(help="What target images show.  [default: the folder's name]")
+    ] = None,
     private: Private = False,
-    shard_megabytes: Annotated[int, typer.Option(min=1, help="How large a shard becomes.")] = 128,
+    shard_megabytes: Annotated[int, typer.Option(min=1, help="Size of a shard.")] = 128,
 ) -> None:
-    """Make two folders of pictures a dataset on the Hub, in shards that stream well."""
+    """Publish two folders of images as one dataset on the Hub, in parquet shards.
+
+    Example: agit push-data horses zebras --repo user/horse2zebra --license cc-by-4.0
+    """
     from agit_hub.hub.push_dataset import push_pair
 
     folders = {source_label or source.resolve().name: source}

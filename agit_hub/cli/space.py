@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import USER_ERROR, app, end
+from agit_hub.cli.app import USER_ERROR, app, end, show_user_errors
 
 # In an installed package, and in a checkout.
 _PLACES = (Path(__file__).parents[1] / "space", Path(__file__).parents[2] / "space")
 
 
 @app.command()
+@show_user_errors
 def space(
     model: Annotated[
         list[str] | None,

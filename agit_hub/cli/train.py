@@ -1,63 +1,83 @@
-"""What `train_accelerate.py` runs: command line -> TrainConfig -> Trainer.fit()."""
+"""`agit train`: train from the command line, in one or several processes."""
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from agit_hub.errors import ConfigError, DataError, FetchError
-from agit_hub.training.config_loader import Command, parse
+import typer
 
-# What the person can mend, and what went wrong on the way.
+from agit_hub.cli.app import app
+
 USER_ERROR = 2
-FAILURE = 1
 INTERRUPTED = 130
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train(context: typer.Context) -> None:
+    """Train on two sets of images."""
+    raise typer.Exit(main(context.args))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the command line says.
+    """Train as configured by the command line, and print errors as one sentence.
 
     Returns:
-        The exit code: 0 when finished or stopped and saved, 2 for a mistake in what was asked for,
-        1 for a run that failed. Errors are one sentence on standard error.
+        The exit code: 0 when finished, or interrupted and saved; 2 for a user error; 1 for a failed run.
     """
-    try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
-    except ConfigError as error:
-        return _fail(error, USER_ERROR)
+    if find_spec("accelerate") is None:
+        return _fail("accelerate is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
+    from agit_hub.errors import AgitError
+    from agit_hub.training.config_loader import parse
 
-    # After the command line, which says what is wrong with it without waiting for PyTorch.
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        command = parse(arguments)
+    except AgitError as error:
+        return _fail(error, error.exit_code)
+    if command.num_processes > 1 and "WORLD_SIZE" not in os.environ:
+        _launch(command.num_processes, arguments)
+
+    # Imported after errors in the command line, which need no PyTorch.
+    from agit_hub.errors import RankError
     from agit_hub.training.distributed import destroy_process_group
-
-    try:
-        return _train(command)
-    finally:
-        destroy_process_group()
-
-
-def _train(command: Command) -> int:
-    from agit_hub.errors import ModelLoadError, RankError, RunError
     from agit_hub.training.trainer import Trainer
 
     trainer = None
     try:
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
-    except RankError as error:
-        return _fail(error, FAILURE, everywhere=True)
-    except (FetchError, RunError) as error:
-        return _fail(error, FAILURE)
-    except (ConfigError, DataError, ModelLoadError) as error:
-        return _fail(error, USER_ERROR)
+    except AgitError as error:
+        return _fail(error, error.exit_code, all_ranks=isinstance(error, RankError))
     except KeyboardInterrupt:
-        safe = trainer.last_checkpoint_message() if trainer is not None else ""
-        return _fail(f"Interrupted.{safe}", INTERRUPTED)
+        checkpoint = trainer.last_checkpoint_message() if trainer is not None else ""
+        return _fail(f"Interrupted.{checkpoint}", INTERRUPTED)
+    finally:
+        destroy_process_group()
     if outcome.finished and _is_first_rank():
-        print(f"Finished. Model: {trainer.folder.model}  Pictures: {trainer.folder.samples}")
+        folder = trainer.run_folder
+        print(f"Finished. Model: {folder.model}  Samples: {folder.samples}")
     return 0
 
 
-def _fail(error: Exception | str, code: int, everywhere: bool = False) -> int:
-    if everywhere or _is_first_rank():
+def _launch(processes: int, arguments: Sequence[str]) -> None:
+    """Replace this process by Accelerate's launcher."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    # Port 0 is any free one. The last two options are the defaults that the launcher warns about.
+    options = ["--num_processes", str(processes), "--main_process_port", "0"]
+    options += ["--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"]
+    os.execv(sys.executable, [*launcher, *options, "-m", "agit_hub.cli", "train", *arguments])
+
+
+def _fail(error: Exception | str, code: int, all_ranks: bool = False) -> int:
+    if all_ranks or _is_first_rank():
         print(f"error: {error}", file=sys.stderr, flush=True)
     return code
 

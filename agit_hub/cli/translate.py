@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agit_hub.cli.app import FAILURE, INTERRUPTED, USER_ERROR, app, check_device, end
+from agit_hub.cli.app import (
+    FAILURE,
+    INTERRUPTED,
+    USER_ERROR,
+    app,
+    check_device,
+    end,
+    show_user_errors,
+)
 
 if TYPE_CHECKING:
     from agit_hub.inference.batch import Outcome, TranslateOptions
@@ -98,6 +106,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the
 
 
 @app.command()
+@show_user_errors
 def translate(
     paths: Paths,
     model: Model,

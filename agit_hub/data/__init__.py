@@ -1,1 +1,1 @@
-"""Picture domains: where the training pictures come from."""
+"""Image domains: find, order and load the images of a run."""

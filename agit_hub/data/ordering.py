@@ -1,95 +1,63 @@
-"""Where the picture at each position of an endless stream lies: a pure function, with no state.
+"""Map each position of an endless stream of images to a location, without state.
 
-A domain's pictures lie in blocks, decompressed at once, and blocks lie in shards, fetched at once. Each
-epoch shuffles the blocks, cuts their sequence into windows of a few blocks, and shuffles the pictures
-within each window, so that a process never goes back and forth between many blocks. The first epoch
-takes shard after shard, in an order of its own, and so begins as soon as one has arrived. Any
-position's picture can be found without those before it.
+Each epoch shuffles a domain's blocks, divides their sequence into windows of a few blocks, and shuffles
+the images within each window, so that a process never alternates between many blocks. The first epoch
+takes one shard after the other, in random order, so that it can begin as soon as one has been fetched.
+The location of any position is found without visiting the positions before it.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-
-class Place(NamedTuple):
-    """Where a picture lies in its domain."""
-
-    block: int
-    row: int
-
-
-class Blocks(Protocol):
-    """The part of a domain that an order needs to know."""
-
-    blocks: int
-    """How many there are."""
-    window: int
-    """How many are shuffled together."""
-    shards: Sequence[int]
-    """The shard in which each lies, numbered from 0."""
-
-    @property
-    def length(self) -> int | None:
-        """Pictures in all; None as long as some blocks have not been counted."""
-        ...
-
-    def block_length(self, block: int) -> int:
-        """Pictures in a block, which may have to be fetched for it."""
-        ...
-
-    def prepare(self, block: int) -> None:
-        """A hint that a block's pictures are wanted soon."""
-        ...
+from agit_hub.data.domains.base import Domain, Location
 
 
 class ShuffledIndex:
     """The order of one domain's endless stream.
 
     Args:
-        domain: Its blocks.
-        key: Numbers that tell this stream from others, the seed first.
+        domain: The domain; its images are not decoded.
+        key: Numbers that distinguish this stream from others, the seed first.
         shuffle: False keeps every epoch in the domain's own order.
     """
 
-    def __init__(self, domain: Blocks, key: tuple[int, ...], shuffle: bool = True) -> None:
+    def __init__(self, domain: Domain, key: tuple[int, ...], shuffle: bool = True) -> None:
         self._domain = domain
         self._key = key
         self._shuffle = shuffle
         self._starts: dict[int, list[int]] = {}
         self._current = (-1, -1)
 
-    def place(self, position: int) -> Place:
-        """Where the picture at a position of the stream lies."""
+    def locate(self, position: int) -> Location:
+        """Return the location of the image at a position of the stream."""
         epoch, offset = self._epoch(position)
         starts = self._starts_up_to(epoch, offset)
         window = bisect_right(starts, offset) - 1
         within = offset - starts[window]
-        self._look_ahead(epoch, window)
+        self._prefetch(epoch, window)
         blocks = self._window(epoch, window)
         lengths = [self._domain.block_length(block) for block in blocks]
         if self._shuffle:
             within = int(_permutation(sum(lengths), self._window_key(epoch, window))[within])
         for block, length in zip(blocks, lengths, strict=True):
             if within < length:
-                return Place(block, within)
+                return Location(block, within)
             within -= length
-        raise AssertionError("a window holds every offset that it is asked for")
+        raise AssertionError("the offset is outside its window")
 
     def _epoch(self, position: int) -> tuple[int, int]:
         if self._domain.length is None:
             starts = self._starts_up_to(0, position)
             if position < starts[-1]:
                 return 0, position
-        assert self._domain.length is not None  # the whole first epoch has been walked
+        assert self._domain.length is not None  # every block of the first epoch has been counted
         return divmod(position, self._domain.length)
 
     def _starts_up_to(self, epoch: int, offset: int) -> list[int]:
-        """Where the epoch's windows begin and end, as far as needed to hold an offset."""
+        """Return the offsets at which an epoch's windows begin, up to the window of an offset."""
         if epoch not in self._starts:
             self._starts = {e: s for e, s in self._starts.items() if e == epoch - 1} | {epoch: [0]}
         starts = self._starts[epoch]
@@ -97,7 +65,8 @@ class ShuffledIndex:
             starts.append(starts[-1] + sum(map(self._domain.block_length, blocks)))
         return starts
 
-    def _look_ahead(self, epoch: int, window: int) -> None:
+    def _prefetch(self, epoch: int, window: int) -> None:
+        """Prepare the blocks of the next window, once."""
         if (epoch, window) != self._current:
             self._current = (epoch, window)
             for block in self._window(epoch, window + 1):

@@ -1,11 +1,14 @@
-"""Bad networks: tried again with growing pauses, up to a total wait, with one line in the log."""
+"""Retry calls to the Hub with growing pauses, up to a total time, with one line in the log."""
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub.errors import (
@@ -25,211 +28,180 @@ from agit_hub.errors import DataError, FetchError
 Answer = TypeVar("Answer")
 
 _log = logging.getLogger("agit_hub.data")
-# Seconds before the next attempt: longer each time, and not in step with other processes.
+# Seconds before the next attempt: longer each time, with jitter so that processes do not retry in step.
 _PAUSE = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+# An invalid JSON document is a truncated response.
+_TRANSIENT = (httpx2.TransportError, TimeoutError, ConnectionError, json.JSONDecodeError)
+_OFFLINE = "HF_HUB_OFFLINE is set and it is not in the cache: run once while online."
+_REMEDIES: tuple[tuple[type[Exception], str], ...] = (
+    (LocalEntryNotFoundError, _OFFLINE),
+    (OfflineModeIsEnabled, _OFFLINE),
+    (GatedRepoError, "accept its terms on its page, then run hf auth login (or set HF_TOKEN)."),
+    (RevisionNotFoundError, "the revision does not exist: check data.*.revision."),
+    (
+        RepositoryNotFoundError,
+        "it does not exist, or it is private: check the name, or run hf auth login (or set HF_TOKEN).",
+    ),
+    (EntryNotFoundError, "the file is no longer on the Hub: pin a revision that has it."),
+)
 
 
+@dataclass(frozen=True)
 class RetryPolicy:
-    """Calls to the Hub that outlast its bad moments.
+    """Retry calls to the Hub while they fail with transient errors."""
 
-    Args:
-        what: What is being read or written, for messages.
-        seconds: How long a call may take in all, with every retry of ours and of the client's.
-        gave_up: What to raise if the network stays bad.
-        refused: What to raise if trying again cannot help.
-        remedy: What a person can do when the network stayed bad.
-        also: Further answers of the Hub after which another attempt may help.
-    """
+    what: str
+    """What is being read or written, for messages."""
+    seconds: float
+    """Total time for a call, including retries by the Hub client itself."""
+    gave_up: type[Exception] = FetchError
+    """Exception to raise if transient errors persist."""
+    refused: type[Exception] = DataError
+    """Exception to raise if a retry cannot help."""
+    remedy: str = "Continue with --resume later; data.hub_timeout sets how long to retry."
+    """What the user can do if transient errors persist."""
+    also: frozenset[int] = frozenset()
+    """Further HTTP status codes to retry."""
 
-    def __init__(
-        self,
-        what: str,
-        seconds: float,
-        *,
-        gave_up: type[Exception] = FetchError,
-        refused: type[Exception] = DataError,
-        remedy: str = "Go on with --resume when the network is back; data.network_patience says how "
-        "long to wait.",
-        also: frozenset[int] = frozenset(),
-    ) -> None:
-        self.what = what
-        self.seconds = seconds
-        self._gave_up = gave_up
-        self._refused = refused
-        self._remedy = remedy
-        self._also = also
-
-    def __call__(self, action: Callable[[], Answer], doing: str) -> Answer:
-        """Do something over the network until it succeeds.
+    def __call__(self, action: Callable[[], Answer], operation: str) -> Answer:
+        """Call `action` until it succeeds.
 
         Args:
-            action: May be done any number of times.
-            doing: What it is, for messages: "fetching train.parquet".
+            action: May be called any number of times.
+            operation: What it does, for messages: "fetching train.parquet".
 
         Raises:
-            DataError: (or `refused`) If trying again cannot help: a wrong name, no access, offline.
-            FetchError: (or `gave_up`) If the network stays bad for `seconds`.
+            DataError: (or `refused`) If a retry cannot help: a wrong name, no access, offline.
+            FetchError: (or `gave_up`) If transient errors persist for `seconds`.
         """
-        episode = _Episode(self, doing)
+        state = _RetryState(self, operation)
         retrying = Retrying(
-            retry=retry_if_exception(self._may_pass),
+            retry=retry_if_exception(self._should_retry),
             stop=stop_after_delay(self.seconds),
-            wait=episode.pause,
-            before_sleep=episode.note_attempt,
+            wait=state.pause,
+            before_sleep=lambda _: state.log(_reason(state.error)),
             reraise=True,
         )
         try:
-            answer: Answer = retrying(episode.attempt, action)
+            answer: Answer = retrying(state.attempt, action)
         except Exception as error:
-            if self._may_pass(error):
-                raise self._gave_up(
-                    f"{self.what}: {doing} failed for {episode.elapsed():.0f} s, at last with: "
-                    f"{reason(error)}. {self._remedy}".rstrip()
+            if self._should_retry(error):
+                raise self.gave_up(
+                    f"{self.what}: {operation} failed for {state.elapsed():.0f} s; last error: "
+                    f"{_reason(error)}. {self.remedy}".rstrip()
                 ) from error
-            raise self._refused(f"{self.what}: {doing} failed: {_remedy(error)}") from error
+            raise self.refused(f"{self.what}: {operation} failed: {_remedy(error)}") from error
         return answer
 
-    def _may_pass(self, error: BaseException) -> bool:
-        overtaken = isinstance(error, HfHubHTTPError) and error.response.status_code in self._also
-        return overtaken or is_transient(error)
+    def _should_retry(self, error: BaseException) -> bool:
+        error = _unwrap(error)
+        also = isinstance(error, HfHubHTTPError) and error.response.status_code in self.also
+        return also or _is_transient(error)
 
 
-class _Episode:
+class _RetryState:
     """One call and its retries."""
 
-    def __init__(self, patience: RetryPolicy, doing: str) -> None:
-        self._patience = patience
-        self._doing = doing
+    def __init__(self, policy: RetryPolicy, operation: str) -> None:
+        self._policy = policy
+        self._operation = operation
         self._start = time.monotonic()
-        self._said = False
-        self._last = "no answer"
+        self._logged = False
+        self._last = "no response"
+        self.error = Exception()
 
     def elapsed(self) -> float:
         return time.monotonic() - self._start
 
     def attempt(self, action: Callable[[], Answer]) -> Answer:
-        """Do it in a thread that can be left behind: the client sleeps as long as a server asks."""
-        left = max(self._patience.seconds - self.elapsed(), 0.1)
-        answers: list[Answer] = []
-        errors: list[Exception] = []
+        """Call `action` in a thread that can be abandoned: the client sleeps as long as a server asks."""
+        left = max(self._policy.seconds - self.elapsed(), 0.1)
+        future: Future[Answer] = Future()
 
-        def act() -> None:
-            _listener.episode = self
+        def call() -> None:
             try:
-                answers.append(action())
+                with _redirected_client_log(self.log):
+                    future.set_result(action())
             except Exception as error:
-                errors.append(error)
+                future.set_exception(error)
 
-        thread = threading.Thread(target=act, daemon=True)
-        thread.start()
-        thread.join(left)
-        if errors:
-            raise _bare(errors[0])
-        if not answers:
-            raise TimeoutError(self._last)
-        return answers[0]
+        threading.Thread(target=call, daemon=True).start()
+        try:
+            if not wait([future], left).done:
+                raise TimeoutError(self._last)
+            return future.result()
+        except Exception as error:
+            self.error = error
+            raise
 
     def pause(self, state: RetryCallState) -> float:
-        """Longer each time, as long as the server asks, and never beyond the end."""
-        error = state.outcome.exception() if state.outcome else None
-        asked = _retry_after(error) if error is not None else 0.0
-        wanted = max(_PAUSE(state), asked)
-        return max(min(wanted, self._patience.seconds - self.elapsed()), 0.0)
+        """Return the seconds to wait: as long as the server asks, but never beyond the end."""
+        pause = max(_PAUSE(state), _retry_after(self.error))
+        return max(min(pause, self._policy.seconds - self.elapsed()), 0.0)
 
-    def note_attempt(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if error is not None:
-            self.say(reason(error))
-
-    def say(self, what_happened: str) -> None:
-        """One line, however often it is tried."""
-        self._last = what_happened
-        if not self._said:
-            self._said = True
+    def log(self, reason: str) -> None:
+        """Log one line for all attempts."""
+        self._last = reason
+        if not self._logged:
+            self._logged = True
+            what, seconds = self._policy.what, self._policy.seconds
             _log.warning(
-                "%s: %s: %s; trying again for up to %g s.",
-                self._patience.what,
-                self._doing,
-                what_happened,
-                self._patience.seconds,
+                "%s: %s: %s; retrying for up to %g s.", what, self._operation, reason, seconds
             )
 
 
-class _Listener(logging.Handler):
-    """Hears the client's many lines about its own retries, and makes one of them."""
+@contextmanager
+def _redirected_client_log(log: Callable[[str], None]) -> Iterator[None]:
+    """Pass what the Hub client logs in this thread about its own retries to `log` instead."""
+    thread = threading.get_ident()
 
-    _local = threading.local()
+    def redirect(record: logging.LogRecord) -> bool:
+        if record.thread != thread or record.levelno < logging.WARNING:
+            return True
+        log(record.getMessage().splitlines()[0])
+        return False
 
-    @property
-    def episode(self) -> _Episode | None:
-        return getattr(self._local, "episode", None)
-
-    @episode.setter
-    def episode(self, episode: _Episode) -> None:
-        self._local.episode = episode
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.episode is not None:
-            self.episode.say(record.getMessage().splitlines()[0])
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-
-class _Elsewhere(logging.Filter):
-    """Keeps from other handlers what the listener has heard."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return _listener.episode is None
+    handlers = list(logging.getLogger("huggingface_hub").handlers)
+    for handler in handlers:
+        handler.addFilter(redirect)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(redirect)
 
 
-_listener = _Listener()
-_client = logging.getLogger("huggingface_hub")
-for _handler in _client.handlers:
-    _handler.addFilter(_Elsewhere())
-_client.addHandler(_listener)
-
-
-def _bare(error: Exception) -> Exception:
-    """What went wrong, without what the client wraps around it: "Error while uploading"."""
+def _unwrap(error: BaseException) -> BaseException:
+    """Return the cause of an error that the client wraps: "Error while uploading", "not in the cache"."""
     cause = error.__cause__
-    return _bare(cause) if type(error) is RuntimeError and isinstance(cause, Exception) else error
+    wraps = type(error) is RuntimeError or isinstance(error, LocalEntryNotFoundError)
+    return _unwrap(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help."""
-    if isinstance(error, LocalEntryNotFoundError):
-        # What it found instead of the file: the reason for looking into the cache at all.
-        return error.__cause__ is not None and is_transient(error.__cause__)
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _TRANSIENT_STATUS
     if isinstance(error, OfflineModeIsEnabled | FileNotFoundError):
         return False
-    # A disk that refuses has a number; a download of the wrong size is an OSError without one.
-    is_disk = isinstance(error, OSError) and error.errno is not None
-    # An answer that breaks off in the middle is no JSON.
-    network = isinstance(
-        error, httpx2.TransportError | TimeoutError | ConnectionError | json.JSONDecodeError
-    )
-    return network or (isinstance(error, OSError) and not is_disk)
+    # A download of the wrong size is an OSError without a number; an error of the disk has one.
+    return isinstance(error, _TRANSIENT) or (isinstance(error, OSError) and error.errno is None)
 
 
-def reason(error: BaseException) -> str:
-    """An error's first line, without what only its author can read."""
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error, or what it means."""
+    error = _unwrap(error)
     if isinstance(error, json.JSONDecodeError):
-        return "the answer breaks off"
+        return "the response is truncated"
     if isinstance(error, HfHubHTTPError):
-        return f"the Hub answers {error.response.status_code}"
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        return reason(error.__cause__)
+        return f"the Hub responded with status {error.response.status_code}"
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _retry_after(error: BaseException) -> float:
-    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        return _retry_after(error.__cause__)
+    error = _unwrap(error)
     if not isinstance(error, HfHubHTTPError):
         return 0.0
     try:
@@ -239,28 +211,11 @@ def _retry_after(error: BaseException) -> float:
 
 
 def _remedy(error: BaseException) -> str:
-    """What to do about an error that will not go away."""
-    if isinstance(error, LocalEntryNotFoundError):
-        cause: Any = error.__cause__
-        if cause is not None and not isinstance(cause, OfflineModeIsEnabled):
-            return _remedy(cause)
-        return "it is not in the cache, and HF_HUB_OFFLINE is set: run once while online."
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set and it was never read before: run once while online."
-    if isinstance(error, GatedRepoError):
-        return "its terms must be accepted on its page, and then: hf auth login (or set HF_TOKEN)."
-    if isinstance(error, RevisionNotFoundError):
-        return "there is no such revision: check data.*.revision."
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            "it does not exist, or it is private: check the name; for a private one, hf auth login "
-            "(or set HF_TOKEN)."
-        )
-    if isinstance(error, EntryNotFoundError):
-        return "the Hub has no such file any more: pin a revision that has it."
+    """Return what the user can do about a permanent error."""
+    error = _unwrap(error)
+    for kind, remedy in _REMEDIES:
+        if isinstance(error, kind):
+            return remedy
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-        return (
-            f"the Hub refuses ({error.response.status_code}): hf auth login with a token that has "
-            "the right, or set HF_TOKEN."
-        )
-    return f"{reason(error)}."
+        return f"{_reason(error)}: run hf auth login with a token that has access, or set HF_TOKEN."
+    return f"{_reason(error)}."

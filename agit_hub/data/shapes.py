@@ -1,8 +1,8 @@
-"""The built-in pair of picture domains: plain and striped objects in painted landscapes.
+"""Draw the built-in pair of image domains: plain and striped objects in painted landscapes.
 
-Every picture is drawn on the fly and is a pure function of its label, index and seed. All random
-numbers are taken in units of the picture's side before anything is rasterised: one scene, any size.
-Both domains share one distribution of landscapes and silhouettes, but never a single scene.
+Every image is a pure function of its label, index and seed. All random numbers are drawn in units of the
+image's side before rasterization, so that a scene can be drawn at any size. Both domains share one
+distribution of landscapes and silhouettes, but never a scene.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 LABELS = ("plain", "striped")
 SIZE = 64
-"""Side in pixels of a drawing for which none is asked."""
+"""Default side of an image in pixels."""
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -19,8 +19,8 @@ Rng = np.random.Generator
 Tone = tuple[float, float, float]
 Body = tuple[float, float, float, float]  # x, y, radius, angle of the light
 
-# Tones are (hue, chroma, luma). Light and dark ones are as frequent as middling ones, because
-# otherwise the light and dark stripes could be found by their colour alone.
+# Tones are (hue, chroma, luma). Light and dark tones are as frequent as medium ones; otherwise color
+# alone would reveal the light and dark stripes.
 # fmt: off
 SKIES: tuple[tuple[Tone, Tone], ...] = (  # at the top and at the horizon
     ((.58, .42, .50), (.56, .14, .88)), ((.57, .25, .70), (.12, .12, .93)),
@@ -39,8 +39,8 @@ RIDGES: tuple[Tone, ...] = (
     (.60, .14, .56), (.36, .14, .13), (.25, .22, .22), (.06, .36, .38), (.76, .18, .34),
     (.60, .04, .88), (.09, .14, .72), (.62, .12, .12), (.02, .20, .15), (.48, .18, .38),
 )
-# Ball, ellipse, egg, pear, bean, square, triangle, star: each by its aspect, the number and
-# height of its waves, and the place and depth of a pair of dents.
+# Ball, ellipse, egg, pear, bean, square, triangle, star: aspect ratio, number and height of waves, angle
+# and depth of a pair of dents.
 KINDS = (
     (1.0, 0, .00, 0., .00), (.83, 0, .00, 0., .00), (.88, 1, .11, 0., .00), (.80, 1, .06, 1., .24),
     (1.25, 0, .00, 0., .15), (1., 4, .08, 0., .00), (1., 3, .12, 0., .00), (1., 5, .13, 0., .00),
@@ -52,7 +52,7 @@ _ANGLES = np.linspace(-np.pi, np.pi, 257)
 
 
 def _rgb(tone: Tone) -> Floats:
-    """The RGB colour of a (hue, chroma, luma) tone, its chroma cut where RGB ends."""
+    """Convert a (hue, chroma, luma) tone to RGB, clipping its chroma to the gamut."""
     hue, chroma, luma = tone
     base = [min(max(abs((hue * 6 + turn) % 6 - 3) - 1, 0), 1) for turn in (0, 4, 2)]
     away = [part - 0.299 * base[0] - 0.587 * base[1] - 0.114 * base[2] for part in base]
@@ -61,7 +61,7 @@ def _rgb(tone: Tone) -> Floats:
 
 
 def _vary(rng: Rng, tone: Tone, odd: float = 0.2) -> Tone:
-    """A neighbour of a tone, or with the chance `odd` one of another hue (flowers, odd light)."""
+    """Vary a tone slightly, or with probability `odd` replace its hue (flowers, unusual light)."""
     hue, chroma, luma = tone
     shift, other, chance = rng.normal(0, 0.03), rng.random(), rng.random()
     if chance < odd:
@@ -71,12 +71,12 @@ def _vary(rng: Rng, tone: Tone, odd: float = 0.2) -> Tone:
 
 
 def _grow(field: Floats, side: int) -> Floats:
-    """Interpolate a small lattice smoothly to a square of the given side."""
+    """Upsample a small lattice smoothly to a square of the given side."""
     return np.asarray(Image.fromarray(field).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _noise(rng: Rng, *octaves: tuple[int, int, float]) -> Floats:
-    """A 64 x 64 sum of smoothed random lattices, each given as (columns, rows, strength)."""
+    """Return a 64 x 64 sum of smoothed random lattices, each (columns, rows, strength)."""
     total = np.zeros((64, 64), np.float32)
     for columns, rows, strength in octaves:
         lattice = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
@@ -85,24 +85,24 @@ def _noise(rng: Rng, *octaves: tuple[int, int, float]) -> Floats:
 
 
 def _step(value: Floats, low: float, high: float) -> Floats:
-    """A soft step from 0 at low to 1 at high."""
+    """Return a smooth step from 0 at low to 1 at high."""
     part = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
     return np.asarray(part * part * (3 - 2 * part), dtype=np.float32)
 
 
 def _span(start: int, stop: int, side: int) -> Floats:
-    """The middles of the pixels from start to stop, in units of the side."""
+    """Return the centers of the pixels from start to stop, in units of the side."""
     return (np.arange(start, stop, dtype=np.float32) + np.float32(0.5)) / np.float32(side)
 
 
-def _blend(canvas: Floats, cover: Floats, colour: Floats) -> None:
-    """Lay a colour (one, or one per pixel) over a canvas where the cover is 1, in place."""
-    paint = colour[:, None, None] if colour.ndim == 1 else colour
+def _blend(canvas: Floats, cover: Floats, color: Floats) -> None:
+    """Blend a color (one, or one per pixel) over a canvas in place, with the cover as alpha."""
+    paint = color[:, None, None] if color.ndim == 1 else color
     canvas += cover * (paint - canvas)
 
 
 def _sky(rng: Rng, side: int) -> tuple[Floats, list[Floats]]:
-    """A fresh canvas filled with sky and clouds, and the sky's colours from the top down."""
+    """Return a canvas filled with sky and clouds, and the colors of the sky from the top down."""
     top, bottom = (_rgb(_vary(rng, tone, 0.06)) for tone in SKIES[rng.integers(len(SKIES))])
     fall = rng.uniform(0.35, 0.7)
     clouds = _noise(rng, (3, 6, 0.7), (6, 12, 0.45), (14, 24, 0.25), (30, 40, 0.1))
@@ -116,7 +116,7 @@ def _sky(rng: Rng, side: int) -> tuple[Floats, list[Floats]]:
 
 
 def _crest(rng: Rng, side: int, trees: bool) -> Floats:
-    """The rise and fall of one ridge's edge from left to right, about within -1 .. 1."""
+    """Return the height of a ridge's edge from left to right, within about -1 .. 1."""
     across = _span(0, side, side)
     freqs = np.array([0.5, 1.1, 2.3, 4.7]) * rng.uniform(0.8, 1.25, 4)
     parts = np.sin(2 * np.pi * (freqs[:, None] * across + rng.random((4, 1))))
@@ -127,14 +127,14 @@ def _crest(rng: Rng, side: int, trees: bool) -> Floats:
 
 
 def _ridges(rng: Rng, canvas: Floats, horizon: float, air: Floats) -> Floats:
-    """Layer hills or tree lines, paler with distance; returns the colour of the nearest."""
+    """Draw hills or tree lines, paler with distance, and return the color of the nearest."""
     side = canvas.shape[1]
     rows = _span(0, side, side)[:, None]
     count = int(rng.integers(1, 4))
-    colour = air
+    color = air
     for far in [(count - 1 - layer) / 3 for layer in range(count)]:
-        colour = _rgb(_vary(rng, RIDGES[rng.integers(len(RIDGES))], 0.12))
-        colour = colour + np.float32(0.45 * far) * (air - colour)
+        color = _rgb(_vary(rng, RIDGES[rng.integers(len(RIDGES))], 0.12))
+        color = color + np.float32(0.45 * far) * (air - color)
         base = np.float32(horizon - 0.03 - 0.28 * far * rng.uniform(0.6, 1.2))
         edge = base - np.float32(rng.uniform(0.03, 0.09)) * _crest(rng, side, rng.random() < 0.5)
         grain = _noise(rng, (5, 5, 0.20), (18, 18, 0.14), (44, 44, 0.10))
@@ -142,12 +142,12 @@ def _ridges(rng: Rng, canvas: Floats, horizon: float, air: Floats) -> Floats:
         last = min(side, int((horizon + 0.08) * side) + 1)
         depth = rows[first:last] - edge
         shade = 1 + _grow(grain, side)[first:last] - _step(depth, 0, 0.25) * np.float32(0.2)
-        _blend(canvas[:, first:last], _step(depth, -0.002, 0.002), colour[:, None, None] * shade)
-    return colour
+        _blend(canvas[:, first:last], _step(depth, -0.002, 0.002), color[:, None, None] * shade)
+    return color
 
 
 def _ground(rng: Rng, canvas: Floats, horizon: float) -> list[Floats]:
-    """Paint the ground below the horizon: two mingling tones, texture, shrubs or rocks."""
+    """Draw the ground below the horizon: two blended tones, texture, shrubs or rocks."""
     side = canvas.shape[1]
     near, mixed = (_rgb(_vary(rng, GROUNDS[rng.integers(len(GROUNDS))], 0.12)) for _ in range(2))
     patch = _noise(rng, (3, 4, 0.8), (7, 9, 0.4), (20, 24, 0.2), (50, 60, 0.10))
@@ -158,7 +158,7 @@ def _ground(rng: Rng, canvas: Floats, horizon: float) -> list[Floats]:
     edge = np.float32(horizon) - np.float32(rng.uniform(0.005, 0.03)) * _crest(rng, side, False)
     first = max(0, int(edge.min() * side))
     rows = _span(first, side, side)[:, None]
-    # Rows crowd together towards the horizon, as a plain seen from a low hill does.
+    # Perspective: rows are compressed towards the horizon, like a plain seen from a low hill.
     depth = np.clip((rows[:, 0] - np.float32(horizon)) / np.float32(1 - horizon), 0, 1)
     plane = ((1.6 / (depth + 0.6) - 1) * (0.6 * (side - 1))).astype(np.intp)
     mix = _step(_grow(patch, side)[plane], level - reach / 2, level + reach / 2)
@@ -170,10 +170,10 @@ def _ground(rng: Rng, canvas: Floats, horizon: float) -> list[Floats]:
 
 
 def _dots(rng: Rng, canvas: Floats, horizon: float) -> None:
-    """Strew small flowers or stones over the ground, larger towards the front."""
+    """Draw small flowers or stones on the ground, larger towards the front."""
     side = canvas.shape[1]
     count = int(rng.integers(8, 26)) if rng.random() < 0.5 else 0
-    colour = _rgb((rng.random(), rng.uniform(0.05, 0.4), float(rng.choice([0.2, 0.6, 0.88]))))
+    color = _rgb((rng.random(), rng.uniform(0.05, 0.4), float(rng.choice([0.2, 0.6, 0.88]))))
     for x, depth, grow in rng.random((count, 3)):
         y = horizon + 0.03 + depth * (0.99 - horizon)
         radius = (0.005 + 0.009 * depth) * (0.7 + 0.6 * grow)
@@ -181,11 +181,11 @@ def _dots(rng: Rng, canvas: Floats, horizon: float) -> None:
         right, low = (min(side, int((place + radius) * side) + 2) for place in (x, y))
         down = (_span(top, low, side) - np.float32(y))[:, None]
         off = np.hypot(down * np.float32(1.3), _span(left, right, side) - np.float32(x))
-        _blend(canvas[:, top:low, left:right], 1 - _step(off, radius * 0.8, radius * 1.1), colour)
+        _blend(canvas[:, top:low, left:right], 1 - _step(off, radius * 0.8, radius * 1.1), color)
 
 
 def _defocus(canvas: Floats, radius: float) -> Floats:
-    """Blur the landscape as a lens focused on what stands before it does."""
+    """Blur the landscape like a lens that is focused on the foreground."""
     pixels = (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
     blur = ImageFilter.GaussianBlur(radius * canvas.shape[1])
     soft = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur), np.float32)
@@ -193,12 +193,12 @@ def _defocus(canvas: Floats, radius: float) -> Floats:
 
 
 def _places(rng: Rng, radii: list[float]) -> list[tuple[float, float]]:
-    """Centres for discs of these radii: apart from each other and off the very middle."""
+    """Return centers for discs of these radii, away from each other and from the image center."""
     found: list[tuple[float, float]] = []
     for radius in radii:
         low = min(radius * 0.8, 0.45)
         tries = rng.uniform(low, 1 - low, (24, 2))
-        # Were the middle as likely as the rest, a box there would find most objects.
+        # With a uniform distribution, a box at the image center would contain most objects.
         room = np.minimum(np.hypot(*(tries - 0.5).T) - 0.27, 0.0)
         for (x, y), other in zip(found, radii, strict=False):
             gap = np.hypot(tries[:, 0] - x, tries[:, 1] - y) - 1.08 * (radius + other)
@@ -209,7 +209,7 @@ def _places(rng: Rng, radii: list[float]) -> list[tuple[float, float]]:
 
 
 def _outline(rng: Rng) -> NDArray[np.float64]:
-    """A closed silhouette as its radius at _ANGLES, turned at random, with the area of a disc."""
+    """Return a randomly rotated silhouette as radii at _ANGLES, with the area of a unit disc."""
     aspect, count, wave, place, depth = KINDS[rng.integers(len(KINDS))]
     angle, amount = _ANGLES + rng.uniform(-np.pi, np.pi), rng.uniform(0.75, 1.2)
     radius = 1 / np.hypot(np.cos(angle) * aspect, np.sin(angle) / aspect)
@@ -220,7 +220,7 @@ def _outline(rng: Rng) -> NDArray[np.float64]:
 
 
 def _tones(rng: Rng, striped: bool, around: list[Floats]) -> tuple[Floats, Floats]:
-    """An object's two colours (twice the same when plain), set off from what lies around."""
+    """Return the two colors of an object (equal if plain), different from those around it."""
     pool = [*GROUNDS, *RIDGES, *(tone for pair in SKIES for tone in pair)]
     best: tuple[float, Tone] = (-1.0, (0.0, 0.0, 0.5))
     for _ in range(4):
@@ -235,9 +235,9 @@ def _tones(rng: Rng, striped: bool, around: list[Floats]) -> tuple[Floats, Float
 
 
 def _bands(rng: Rng, u: Floats, v: Floats, radius: float) -> Floats:
-    """Gently bent bands across the whole body, counted: a stripe and its gap go from n to n + 1."""
+    """Return curved bands across an object: from n to n + 1 is one stripe and one gap."""
     axis, phase = rng.uniform(0, np.pi), np.float32(rng.random())
-    # A period under 0.085 of the side would be a blur in a small picture.
+    # A period below 0.085 of the side would be blurred in a small image.
     periods = min(rng.uniform(3.2, 6.0), 2 * radius / 0.085)
     bend, sway = np.float32(rng.uniform(-0.3, 0.3)), np.float32(rng.uniform(0.03, 0.08))
     cos, sin = np.float32(np.cos(axis)), np.float32(np.sin(axis))
@@ -247,7 +247,7 @@ def _bands(rng: Rng, u: Floats, v: Floats, radius: float) -> Floats:
 
 
 def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats, Floats]) -> None:
-    """Paint one object, its faint shadow first, and add it to the mask."""
+    """Draw one object, its faint shadow first, and add it to the mask."""
     side, (x, y, radius, light), outline = canvas.shape[1], body, _outline(rng)
     reach = radius * float(outline.max()) * 1.25
     left, top = (max(0, int((place - reach) * side)) for place in (x, y))
@@ -264,26 +264,26 @@ def _paint(rng: Rng, canvas: Floats, mask: Mask, body: Body, tones: tuple[Floats
     shade = np.float32(0.5) + np.float32(0.62) * np.clip(lit, 0, 1)
     light_tone, dark_tone = (tone[:, None, None] for tone in tones)
     bands = _bands(rng, u, v, radius)
-    # A faint grain along the bands: from a perfectly even surface no network that treats all places
-    # alike could tell where a stripe should begin.
+    # A faint grain along the bands: on a perfectly even surface a convolutional network could not tell
+    # where a stripe begins.
     grain = 1 + GRAIN * np.sin(np.float32(2 * np.pi) * bands)
-    colours = np.where(bands % 1 < 0.5, light_tone, dark_tone) * grain
+    colors = np.where(bands % 1 < 0.5, light_tone, dark_tone) * grain
     inside = far < 1
-    _blend(box, inside.astype(np.float32), colours * shade + 0.3 * _step(lit, 0.88, 1.0))
+    _blend(box, inside.astype(np.float32), colors * shade + 0.3 * _step(lit, 0.88, 1.0))
     seen |= inside
 
 
 def draw(label: str, index: int, size: int = SIZE, seed: int = 0) -> tuple[Image.Image, Mask]:
-    """Draw one picture of a domain and the mask of its objects.
+    """Draw one image of a domain and the mask of its objects.
 
     Args:
         label: The domain, one of LABELS.
-        index: Which picture of the domain, from 0 on.
-        size: The side of the square picture in pixels, at least 16; the scene stays the same.
-        seed: Another seed gives another endless series of pictures.
+        index: Number of the image, from 0 on.
+        size: Side of the square image in pixels, at least 16; it does not change the scene.
+        seed: Each seed gives another endless series of images.
 
     Returns:
-        The RGB picture, and a boolean array (size, size) that is true on the objects.
+        The RGB image, and a boolean array (size, size) that is true on the objects.
 
     Raises:
         ValueError: If the label is unknown, the size too small or a number negative.
@@ -311,5 +311,5 @@ def draw(label: str, index: int, size: int = SIZE, seed: int = 0) -> tuple[Image
         tones = _tones(rng, label == "striped", above if y < horizon else below)
         _paint(rng, canvas, mask, (x, y, radius, light), tones)
     pixels = (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).reduce(factor)
-    return picture, np.asarray(Image.fromarray(mask).convert("L").reduce(factor)) > 127
+    image = Image.fromarray(np.ascontiguousarray(pixels)).reduce(factor)
+    return image, np.asarray(Image.fromarray(mask).convert("L").reduce(factor)) > 127

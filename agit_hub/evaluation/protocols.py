@@ -1,7 +1,6 @@
-"""Protocols: everything that a distance between two sets of pictures depends on, under a name.
+"""Named protocols: everything that a distance between two sets of images depends on.
 
-Published figures for the same pictures differ fourfold by protocol alone, so a figure without one
-says nothing.
+Published values for the same images differ up to fourfold between protocols.
 """
 
 from collections.abc import Callable
@@ -12,11 +11,15 @@ from torch import Tensor
 
 from agit_hub.config import suggest
 from agit_hub.errors import EvaluationError
-from agit_hub.evaluation.resizing import Resize
 
 Extract = Callable[[Tensor], Tensor]
 """(N, 3, side, side) pixels in 0 to 255 -> (N, d) features. Pixels are uint8 with `resize` pillow, and
 float32 otherwise."""
+Resize = Literal["pillow", "pillow-float", "torch-bilinear", "tensorflow-bilinear"]
+"""`pillow`: bicubic, antialiased, rounded to bytes. `pillow-float`: the same on float channels without
+rounding, as in clean-fid. `torch-bilinear`: without antialiasing, as in pytorch-fid.
+`tensorflow-bilinear`: TensorFlow 1's bilinear without antialiasing, whose grid starts at the corner, as
+in the original FID code."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +27,22 @@ class Protocol:
     """How KID and FID are measured."""
 
     name: str
-    """What is written beside the figures."""
     features: str | Extract
-    """`lite0`, `inception`, `torchvision:NAME`, `timm:NAME`, or a function of one's own."""
+    """`lite0`, `inception`, `torchvision:NAME`, `timm:NAME`, or a custom function."""
     resize: Resize = "pillow"
-    """How images are resized to the extractor's side: `pillow`, `pillow-float` (clean-fid),
-    `torch-bilinear` (pytorch-fid) or `tensorflow-bilinear` (the first FID code)."""
+    """How images are resized to the extractor's input."""
     side: int | None = None
-    """Pixels a side; None takes the extractor's own, and a function of one's own must say."""
-    reference: Literal["target", "both"] = "target"
-    """Translations against target pictures, or the mean of that and of the same against source ones."""
+    """Input side in pixels; None takes the extractor's own. Required for a custom function."""
+    compared_with: Literal["target", "both"] = "target"
+    """Compare translations with target images, or average that with the distance to source images."""
     subset_size: int = 100
-    """Pictures in each of KID's subsets; at most the smaller set is taken."""
+    """Images in each of KID's subsets, limited by the smaller set."""
     subsets: int = 100
-    """How many subsets are drawn, each without repeats."""
+    """Number of subsets, each drawn without repetition."""
     bootstraps: int = 500
-    """How often pictures are drawn anew for the standard error."""
+    """Number of bootstrap samples for the standard error."""
     seed: int = 0
-    """Of subsets and bootstrap."""
+    """Seed of subsets and bootstrap."""
 
     def __post_init__(self) -> None:
         for name, least in (("subset_size", 2), ("subsets", 1), ("bootstraps", 2)):
@@ -54,41 +55,41 @@ class Protocol:
                 f"resize is {self.resize!r}; it must be one of {', '.join(get_args(Resize))}."
             )
         if callable(self.features) and self.side is None:
-            raise EvaluationError("side is missing: the pixels a side that your features take.")
+            raise EvaluationError("side is missing: set the input side of your features in pixels.")
 
     def __str__(self) -> str:
-        features = self.features if isinstance(self.features, str) else "features of one's own"
+        features = self.features if isinstance(self.features, str) else "custom features"
         size = f" at {self.side} pixels" if self.side else ""
-        reference = "" if self.reference == "target" else ", mean of against target and source"
-        return f"{self.name}: {features}{size}, {self.resize} resizing{reference}"
+        against = "" if self.compared_with == "target" else ", mean of against target and source"
+        return f"{self.name}: {features}{size}, {self.resize} resizing{against}"
 
 
-# The weights of all of these come in Python packages: none of them needs a network.
+# All of these weights come in Python packages: none needs a download at run time.
 _NAMED = (
     Protocol("lite0", "lite0"),
-    # As pytorch-fid resizes, which most image-to-image papers measured with.
+    # Resizes as pytorch-fid, which most image-to-image papers used.
     Protocol("inception", "inception", resize="torch-bilinear"),
-    # As clean-fid resizes, which is what more recent papers mean by KID and FID.
+    # Resizes as clean-fid, which more recent papers use.
     Protocol("inception-clean", "inception", resize="pillow-float"),
-    # As the first FID code and torch-fidelity resize.
+    # Resizes as the original FID code and torch-fidelity.
     Protocol("inception-legacy", "inception", resize="tensorflow-bilinear"),
-    # As some tables of this field have it, U-GAT-IT's among them.
-    Protocol("inception-both", "inception", resize="tensorflow-bilinear", reference="both"),
+    # As in some tables of this field, U-GAT-IT's among them.
+    Protocol("inception-both", "inception", resize="tensorflow-bilinear", compared_with="both"),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _NAMED}
 
 
 def find_protocol(name: str) -> Protocol:
-    """A named protocol, or one of any torchvision or timm network, as `torchvision:resnet50`.
+    """Return a named protocol, or one for any torchvision or timm network, as `torchvision:resnet50`.
 
     Raises:
-        EvaluationError: If there is none of that name.
+        EvaluationError: If the name is unknown.
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     if name.startswith(("torchvision:", "timm:")):
         return Protocol(name, name)
     raise EvaluationError(
-        f"There is no protocol {name!r}; there are {', '.join(PROTOCOLS)}, and torchvision:NAME and "
+        f"There is no protocol {name!r}; choose {', '.join(PROTOCOLS)}, torchvision:NAME or "
         f"timm:NAME.{suggest(name, [*PROTOCOLS])}"
     )

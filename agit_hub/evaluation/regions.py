@@ -1,4 +1,4 @@
-"""Distances of objects and of backgrounds alone: the rest of each image is painted over by its mask."""
+"""KID of objects or backgrounds alone: the rest of each image is painted over by its mask."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,14 +12,14 @@ _GREY = 128  # the middle of a byte's range, and exactly 0 to Inception
 
 
 class Region(NamedTuple):
-    """What of each image a KID is measured on."""
+    """A part of each image that a KID is measured on."""
 
     metric: str
     title: str
     protocol: str
-    """What is painted over, for the measurement's protocol."""
+    """What is painted over, for the result's protocol."""
     keeps: bool | None
-    """The masks' value where pixels are kept; None keeps all."""
+    """The mask value whose pixels are kept; None keeps all."""
 
 
 _HOW = (
@@ -43,23 +43,18 @@ BY_MASK = (
 )
 
 
-def regions_of(masked: bool) -> tuple[Region, ...]:
-    """The regions that can be measured: without masks whole images alone."""
-    return (WHOLE, *BY_MASK) if masked else (WHOLE,)
-
-
 def paint_over(
     region: Region, images: Sequence[Image.Image], masks: Sequence[Mask | None]
 ) -> list[Image.Image]:
-    """Paint everything outside a region mid-grey.
+    """Return copies of RGB images with everything outside a region painted mid-grey.
 
     Args:
-        region: What is kept.
+        region: The region to keep.
         images: RGB.
-        masks: True on the objects, each of its image's size; looked at where the region goes by them.
+        masks: True on the objects, each of its image's size; unused if the region keeps all.
 
     Raises:
-        ValueError: If the region goes by masks and an image has none.
+        ValueError: If the region needs masks and an image has none.
     """
     if region.keeps is None:
         return list(images)
@@ -68,7 +63,7 @@ def paint_over(
 
 def _painted(image: Image.Image, mask: Mask | None, keeps: bool) -> Image.Image:
     if mask is None:
-        raise ValueError("An image has no mask, and its domain is said to have one for each.")
+        raise ValueError("An image has no mask although its dataset is marked as masked.")
     pixels = np.array(image)
     pixels[mask != keeps] = _GREY
     return Image.fromarray(pixels)

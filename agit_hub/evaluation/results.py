@@ -1,52 +1,63 @@
-"""A figure with everything that makes it mean something, and the file that holds a model's figures."""
+"""A metric's value with everything needed to interpret it; results as JSON and as Markdown tables."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "measurements.json"
+TOPICS: dict[str, tuple[str, ...]] = {
+    "Translation": ("kid", "kid_foreground", "target_accuracy", "fid", "cycle_error"),
+    "Attention": (
+        *("attention_iou", "attention_iou_best", "attention_area"),
+        *("attention_average_precision", "attention_pointing"),
+    ),
+    "Background": (
+        *("kid_background", "background_change", "identical"),
+        *("background_psnr", "background_ssim"),
+    ),
+}
+"""Metrics by the topic of their table, in the order of its rows or columns."""
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One figure of one model."""
+    """One metric's value for one model."""
 
     metric: str
     """Its short name, such as `attention_iou`."""
     title: str
-    """What it is, in words, with its unit and which way is better."""
+    """Its name in reports, with its unit and which way is better."""
     value: float
     dataset: str
-    """What it was measured on."""
     split: str
     protocol: str
-    """How, in a sentence that lets another repeat it."""
+    """How it was measured, in enough detail to repeat it."""
     direction: str
     """`horse to zebra`."""
-    floor: float | None = None
-    """What the best or no model would get: real pictures against real ones."""
-    ceiling: float | None = None
-    """What doing nothing gets: the input as output, or attention everywhere."""
+    reference: float | None = None
+    """The value of real images against real ones."""
+    baseline: float | None = None
+    """The value without a model: the input as output (identity), or attention of one everywhere."""
     std: float | None = None
-    """Standard deviation, over KID's subsets or over pictures."""
+    """Standard deviation, over KID's subsets or over images."""
     standard_error: float | None = None
-    """Of the value, had other pictures been drawn: by bootstrap, or std over the root of their number."""
+    """Of the value over test sets: by bootstrap, or std over the root of the number of images."""
 
 
-def write_results(folder: Path, measurements: Sequence[MetricResult]) -> Path:
-    """Write a model's figures into a run's folder."""
+def write_results(folder: Path, results: Sequence[MetricResult]) -> Path:
+    """Write a model's results into a run's folder."""
     path = folder / FILE
-    text = json.dumps([asdict(measurement) for measurement in measurements], indent=2) + "\n"
+    text = json.dumps([asdict(result) for result in results], indent=2) + "\n"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def read_results(folder: Path) -> list[MetricResult]:
-    """The figures in a run's folder; none if it was not evaluated.
+    """Read the results in a run's folder; an empty list if it was not evaluated.
 
     Raises:
-        ValueError: If the file is not what `write_results` writes.
+        ValueError: If the file does not hold results.
     """
     path = folder / FILE
     if not path.is_file():
@@ -55,3 +66,30 @@ def read_results(folder: Path) -> list[MetricResult]:
         return [MetricResult(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no measurements: {error}") from error
+
+
+def results_tables(results: Sequence[MetricResult]) -> str:
+    """Format results as Markdown: a table for each topic, a row for each metric and direction."""
+    topics = dict(TOPICS)
+    known = {metric for metrics in topics.values() for metric in metrics}
+    topics["Other"] = tuple(dict.fromkeys(r.metric for r in results if r.metric not in known))
+    tables = []
+    for topic, metrics in topics.items():
+        rows = [result for metric in metrics for result in results if result.metric == metric]
+        if rows:
+            head = (topic, "direction", "value", "reference", "baseline")
+            tables.append(markdown_table(head, map(_cells, rows)))
+    return "\n\n".join(tables)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format a Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _cells(result: MetricResult) -> list[str]:
+    error = result.standard_error
+    value = f"{result.value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+    others = ("" if v is None else f"{v:.4g}" for v in (result.reference, result.baseline))
+    return [result.title, result.direction, value, *others]

@@ -1,6 +1,6 @@
-"""From what was measured of each picture to the figures of a direction, each with its protocol."""
+"""Summarizes per-image metrics into one direction's results, each with its protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
@@ -13,122 +13,112 @@ from agit_hub.evaluation.results import MetricResult
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """What was measured of one picture."""
+class ImageResult:
+    """The metrics of one image."""
 
     name: str
     direction: str
-    figures: dict[str, float]
-    """By metric; what cannot be measured of this picture is absent."""
-    shown: tuple[Image.Image, ...] = field(repr=False, compare=False)
-    """Input, map and translation, and the mask if there is one; small."""
+    metrics: dict[str, float]
+    """By name, without those that cannot be measured on this image."""
+    thumbnails: tuple[Image.Image, ...] = field(repr=False, compare=False)
+    """Input, map and translation, and the mask if there is one."""
 
 
-class Writer:
-    """Fills in what all figures of a direction have in common."""
+class Summary:
+    """Builds the results of one direction.
 
-    def __init__(self, own: EvalDataset, direction: str, count: int) -> None:
-        self._own = own
+    Args:
+        dataset: The images that were translated.
+        direction: `horse to zebra`.
+        images: Their metrics.
+    """
+
+    def __init__(self, dataset: EvalDataset, direction: str, images: Sequence[ImageResult]) -> None:
+        self._dataset = dataset
         self._direction = direction
-        self._count = count
+        self._images = images
 
-    def one(
+    def values(self, metric: str) -> list[float]:
+        """Return a metric's value for every image that has one."""
+        return [image.metrics[metric] for image in self._images if metric in image.metrics]
+
+    def single(
         self, metric: str, title: str, value: float, protocol: str, **more: float | None
     ) -> MetricResult:
-        """A figure, with floor, ceiling, std or standard_error as given."""
-        how = f"{self._count} pictures, each once, whole, {self._own.size}; {protocol}"
+        """Return a result with the given value; `more` sets its other fields."""
+        data = self._dataset
+        how = f"{len(self._images)} images, each once, whole, {data.size}; {protocol}"
         return MetricResult(
-            metric, title, value, self._own.dataset, self._own.split, how, self._direction, **more
+            metric, title, value, data.dataset, data.split, how, self._direction, **more
         )
 
     def mean(
-        self, metric: str, title: str, values: Sequence[float], protocol: str, **more: float | None
+        self, metric: str, title: str, protocol: str, baseline: str | None = None
     ) -> list[MetricResult]:
-        """The mean over pictures; nothing if it could be measured of none."""
+        """Return the mean over images, with the mean of the metric `baseline`; empty without values."""
+        values = self.values(metric)
         if not values:
             return []
-        spread = stdev(values) if len(values) > 1 else None
-        error = None if spread is None else spread / len(values) ** 0.5
-        how = f"mean over pictures; {protocol}"
+        std = stdev(values) if len(values) > 1 else None
+        more = {"std": std, "standard_error": None if std is None else std / len(values) ** 0.5}
+        if baseline is not None:
+            more["baseline"] = fmean(self.values(baseline))
+        return [self.single(metric, title, fmean(values), f"mean over images; {protocol}", **more)]
+
+    def attention(self, curves: Sequence[Curve], tau: float) -> list[MetricResult]:
+        """Summarize how well maps match the objects, and how much they cover.
+
+        Args:
+            curves: `iou_curve` of each image with a mask.
+            tau: The threshold of the translations.
+        """
+        how = "the network's map at the image's own size"
+        area = self.mean("attention_area", "Share of pixels at or above tau", f"{how}, tau {tau:g}")
+        if not curves:
+            return area
+        curve = np.stack(curves).mean(axis=0)
+        best = int(curve.argmax())
+        box = fmean(self.values("iou_of_box"))
+        ones = f"baseline: a map of ones (a box in the middle reaches {box:.3f})"
         return [
-            self.one(metric, title, fmean(values), how, std=spread, standard_error=error, **more)
-        ]
+            *self.mean("attention_iou", "Attention IoU at 0.5 (higher is better)",
+                       f"{how}, above 0.5; {ones}", "iou_of_ones"),
+            self.single("attention_iou_best", "Attention IoU at the best threshold (higher is better)",
+                        float(curve[best]),
+                        f"mean over images; {how}, above {THRESHOLDS[best]:.2f}: the best "
+                        f"single threshold on these very images; {ones}",
+                        baseline=fmean(self.values("iou_of_ones"))),
+            *self.mean("attention_average_precision", "Attention average precision (higher is better)",
+                       f"{how}, each pixel's value as its score; baseline: the objects' share",
+                       "object_share"),
+            *self.mean("attention_pointing", "Maps that peak on an object (higher is better)",
+                       f"{how}; baseline: the objects' share", "object_share"),
+            *area,
+        ]  # fmt: skip
 
+    def preservation(self, cut: str) -> list[MetricResult]:
+        """Summarize the change of the background, and the cycle error.
 
-def attention_figures(
-    writer: Writer, results: Sequence[PictureResult], curves: Sequence[Curve], tau: float
-) -> list[MetricResult]:
-    """How well maps find objects, beside maps that need no looking; and how much they cover."""
-    of = _columns(results)
-    plain = "the network's map at the picture's own size"
-    found = writer.mean(
-        "attention_area",
-        "Share of pixels at or above tau",
-        of("attention_area"),
-        f"{plain}, tau {tau:g}",
-    )
-    if not curves:
-        return found
-    curve = np.stack(curves).mean(axis=0)
-    best = int(curve.argmax())
-    ones = fmean(of("iou_of_ones"))
-    box = fmean(of("iou_of_box"))
-    beside = f"doing nothing: a map of ones (a box in the middle reaches {box:.3f})"
-    return [
-        *writer.mean("attention_iou", "Attention IoU at 0.5 (higher is better)", of("attention_iou"),
-                     f"{plain}, above 0.5; {beside}", ceiling=ones),
-        writer.one("attention_iou_best", "Attention IoU at the best threshold (higher is better)",
-                   float(curve[best]),
-                   f"mean over pictures; {plain}, above {THRESHOLDS[best]:.2f}: the best "
-                   f"single threshold on these very pictures; {beside}", ceiling=ones),
-        *writer.mean("attention_average_precision", "Attention average precision (higher is better)",
-                     of("attention_average_precision"),
-                     f"{plain}, each pixel's value as its score; doing nothing: the objects' share",
-                     ceiling=fmean(of("object_share"))),
-        *writer.mean("attention_pointing", "Maps that peak on an object (higher is better)",
-                     of("attention_pointing"), f"{plain}; doing nothing: the objects' share",
-                     ceiling=fmean(of("object_share"))),
-        *found,
-    ]  # fmt: skip
+        Args:
+            cut: How attention was thresholded, for the protocol.
+        """
+        outside = f"{cut}; outside the true mask"
+        return [
+            *self.mean("background_change", "Change outside the object (lower is better)",
+                       f"{outside}, mean absolute change as a share of the full range"),
+            *self.mean("background_psnr", "PSNR outside the object, dB (higher is better)",
+                       f"{outside}; 100 where nothing changed"),
+            *self.mean("background_ssim", "SSIM outside the object (higher is better)", outside),
+            *self.mean("identical", "Share of pixels bit-identical to the input", cut),
+            *self.mean("cycle_error", "Cycle error (lower is better)",
+                       "mean |s - s''| at the networks' size, as a share of the full range"),
+        ]  # fmt: skip
 
-
-def preservation_figures(
-    writer: Writer, results: Sequence[PictureResult], cut: str
-) -> list[MetricResult]:
-    """What became of the background, and of the way back."""
-    of = _columns(results)
-    outside = f"{cut}; outside the true mask"
-    return [
-        *writer.mean("background_change", "Change outside the object (lower is better)",
-                     of("background_change"),
-                     f"{outside}, mean absolute change as a share of the full range"),
-        *writer.mean("background_psnr", "PSNR outside the object, dB (higher is better)",
-                     of("background_psnr"), f"{outside}; 100 where nothing changed"),
-        *writer.mean("background_ssim", "SSIM outside the object (higher is better)",
-                     of("background_ssim"), outside),
-        *writer.mean("identical", "Share of pixels bit-identical to the input", of("identical"), cut),
-        *writer.mean("cycle_error", "Cycle error (lower is better)", of("cycle_error"),
-                     "mean |s - s''| at the networks' size, as a share of the full range"),
-    ]  # fmt: skip
-
-
-def classifier_figures(
-    writer: Writer, results: Sequence[PictureResult], how: str
-) -> list[MetricResult]:
-    """What a classifier takes translations for; nothing if none was asked."""
-    of = _columns(results)
-    taken = of("taken_for_target")
-    if not taken:
-        return []
-    return writer.mean(
-        "taken_for_target",
-        "Taken for the target's by a classifier (higher is better)",
-        taken,
-        f"{how}; doing nothing: on the inputs",
-        ceiling=fmean(of("untouched_taken_for_target")),
-    )
-
-
-def _columns(results: Sequence[PictureResult]) -> Callable[[str], list[float]]:
-    """Every picture's value of a metric, of those that have one."""
-    return lambda metric: [r.figures[metric] for r in results if metric in r.figures]
+    def target_accuracy(self, how: str) -> list[MetricResult]:
+        """Summarize the classifier's scores; empty if there was no classifier."""
+        return self.mean(
+            "target_accuracy",
+            "Classified as the target (higher is better)",
+            f"{how}; baseline: the inputs (identity)",
+            "input_target_accuracy",
+        )

@@ -1,4 +1,4 @@
-"""Pushes of a run's model: everything in one commit, so that weights and config never disagree."""
+"""Pushes a run's model in one commit, so that published weights and config always match."""
 
 import re
 import shutil
@@ -14,13 +14,13 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card
-from agit_hub.hub.facts import RunRecord, read_run
 from agit_hub.hub.plots import plot_attention
+from agit_hub.runs import RunRecord, read_run
 
 Answer = TypeVar("Answer")
 Kind = Literal["model", "dataset"]
 
-# Answers that another attempt may mend: somebody else's commit came first.
+# Statuses of a concurrent commit, after which another attempt may succeed.
 _OVERTAKEN = frozenset({409, 412})
 _TOKEN = re.compile(r"hf_\w+")
 
@@ -35,27 +35,19 @@ class Target:
     """As the Hub spells it: `mit`, `cc-by-4.0`, ..."""
     private: bool = False
     samples: bool = True
-    """Whether the sample grid, and so pictures of the training set, is published."""
+    """Whether to publish the sample grid, and so images of the training set."""
     branch: str | None = None
-    """Another branch than `main`."""
-    patience: float = 300
-    """Seconds for which a bad network is put up with."""
+    """A branch other than `main`."""
+    hub_timeout: float = 300
+    """Seconds for which failing calls to the Hub are retried."""
 
 
 def push_run(run: Path, target: Target, message: str = "Upload model") -> str:
-    """Publish a run's model with its card.
-
-    Args:
-        run: The run's folder.
-        target: Where to.
-        message: Of the commit.
-
-    Returns:
-        The address of the model's page.
+    """Publish a run's model with its card, and return the URL of its page.
 
     Raises:
         RunFolderError: If the folder holds nothing to publish.
-        PushError: If it did not succeed.
+        PushError: If the push fails.
     """
     with staged(run, target) as folder:
         return push_folder(folder, target, message)
@@ -63,18 +55,18 @@ def push_run(run: Path, target: Target, message: str = "Upload model") -> str:
 
 @contextmanager
 def staged(run: Path, target: Target) -> Iterator[Path]:
-    """A folder with what is published of a run, as it is now; removed afterwards."""
-    facts = read_run(run)
+    """Yield a temporary folder with a copy of everything that is published of a run."""
+    record = read_run(run)
     with tempfile.TemporaryDirectory(prefix="agit-push-") as place:
         folder = Path(place)
-        for file in facts.model.iterdir():
+        for file in record.model.iterdir():
             shutil.copy(file, folder)
-        write_card(facts, target, folder)
+        write_card(record, target, folder)
         yield folder
 
 
 def write_card(run: RunRecord, target: Target, folder: Path) -> None:
-    """Write a run's card, and the pictures that it shows, into a folder."""
+    """Write a run's card and its images into a folder."""
     card = build_card(run, target.repo, target.license, target.samples)
     (folder / "README.md").write_text(str(card), encoding="utf-8")
     if run.curve:
@@ -84,15 +76,12 @@ def write_card(run: RunRecord, target: Target, folder: Path) -> None:
 
 
 def prepare_repo(target: Target) -> str:
-    """Make the repo, or find it, so that a wrong token is found out before a training.
-
-    Returns:
-        Its full name.
+    """Create the repo and branch if needed, and return the repo's full name.
 
     Raises:
-        PushError: If that cannot be done.
+        PushError: If that fails, for example for a wrong token.
     """
-    calls = Calls(target.repo, target.patience)
+    calls = Calls(target.repo, target.hub_timeout)
     name = make_repo(calls, target.repo, target.private)
     if target.branch is not None:
         branch = target.branch
@@ -104,31 +93,28 @@ def prepare_repo(target: Target) -> str:
 
 
 def push_folder(folder: Path, target: Target, message: str) -> str:
-    """Commit all files of a folder at once.
-
-    Returns:
-        The address of the model's page.
+    """Commit all files of a folder at once, and return the URL of the model's page.
 
     Raises:
-        PushError: If it did not succeed; then the repo is as it was.
+        PushError: If the push fails; the repo is then unchanged.
     """
     name = prepare_repo(target)
-    calls = Calls(target.repo, target.patience)
+    calls = Calls(target.repo, target.hub_timeout)
     return commit_all(calls, folder, name, message, branch=target.branch)
 
 
 class Calls:
-    """Calls of the client, patient with bad networks, with errors that say what to do.
+    """Calls the Hub client with retries, and raises errors that name the remedy and hide the token.
 
     Args:
         repo: For messages.
-        patience: Seconds for which a bad network is put up with.
+        hub_timeout: Seconds for which failing calls are retried.
     """
 
-    def __init__(self, repo: str, patience: float = 300) -> None:
-        self._patience = RetryPolicy(
+    def __init__(self, repo: str, hub_timeout: float = 300) -> None:
+        self._retry = RetryPolicy(
             f"the repository {repo}",
-            patience,
+            hub_timeout,
             gave_up=PushError,
             refused=PushRefusedError,
             remedy="",
@@ -136,24 +122,20 @@ class Calls:
         )
 
     def __call__(self, action: Callable[[], Answer], doing: str) -> Answer:
-        """Do it until it succeeds.
+        """Call `action` until it succeeds.
 
         Raises:
-            PushError: If it does not.
+            PushError: If it fails for too long, or retrying cannot help.
         """
         try:
-            return self._patience(action, doing)
+            return self._retry(action, doing)
         except PushError as error:
-            # No cause: a traceback would show the request, and its headers the token.
+            # Without a cause: a traceback would show the request's headers, and so the token.
             raise type(error)(_TOKEN.sub("hf_...", str(error))) from None
 
 
 def make_repo(calls: Calls, repo: str, private: bool, kind: Kind = "model") -> str:
-    """Make a repository, or find it.
-
-    Returns:
-        Its full name.
-    """
+    """Create a repository unless it exists, and return its full name."""
     url = calls(
         lambda: HfApi().create_repo(repo, private=private, exist_ok=True, repo_type=kind),
         "making it",
@@ -169,16 +151,12 @@ def commit_all(
     branch: str | None = None,
     kind: Kind = "model",
 ) -> str:
-    """Commit every file of a folder in one commit, so that the repo is never half of anything.
-
-    Returns:
-        The address of the repo's page.
-    """
+    """Commit every file of a folder in one commit, and return the URL of the repo's page."""
     api = HfApi()
     files = sorted(file for file in folder.rglob("*") if file.is_file())
 
     def commit() -> str:
-        # Anew each time: an operation remembers what became of its upload.
+        # Created for each attempt: an operation stores the state of its upload.
         operations = [
             CommitOperationAdd(file.relative_to(folder).as_posix(), str(file)) for file in files
         ]

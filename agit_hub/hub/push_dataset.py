@@ -1,56 +1,57 @@
-"""Two folders of pictures as one dataset on the Hub: a config for each, in parquet shards."""
+"""Publish two folders of images as one dataset on the Hub: a config for each, in parquet shards."""
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from PIL import Image
 
+from agit_hub.data.domains.files import Item
 from agit_hub.data.images import UNREADABLE
-from agit_hub.data.inventory import Item, find_groups, find_items
+from agit_hub.data.inventory import Inventory
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from agit_hub.hub.push import Calls, commit_all, make_repo
 
 _log = logging.getLogger("agit_hub.hub")
-# Pictures that are decompressed at once by whoever reads the dataset.
+# Images that readers of the dataset decompress at once.
 _ROW_GROUP = 100
 
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of one config and split, and how many pictures they hold."""
+    """The shards of one config and split, and the number of images in them."""
 
     label: str
     name: str
     shards: list[str]
-    pictures: int
+    images: int
 
 
 def push_pair(
     folders: Mapping[str, Path], repo: str, license_name: str, private: bool, shard_bytes: int
 ) -> str:
-    """Publish two folders of pictures.
+    """Publish two folders of images.
 
     Args:
-        folders: By what they show.
-        repo: Under which name.
-        license_name: As the Hub spells it.
+        folders: The folders by label.
+        repo: `user/name`, or `name` for the user of the token.
+        license_name: Hub identifier of the license.
         private: Whether a new repository is private.
-        shard_bytes: About how large a shard becomes.
+        shard_bytes: Largest size of a shard, except for one that holds a single image.
 
     Returns:
-        The address of the dataset's page.
+        The URL of the dataset.
 
     Raises:
         DataError: If a folder cannot be used.
-        PushError: If the push did not succeed.
+        PushError: If the push failed.
     """
     if len(folders) != 2:
-        raise DataError("Both folders have the same name: say --source-label and --target-label.")
+        raise DataError("Both folders have the same name: set --source-label and --target-label.")
     with tempfile.TemporaryDirectory(prefix="agit-push-") as place:
         root = Path(place)
         splits = [
@@ -66,43 +67,43 @@ def push_pair(
 
 
 def write_shards(root: Path, label: str, folder: Path, shard_bytes: int) -> list[Split]:
-    """Write a folder's pictures below `root/label`, every split of its own.
+    """Write each split of a folder's images to shards in `root/label`.
 
     Raises:
         DataError: If the folder cannot be used.
     """
     store = FolderStore(folder)
-    kind, items = find_items(store)
-    if kind != "files":
-        raise DataError(f"{folder} holds {kind} shards already; a folder of pictures is needed.")
+    inventory = Inventory(store)
+    if inventory.kind != "files":
+        raise DataError(f"{folder} holds {inventory.kind} shards; expected a folder of images.")
     splits = []
-    for group in find_groups(store, kind, items):
-        shards, pictures = [], 0
+    for group in inventory.groups(inventory.items):
+        shards, images = [], 0
         for number, rows in enumerate(_shards(store, group.items, shard_bytes)):
             path = f"{label}/{group.split}-{number:05d}.parquet"
             _write_parquet(root / path, rows)
             shards.append(path)
-            pictures += len(rows)
-        if not pictures:
-            raise DataError(f"None of the pictures in {folder} can be read: are they complete?")
-        splits.append(Split(label, group.split, shards, pictures))
+            images += len(rows)
+        if not images:
+            raise DataError(f"None of the images in {folder} can be read: are they complete?")
+        splits.append(Split(label, group.split, shards, images))
     return splits
 
 
 def _shards(
-    store: FolderStore, items: list[Item], shard_bytes: int
+    store: FolderStore, items: Sequence[Item], shard_bytes: int
 ) -> Iterator[list[dict[str, object]]]:
     rows: list[dict[str, object]] = []
     size = 0
     for item in items:
-        if item.member is None or item.member.archive is not None:
+        if item.member is not None:
             continue
         path = store.fetch(item.file)
         try:
-            with Image.open(path) as picture:
-                picture.load()
+            with Image.open(path) as image:
+                image.load()
         except UNREADABLE as error:
-            _log.warning("Left out, for it cannot be read: %s (%s)", path, error)
+            _log.warning("Skipped an unreadable image: %s (%s)", path, error)
             continue
         data = path.read_bytes()
         if rows and size + len(data) > shard_bytes:
@@ -118,14 +119,19 @@ def _write_parquet(path: Path, rows: list[dict[str, object]]) -> None:
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    datasets.disable_progress_bars()
     features = datasets.Features({"image": datasets.Image()})
     table = datasets.Dataset.from_dict({"image": rows}, features=features)
-    table.to_parquet(str(path), batch_size=_ROW_GROUP)
+    disabled = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        table.to_parquet(str(path), batch_size=_ROW_GROUP)
+    finally:
+        if not disabled:
+            datasets.enable_progress_bars()
 
 
 def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
-    """The dataset's README: where its configs lie, and how to train on it."""
+    """Return the dataset card: its configs, and how to train on it."""
     labels = list(dict.fromkeys(split.label for split in splits))
     configs = [
         {
@@ -145,7 +151,7 @@ def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
         "configs": configs,
     }
     counts = "\n".join(
-        f"| {split.label} | {split.name} | {split.pictures} | {len(split.shards)} |"
+        f"| {split.label} | {split.name} | {split.images} | {len(split.shards)} |"
         for split in splits
     )
     source, target = labels
@@ -154,16 +160,16 @@ def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
 
 # {source} and {target}
 
-Two sets of pictures that are not paired, for image-to-image translation.
+Two sets of unpaired images for image-to-image translation.
 
-| config | split | pictures | shards |
+| config | split | images | shards |
 |---|---|---|---|
 {counts}
 
 Train on it with agit-hub:
 
 ```
-accelerate launch -m agit_hub.training --config horse2zebra_small \\
+agit train --config horse2zebra_small \\
     --data.source.path {repo} --data.target.path {repo} \\
     --model.source_label {source} --model.target_label {target} --output_dir runs/{source}2{target}
 ```

@@ -1,1 +1,1 @@
-"""The networks of the method, and the model that holds the published four."""
+"""The networks of the method, and `AGITModel`, which holds the published ones."""

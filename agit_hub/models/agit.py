@@ -1,5 +1,6 @@
 """AGITModel: both generators and both attention networks, saved and loaded as one repo."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -27,8 +28,9 @@ from agit_hub.models.generator import ResnetGenerator
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-# As a safetensors header spells them.
-_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# Dtypes of weights files, as safetensors headers name them.
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_ACCEPTED_DTYPES = ("F32", "F16", "BF16")
 
 
 class Translation(NamedTuple):
@@ -50,10 +52,10 @@ class AGITModel(
     paper_url="https://arxiv.org/abs/1806.02311",
     tags=["image-to-image", "unpaired", "attention", "gan"],
 ):
-    """The published part of the method: `generator_st`, `generator_ts`, `attention_s`, `attention_t`.
+    """The published networks: `generator_st`, `generator_ts`, `attention_s` and `attention_t`.
 
-    Each is a plain module to build on. Weights are drawn as the authors draw them; those of `features`,
-    which exist if `config.attention` is `features`, come from `backbone.load_imagenet_weights`.
+    Weights are drawn as the authors draw them; those of `features`, which exist if `config.attention`
+    is `features`, come from `backbone.load_imagenet_weights`.
 
     Args:
         config: The architecture.
@@ -66,40 +68,54 @@ class AGITModel(
         self.generator_st = ResnetGenerator(*generator)
         self.generator_ts = ResnetGenerator(*generator)
         self.features = FrozenBackbone() if config.attention == "features" else None
-        self.attention_s = _attention(config, self.features)
-        self.attention_t = _attention(config, self.features)
+        self.attention_s = _attention_network(config, self.features)
+        self.attention_t = _attention_network(config, self.features)
 
     def source_to_target(self, source: Tensor) -> Translation:
-        """Translate source pictures s, (N, 3, H, W) in [-1, 1], by Eq. 1."""
-        return _translate(source, self.generator_st, self.attention_s)
+        """Translate source images s, (N, 3, H, W) in [-1, 1], by Eq. 1."""
+        return self(source, self.config.target_label)  # type: ignore[no-any-return]
 
     def target_to_source(self, target: Tensor) -> Translation:
-        """Translate target pictures t, (N, 3, H, W) in [-1, 1], by Eq. 1."""
-        return _translate(target, self.generator_ts, self.attention_t)
+        """Translate target images t, (N, 3, H, W) in [-1, 1], by Eq. 1."""
+        return self(target, self.config.source_label)  # type: ignore[no-any-return]
 
     def direction(self, to: str | None = None) -> tuple[nn.Module, nn.Module]:
-        """The attention network and the generator that lead to a label; the target when None.
+        """Return the attention network and the generator that translate to a label.
+
+        Args:
+            to: `source_label` or `target_label` of the config; the target when None.
 
         Raises:
-            ValueError: If the label is neither of the two.
+            ValueError: If the label is neither; the message names both.
         """
         if self.config.goal(to) == self.config.target_label:
             return self.attention_s, self.generator_st
         return self.attention_t, self.generator_ts
 
     def forward(self, images: Tensor, to: str | None = None) -> Translation:
-        """Translate pictures towards a label.
+        """Translate images to a label.
 
         Args:
             images: (N, 3, H, W), in [-1, 1]; height and width multiples of 4.
-            to: `source_label` or `target_label` of the config; the target when None.
-
-        Raises:
-            ValueError: If the label is neither, naming the two there are.
+            to: As for `direction`.
         """
-        if self.config.goal(to) == self.config.target_label:
-            return self.source_to_target(images)
-        return self.target_to_source(images)
+        attention_network, generator = self.direction(to)
+        attention = attention_network(images)
+        generated = generator(images)
+        return Translation(composite(images, generated, attention), attention, generated)
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> str | None:
+        """Save config, weights and a model card to a folder.
+
+        Args:
+            save_directory: The folder; created if missing.
+            dtype: Of the saved weights, such as `torch.float16`; the model's own when None.
+            **kwargs: Of `huggingface_hub.ModelHubMixin.save_pretrained`.
+        """
+        model = self if dtype is None else copy.deepcopy(self).to(dtype)
+        return super(AGITModel, model).save_pretrained(save_directory, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         config = json.dumps(self.config.to_dict(), indent=2) + "\n"
@@ -108,7 +124,7 @@ class AGITModel(
         save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # no **kwargs: a typo must not pass
+    def from_pretrained(  # type: ignore[override]  # no **kwargs: a mistyped argument must fail
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -118,105 +134,94 @@ class AGITModel(
         force_download: bool = False,
         local_files_only: bool = False,
         device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Load a model from a folder or a Hub repo, strictly; it comes in evaluation mode.
+        """Load a model from a folder or a Hub repo, strictly, in evaluation mode.
 
-        The mixin's own loading drops unknown keys and ignores misnamed weights in silence; here both
-        are refused by name.
+        The mixin's own loading ignores unknown keys and misnamed weights; here both are errors.
 
         Args:
-            pretrained_model_name_or_path: A folder (an existing one wins) or a repo id.
+            pretrained_model_name_or_path: A folder (an existing one takes precedence) or a repo id.
             revision: Branch, tag or commit of the repo.
             token: Access token, for private repos; by default the one of `hf auth login`.
-            cache_dir: Where downloads are kept.
+            cache_dir: Folder for downloads.
             force_download: Download again what is already cached.
             local_files_only: Use the cache alone.
-            device: Where the weights go.
+            device: Device of the weights.
+            dtype: Dtype of the weights, whatever the file's.
 
         Raises:
-            ModelLoadError: If what is there is not a usable AGIT model.
+            ModelLoadError: If the folder or repo is not a usable AGIT model.
         """
-        place = str(Path(pretrained_model_name_or_path).expanduser())
+        source = str(Path(pretrained_model_name_or_path).expanduser())
 
         def resolve(filename: str) -> Path:
-            if Path(place).is_dir():
-                return Path(place) / filename
-            try:
-                return Path(
-                    hf_hub_download(
-                        place,
-                        filename,
-                        revision=revision,
-                        token=token,
-                        cache_dir=cache_dir,
-                        force_download=force_download,
-                        local_files_only=local_files_only,
-                    )
-                )
-            except LocalEntryNotFoundError as error:
-                raise ModelLoadError(
-                    f"{place} is no folder here and not in the cache, and the Hub cannot be reached."
-                ) from error
-            except EntryNotFoundError as error:
-                raise ModelLoadError(f"{place} has no {filename}: not an AGIT model.") from error
-            except GatedRepoError as error:
-                raise ModelLoadError(
-                    f"The model {place} has terms: accept them on its page, and then: hf auth login."
-                ) from error
-            except RepositoryNotFoundError as error:
-                raise ModelLoadError(
-                    f"There is no model {place}, neither as a folder nor on the Hub; if it is private, "
-                    "log in with: hf auth login."
-                ) from error
-            except RevisionNotFoundError as error:
-                raise ModelLoadError(f"{place} has no revision {revision!r}.") from error
-            except HFValidationError as error:
-                raise ModelLoadError(
-                    f"There is no folder {place}, and it is no repo id such as user/model."
-                ) from error
+            if Path(source).is_dir():
+                return Path(source) / filename
+            return _download(
+                source,
+                filename,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+            )
 
-        model = cls._unfilled(_read_config(place, resolve(CONFIG_FILE)))
-        path = resolve(WEIGHTS_FILE)
-        # Names and shapes stand in the file's header: a file that does not fit is never read.
-        _check_weights(place, model, _read_shapes(place, path))
-        model.load_state_dict(load_file(path), strict=True, assign=True)
-        # Not read onto the device at once: ZeroGPU's torch, which has no driver yet when a Space starts,
-        # understands `to`, and safetensors' own way to a GPU goes past it.
-        return model.eval().to(device)
-
-    @classmethod
-    def _unfilled(cls, config: AGITConfig) -> Self:
+        config = _read_config(source, resolve(CONFIG_FILE))
         # On the meta device nothing is allocated or drawn before the weights have been checked.
         with torch.device("meta"):
-            return cls(config)
+            model = cls(config)
+        path = resolve(WEIGHTS_FILE)
+        # The header holds names and shapes, so the weights of a mismatched file are never read.
+        _check_weights(source, model, _read_header(source, path))
+        weights = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+        model.load_state_dict(weights, strict=True, assign=True)
+        # Not loaded onto the device directly: before a ZeroGPU Space has a driver, its torch supports
+        # `to`, and safetensors' own transfer bypasses it.
+        return model.eval().to(device)
 
 
-def _attention(config: AGITConfig, features: FrozenBackbone | None) -> nn.Module:
+def _attention_network(config: AGITConfig, features: FrozenBackbone | None) -> nn.Module:
+    channels, smoothing = config.attention_channels, config.attention_smoothing
     if config.attention == "ones":
         return FullAttention()
     if features is not None:
-        return FeatureAttention(
-            features,
-            config.attention_channels,
-            config.attention_smoothing,
-            config.attention_levels,
-        )
-    return AttentionNetwork(
-        config.attention_channels, config.attention_decoder, config.attention_smoothing
-    )
+        return FeatureAttention(features, channels, smoothing, config.attention_levels)
+    return AttentionNetwork(channels, config.attention_decoder, smoothing)
 
 
-def _translate(image: Tensor, generator: nn.Module, attention: nn.Module) -> Translation:
-    attention_map: Tensor = attention(image)
-    generated: Tensor = generator(image)
-    return Translation(composite(image, generated, attention_map), attention_map, generated)
+def _download(repo: str, filename: str, **options: Any) -> Path:
+    try:
+        return Path(hf_hub_download(repo, filename, **options))
+    except LocalEntryNotFoundError as error:
+        raise ModelLoadError(
+            f"{repo} is neither a local folder nor in the cache, and the Hub is unreachable."
+        ) from error
+    except EntryNotFoundError as error:
+        raise ModelLoadError(f"{repo} has no {filename}: not an AGIT model.") from error
+    except GatedRepoError as error:
+        raise ModelLoadError(
+            f"The model {repo} is gated: accept its terms on its page, then run: hf auth login."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelLoadError(
+            f"The model {repo} does not exist, neither as a folder nor on the Hub; if it is private, "
+            "log in with: hf auth login."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelLoadError(f"{repo} has no revision {options['revision']!r}.") from error
+    except HFValidationError as error:
+        raise ModelLoadError(
+            f"{repo} is neither an existing folder nor a repo id such as user/model."
+        ) from error
 
 
-def _read_config(place: str, path: Path) -> AGITConfig:
+def _read_config(source: str, path: Path) -> AGITConfig:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelLoadError(f"{place} has no {CONFIG_FILE}: not an AGIT model.") from error
+        raise ModelLoadError(f"{source} has no {CONFIG_FILE}: not an AGIT model.") from error
     except ValueError as error:
         raise ModelLoadError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -224,37 +229,39 @@ def _read_config(place: str, path: Path) -> AGITConfig:
     try:
         return AGITConfig.from_dict(values)
     except ConfigError as error:
-        raise ModelLoadError(f"{place}: {error}") from error
+        raise ModelLoadError(f"{source}: {error}") from error
 
 
-def _read_shapes(place: str, path: Path) -> dict[str, tuple[list[int], str]]:
-    """Shape and type of each weight in a file."""
+def _read_header(source: str, path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of each weight in a file."""
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
-            return {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+            return {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
     except FileNotFoundError as error:
-        raise ModelLoadError(f"{place} has no {WEIGHTS_FILE}: not an AGIT model.") from error
+        raise ModelLoadError(f"{source} has no {WEIGHTS_FILE}: not an AGIT model.") from error
     except SafetensorError as error:
         raise ModelLoadError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _check_weights(place: str, model: nn.Module, weights: dict[str, tuple[list[int], str]]) -> None:
+def _check_weights(
+    source: str, model: nn.Module, weights: dict[str, tuple[tuple[int, ...], str]]
+) -> None:
     expected = model.state_dict()
     missing = sorted(expected.keys() - weights.keys())
-    extra = sorted(weights.keys() - expected.keys())
-    if missing or extra:
-        parts = [f"lacks {_few(missing)}"] * bool(missing) + [f"has {_few(extra)}"] * bool(extra)
+    unexpected = sorted(weights.keys() - expected.keys())
+    if missing or unexpected:
+        parts = [f"lacks {_few(missing)}"] * bool(missing)
+        parts += [f"has {_few(unexpected)}, which no network uses"] * bool(unexpected)
         raise ModelLoadError(
-            f"The weights of {place} do not fit its config: the file {' and '.join(parts)}"
-            f"{', which no network here owns' if extra else ''}."
+            f"The weights of {source} do not match its config: the file {' and '.join(parts)}."
         )
     for name, (shape, dtype) in weights.items():
         wanted = tuple(expected[name].shape)
-        if tuple(shape) != wanted or dtype != "F32":
+        if shape != wanted or dtype not in _ACCEPTED_DTYPES:
             raise ModelLoadError(
-                f"The weight {name} of {place} is {tuple(shape)} {_TYPES.get(dtype, dtype)}, and its "
-                f"config says {wanted} float32."
+                f"The weight {name} of {source} is {shape} {_DTYPES.get(dtype, dtype)}; its config "
+                f"requires {wanted} float32, float16 or bfloat16."
             )
 
 

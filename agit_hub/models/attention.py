@@ -1,4 +1,4 @@
-"""The attention networks: the paper's, one on the features of a frozen classifier, and none at all."""
+"""The attention networks: the paper's, one on features of a frozen classifier, and a constant 1."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from agit_hub.models.layers import (
     ReflectConv2d,
     ResidualBlock,
     SamePad,
-    doubled,
-    initialise,
-    norm,
+    attention_upsample,
+    box_blur,
+    initialize_weights,
+    instance_norm,
     reflect_conv,
-    smoothed,
 )
 
 # Kernel sizes of the attention decoder's three convolutions. "official" is what the authors' code
@@ -25,21 +25,20 @@ DECODER_KERNELS: dict[AttentionDecoder, tuple[int, int, int]] = {
     "paper": (3, 3, 7),
     "official": (1, 1, 1),
 }
+# The backbone's blocks whose features `FeatureAttention` uses.
 BLOCKS = (3, 6, 14)
-
-
-# By how much the picture is enlarged: at 2 its finest features are at half its own size.
+# Factors by which the image is resized; at 2 the finest features are at half the image's size.
 _SCALES = (2.0, 1.0, 3.0)
 
 
 class AttentionNetwork(nn.Module):
-    """A_S or A_T: says where the object is.
+    """A_S or A_T: predicts where the object is.
 
     Args:
         channels: Width of the first layer.
         decoder: Kernel sizes of the decoder: "paper" (3x3, 3x3, 7x7, reflection padded) or
             "official" (1x1, the code as run: maps constant in 4x4 blocks of pixels).
-        smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
+        smoothing: Side of the odd window over which the logits are averaged; 1 disables it.
     """
 
     def __init__(
@@ -48,34 +47,31 @@ class AttentionNetwork(nn.Module):
         super().__init__()
         c = channels
         first, second, last = DECODER_KERNELS[decoder]
+        stem = ReflectConv2d(3, c, 7, 2, padding=3, padding_mode="reflect")
         self.encoder = nn.Sequential(
-            *(ReflectConv2d(3, c, 7, 2, padding=3, padding_mode="reflect"), norm(c), nn.ReLU()),
-            *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), norm(2 * c), nn.ReLU()),
+            *(stem, instance_norm(c), nn.ReLU()),
+            *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), instance_norm(2 * c), nn.ReLU()),
             ResidualBlock(2 * c, "reflect"),
         )
         self.decoder = nn.Sequential(
-            *(
-                *doubled(2 * c, 2 * c, first),
-                norm(2 * c),
-                nn.ReLU(),
-            ),
-            *(*doubled(2 * c, c, second), norm(c), nn.ReLU()),
+            *(*attention_upsample(2 * c, 2 * c, first), instance_norm(2 * c), nn.ReLU()),
+            *(*attention_upsample(2 * c, c, second), instance_norm(c), nn.ReLU()),
         )
         self.head = reflect_conv(c, 1, last)
         self.smoothing = smoothing
-        initialise(self)
+        initialize_weights(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
+        """Predict attention: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
         logits: Tensor = self.head(self.decoder(self.encoder(image)))
-        return torch.sigmoid(smoothed(logits, self.smoothing))
+        return torch.sigmoid(box_blur(logits, self.smoothing))
 
 
 class FullAttention(nn.Module):
-    """Attention that is 1 everywhere and holds no weights: it turns the method into CycleGAN."""
+    """Attention that is 1 everywhere and has no weights: it turns the method into CycleGAN."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) -> ones of (N, 1, H, W)."""
+        """Return ones of (N, 1, H, W) for (N, 3, H, W)."""
         return image.new_ones((image.shape[0], 1, *image.shape[2:]))
 
 
@@ -86,21 +82,17 @@ class FeatureAttention(nn.Module):
     convolutions.
 
     Args:
-        features: Shared with the other attention network; no part of this one's weights.
+        features: Shared with the other attention network; not a submodule of this one.
         channels: Width of the projections.
-        smoothing: Side of the window, odd, over which the head's output is averaged; 1 is none.
-        levels: Over how many sizes of the picture the output is averaged, from 1 to 3, outside training.
+        smoothing: Side of the odd window over which the logits are averaged; 1 disables it.
+        levels: Number of image sizes, 1 to 3, over which logits are averaged outside training.
     """
 
     def __init__(
-        self,
-        features: FrozenBackbone,
-        channels: int = 32,
-        smoothing: int = 1,
-        levels: int = 1,
+        self, features: FrozenBackbone, channels: int = 32, smoothing: int = 1, levels: int = 1
     ) -> None:
         super().__init__()
-        # In a tuple, to be no submodule: the model holds it once, for both.
+        # In a tuple, so that it is no submodule: the model holds it once, for both networks.
         self._features = (features,)
         self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in BLOCKS)
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
@@ -109,19 +101,14 @@ class FeatureAttention(nn.Module):
         self.levels = levels
 
     def forward(self, image: Tensor) -> Tensor:
-        """Attend: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
-        # Training shows animals at many sizes itself, and averages would hold attention back there.
+        """Predict attention: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
+        # Training crops already vary in scale, and averaging would damp attention there.
         scales = _SCALES[: 1 if self.training else self.levels]
         logits = torch.stack([self._logits(image, scale) for scale in scales]).mean(dim=0)
-        return torch.sigmoid(smoothed(logits, self.smoothing))
-
-    def _logits(self, image: Tensor, scale: float) -> Tensor:
-        scaled = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale != 1 else image
-        coarse = self.coarse_logits(self._features[0](scaled, BLOCKS))
-        return F.interpolate(coarse, size=image.shape[2:], mode="bilinear")
+        return torch.sigmoid(box_blur(logits, self.smoothing))
 
     def coarse_logits(self, features: Sequence[Tensor]) -> Tensor:
-        """Logits at the size of the finest of the features that leave `BLOCKS`."""
+        """Compute logits at the size of the finest of the features from `BLOCKS`."""
         size = features[0].shape[2:]
         depths = [
             F.interpolate(project(each), size=size, mode="bilinear")
@@ -130,3 +117,8 @@ class FeatureAttention(nn.Module):
         hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))
         logits: Tensor = self.head(hidden).float()
         return logits
+
+    def _logits(self, image: Tensor, scale: float) -> Tensor:
+        scaled = F.interpolate(image, scale_factor=scale, mode="bilinear") if scale != 1 else image
+        coarse = self.coarse_logits(self._features[0](scaled, BLOCKS))
+        return F.interpolate(coarse, size=image.shape[2:], mode="bilinear")

@@ -1,1 +1,1 @@
-"""Training: needs the `train` extra."""
+"""Training; requires the `train` extra."""

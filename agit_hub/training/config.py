@@ -1,68 +1,31 @@
-"""What a run is told: every setting of training, typed, checked and documented in one place."""
+"""Every option of a training run, typed, validated and documented in one place."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agit_hub.config import AGITConfig, check_range, check_size, check_types
-from agit_hub.data.config import DomainConfig
+from agit_hub.config import AGITConfig, check_range, check_types
+from agit_hub.data.config import DataConfig, DomainConfig
 from agit_hub.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The two domains, and how a picture becomes a training sample."""
-
-    source: DomainConfig = field(default_factory=DomainConfig)
-    """The pictures to translate from, such as horses."""
-    target: DomainConfig = field(default_factory=DomainConfig)
-    """The pictures to translate to, such as zebras."""
-    pairing: Literal["random", "fixed"] = "random"
-    """`random` shuffles each domain on its own; `fixed` keeps both in order, as the authors' CSV does."""
-    crop_size: int | None = None
-    """Side in pixels of the squares to train on; null for `model.image_size`, at which the networks
-    translate. Smaller squares train faster (not in the paper)."""
-    crop_margin: float = 286 / 256
-    """Pictures are resized to `crop_size` times this (shorter side), then randomly cropped."""
-    zoom: float = 1.0
-    """Largest factor by which pictures are enlarged at random beyond that, each by its own: objects are
-    seen at many sizes (not in the paper)."""
-    flip: bool = True
-    """Mirror half of the samples left to right."""
-    workers: int | None = None
-    """Processes that decode pictures beside the training; 0 decodes in the training process. null is 0 on
-    a CPU, and on a GPU one less than the cores for each process of the run, 1 to 8."""
-    in_memory: bool | None = None
-    """Decode every picture once and keep it. null does so on a GPU for folders whose pictures take a
-    quarter of the free memory at most."""
-    network_patience: float = 300
-    """Seconds for which a bad network is put up with before a run gives up."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if self.crop_size is not None:
-            check_size("crop_size", self.crop_size)
-        check_range(self, "network_patience", 0)
-        check_range(self, "crop_margin", 1)
-        check_range(self, "zoom", 1)
-        check_range(self, "workers", 0)
+from agit_hub.runs import FORMAT_VERSION
 
 
 @dataclass(frozen=True)
 class SwitchConfig:
-    """The moment from which the discriminators see the attended region alone."""
+    """The switch: the step from which the discriminators see the attended region only."""
 
     epoch: float | None = 30
-    """When, in epochs; null for never (unless `step` says when)."""
+    """Time of the switch in epochs; null for never (unless `step` is set)."""
     step: int | None = None
-    """When, in optimiser steps; wins over `epoch`."""
+    """Time of the switch in optimiser steps; takes precedence over `epoch`."""
     mask: bool = True
-    """Discriminators see only pixels whose attention reaches `train.attention_threshold`."""
+    """Discriminators see only pixels whose attention is at least `train.attention_threshold`."""
     freeze_attention: bool = True
-    """Attention networks are no longer trained."""
+    """Stop training the attention networks."""
     bypass_norm: bool = True
-    """Discriminators' instance norms are bypassed: masked zeros would spoil their statistics."""
+    """Bypass the discriminators' instance norms, whose statistics the masked zeros would distort."""
     on_collapse: Literal["postpone", "warn"] = "postpone"
-    """With a collapsed map when the moment comes: wait until it recovers, or only say so."""
+    """If a map has collapsed when the switch is due: postpone the switch until it recovers, or switch
+    and log a warning."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -72,291 +35,282 @@ class SwitchConfig:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The optimisation. Defaults are the paper's unless a docstring says otherwise."""
+    """The optimisation. Defaults are the paper's unless a docstring states otherwise."""
 
-    epochs: float = 100
-    """Length of the run; an epoch is as many samples as the longer domain has pictures."""
+    num_epochs: float = 100
+    """Length of the run in epochs; an epoch is as many samples as the larger domain has images."""
     max_steps: int | None = None
-    """Length of the run in optimiser steps; wins over `epochs`."""
+    """Length of the run in optimiser steps; takes precedence over `num_epochs`."""
     steps_per_epoch: int | None = None
-    """Optimiser steps that count as an epoch; null goes by the longer domain's pictures. Webdataset
-    shards are counted as they arrive, and need it."""
+    """Optimiser steps per epoch; null computes it from the larger domain's images. Required for
+    webdataset shards, whose images are not counted in advance."""
     batch_size: int = 1
-    """Pictures of each domain per process and forward pass."""
+    """Images of each domain per process and forward pass."""
     gradient_accumulation_steps: int = 1
-    """Forward passes per optimiser step; equals a batch that many times as large."""
+    """Forward passes per optimiser step; equivalent to a batch that many times as large."""
     learning_rate: float = 1e-4
-    """Adam's, constant until `decay_from`, then linear to 0."""
+    """Learning rate of Adam, constant until `decay_from`, then linear to 0."""
     decay_from: float = 0.5
-    """The share of the run after which the learning rate falls."""
+    """Fraction of the run after which the learning rate decays."""
     adam_beta1: float = 0.5
-    """Adam's first momentum."""
+    """First momentum of Adam."""
     lambda_cyc: float = 10.0
     """Weight of the two cycle consistency losses."""
     lambda_cyc_warmup_steps: int = 0
     """Steps over which `lambda_cyc` rises linearly from 0. Small networks need it (not in the paper)."""
     attention_threshold: float = 0.1
-    """tau: pixels whose attention is below it are background."""
+    """tau: pixels with attention below it are background."""
     attention_floor: float = 0.0
-    """The least mean that maps are to have, in [0, 1): they pay for what they fall short of it, and so
-    never empty. It is that of a micro-batch: with it, accumulated gradients do not quite equal those of a
-    larger batch. 0 is none (the paper)."""
-    lambda_floor: float = 0.5
-    """Weight of what maps fall short of `attention_floor`, as a share of it."""
-    attention_bias: float = 0.0
-    """Bias with which the attention heads start; 2 starts them open (not in the paper)."""
+    """Mean attention below which a penalty is added to the loss, in [0, 1), so that maps do not collapse
+    to 0. It is computed per micro-batch: with it, accumulated gradients differ slightly from those of a
+    larger batch. 0 disables it (the paper)."""
     switch: SwitchConfig = field(default_factory=SwitchConfig)
-    """When and how the discriminators turn to the attended region."""
+    """When and how the discriminators switch to the attended region."""
     pool_size: int = 50
-    """Translated pictures, with their maps, that each discriminator's image pool remembers."""
+    """Translated images, with their maps, in each discriminator's image pool."""
     update_order: Literal["joint", "official"] = "joint"
-    """`joint` updates both generators in one step; `official` in turn, as the authors' code does."""
+    """`joint` updates both generators in one step; `official` one after the other, as the authors' code
+    does."""
     attention_warmup_steps: int = 0
-    """Steps on pseudo-labels before the run's own first step: attention on features learns where objects
-    are from which image is of which domain (not in the paper); 0 leaves that out."""
-    lambda_labels: float = 0.0
-    """Weight of what these labels say of maps during the run, where attention is trained on (not in the
-    paper)."""
+    """Steps of attention training on pseudo-labels before the first step of the run: attention on
+    features learns where objects are from the domain labels alone (not in the paper). 0 disables it."""
     discriminator_mask: Literal["hard", "soft"] = "hard"
-    """How the background is hidden from discriminators after the switch: everything below
-    `attention_threshold` (the paper), or gradually up to five times that (not in the paper)."""
+    """Mask of the discriminators' input after the switch: `hard` at `attention_threshold` (the paper), or
+    `soft`, which rises from 0 to 1 over up to five times the threshold (not in the paper)."""
     discriminator_margin: int = 0
-    """Pixels around what a soft mask leaves of a picture that discriminators see as well: a part of an
-    object that attention has missed is then missed by them too, and attention grows."""
+    """Pixels by which a soft mask is dilated, so that object parts that attention misses are still seen
+    by the discriminators, and attention grows."""
     lambda_structure: float = 0.0
-    """Weight of what a translation changes in how alike a picture's places are (not in the paper)."""
+    """Weight of the structure loss: the change of the feature self-similarity between input and
+    translation (not in the paper)."""
     adversarial: Literal["least_squares", "hinge"] = "least_squares"
-    """The game's loss: `least_squares` (the paper), or `hinge`."""
+    """Adversarial loss: `least_squares` (the paper), or `hinge`."""
     augment: bool = False
-    """Show discriminators pictures shifted, with a hole, brighter or darker (not in the paper)."""
-    discriminator_pixels: bool = False
-    """Give `mixed` discriminators a judge of the pixels' own texture, which begins from nothing."""
+    """Augment the discriminators' inputs: shift, cutout and brightness (not in the paper)."""
     discriminator: Literal["patch", "projected", "mixed"] = "patch"
-    """`patch` learns from nothing (the paper); `projected` judges by the features of a frozen classifier
-    of photographs, which was trained with labels (ImageNet): for small runs on photographs. `mixed` mixes
-    the features' channels and depths at random, and has judges with spectral norm."""
+    """`patch` is trained from scratch (the paper). `projected` uses the features of a frozen ImageNet
+    classifier: for short runs on photographs. `mixed` mixes the features' channels and depths at random
+    and uses heads with spectral norm."""
     discriminator_channels: int = 64
-    """Width of the discriminators' first layer, or of the projected ones' heads."""
+    """Width of the discriminators' first layer, or of the heads on features."""
     discriminator_layers: int = 3
-    """The patch discriminators' stride-2 layers: 3 judge patches of 70 pixels a side (the paper), 2 of
+    """Stride-2 layers of patch discriminators: 3 have a receptive field of 70 pixels (the paper), 2 of
     34."""
+    discriminator_pixels: bool = False
+    """Add a head on the pixels to `mixed` discriminators, trained from scratch."""
     discriminator_updates: int = 1
-    """Updates of the discriminators in each step; all but the first are by other real pictures and
-    fakes out of the image pools. A discriminator that lags is fooled by changes too faint to see, and
-    attention stays as faint (not in the paper)."""
-    attention_learning_rate: float | None = None
-    """Of the attention networks, if another than the generators': faster ones find objects earlier (not
+    """Discriminator updates per step; all but the first use other real images, and fakes from the image
+    pools. A weak discriminator accepts changes that are nearly invisible, and attention stays as low (not
     in the paper)."""
+    attention_learning_rate: float | None = None
+    """Learning rate of the attention networks; null uses `learning_rate`. A higher one finds objects
+    earlier (not in the paper)."""
     discriminator_learning_rate: float | None = None
-    """The discriminators' own learning rate; null for the generators'."""
+    """Learning rate of the discriminators; null uses `learning_rate`."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
-    """Arithmetic of the forward passes; null takes the launcher's, and `no` (fp32) without one."""
+    """Precision of the forward passes; null uses the launcher's, or `no` (fp32) without one."""
     torch_compile: bool = False
-    """Let torch.compile write kernels for the six networks: minutes before the first step, and again at
-    the switch, for faster ones from then on. Results differ by rounding; on a CPU it needs a C++
-    compiler."""
+    """Compile the six networks with torch.compile: minutes before the first step and at the switch, then
+    faster steps. Results differ by rounding; on a CPU it needs a C++ compiler."""
     torch_compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = "default"
-    """Of torch.compile: `reduce-overhead` records CUDA graphs on a GPU, which small batches gain from
+    """Mode of torch.compile: `reduce-overhead` records CUDA graphs, which helps small batches on a GPU
     (not measured)."""
     tf32: bool = True
-    """On a GPU, let fp32 convolutions and matrix products round their inputs to 10 bits (TF32)."""
+    """On a GPU, allow TF32 in fp32 convolutions and matrix products."""
     cudnn_benchmark: bool = True
-    """On a GPU, time cuDNN's algorithms at the first step and keep the fastest."""
+    """On a GPU, let cuDNN time its algorithms at the first step and use the fastest."""
     fused_adam: bool = True
-    """On a GPU, update all weights in one kernel."""
+    """On a GPU, use the fused implementation of Adam."""
     channels_last: bool = False
-    """Keep channels innermost in memory, as tensor cores take them. Slower on a CPU; not measured on a
-    GPU."""
+    """Use the channels-last memory format. Slower on a CPU; not measured on a GPU."""
     deterministic: bool = False
-    """On a GPU, use deterministic algorithms alone, so that a resumed run equals an uninterrupted one bit
-    for bit; slower. On a CPU it always does."""
-    clip_norm: float | None = None
-    """Largest norm of a step's gradients; null does not clip."""
-    ema: float = 0.0
-    """Decay per step of the published networks' moving average, such as 0.999; 0 publishes the last
-    weights (the paper has none)."""
+    """On a GPU, use deterministic algorithms only, so that a resumed run equals an uninterrupted one bit
+    for bit; slower. A CPU is always deterministic."""
+    max_grad_norm: float | None = None
+    """Maximum norm for gradient clipping; null does not clip."""
+    ema_decay: float = 0.0
+    """Decay per step of the exponential moving average of the published networks, such as 0.999; 0
+    publishes the last weights (the paper)."""
     seed: int = 0
-    """Of weights, order of samples, augmentation and pool."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints; there is always one at the end."""
-    keep_checkpoints: int = 2
-    """How many of the newest checkpoints stay on disk."""
+    """Seed of weights, sample order, data augmentation and image pools."""
+    checkpointing_steps: int = 1000
+    """Steps between checkpoints; one is always saved at the end."""
+    checkpoints_total_limit: int = 2
+    """Number of checkpoints to keep; older ones are deleted."""
     init_from: str | None = None
-    """Start from the networks of a run folder, a model folder or a Hub repo of the same architecture."""
+    """Initialise the networks from a run folder, model folder or Hub repo of the same architecture."""
     collapse_patience: int | None = None
-    """Steps for which a map must look empty or full before it counts as collapsed; null takes a tenth
-    of the run, but no fewer than 200 steps: every healthy run dips near 0 first."""
+    """Steps for which a map must be near 0 or near 1 everywhere to count as collapsed; null is a tenth of
+    the run, at least 200 steps: every healthy run is near 0 at first."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("batch_size", "gradient_accumulation_steps"):
-            check_range(self, name, 1)
-        check_range(self, "discriminator_channels", 1)
-        check_range(self, "discriminator_updates", 1)
         if self.discriminator_updates > 1 and self.pool_size == 0:
             raise ConfigError(
-                "pool_size is 0 and discriminator_updates more than 1: later updates take their fakes "
-                "out of the image pools."
+                f"pool_size is 0 and discriminator_updates {self.discriminator_updates}: further updates "
+                "take their fakes from the image pools. Set pool_size to at least 1."
             )
+        for name in (
+            *("batch_size", "gradient_accumulation_steps", "max_steps", "steps_per_epoch"),
+            *("discriminator_channels", "discriminator_updates", "collapse_patience"),
+            *("checkpointing_steps", "checkpoints_total_limit"),
+        ):
+            check_range(self, name, 1)
         check_range(self, "discriminator_layers", 1, 5)
-        for name in ("max_steps", "steps_per_epoch", "collapse_patience"):
-            check_range(self, name, 1)
-        for name in ("checkpoint_every", "keep_checkpoints"):
-            check_range(self, name, 1)
-        positive = ("epochs", "learning_rate", "attention_learning_rate", "clip_norm")
-        for name in (*positive, "discriminator_learning_rate"):
+        for name in (
+            *("num_epochs", "learning_rate", "attention_learning_rate"),
+            *("discriminator_learning_rate", "max_grad_norm"),
+        ):
             check_range(self, name, 0, open_low=True)
         for name in (
-            "lambda_cyc",
-            "lambda_cyc_warmup_steps",
-            "lambda_floor",
-            "pool_size",
-            "attention_warmup_steps",
-            "discriminator_margin",
-            "lambda_structure",
-            "lambda_labels",
+            *("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_structure", "pool_size"),
+            *("attention_warmup_steps", "discriminator_margin"),
         ):
             check_range(self, name, 0)
         check_range(self, "seed", 0, 2**32 - 1)
         for name in ("decay_from", "attention_threshold"):
             check_range(self, name, 0, 1)
-        for name in ("adam_beta1", "ema", "attention_floor"):
+        for name in ("adam_beta1", "ema_decay", "attention_floor"):
             check_range(self, name, 0, 1, open_high=True)
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a run measures itself on its way, on pictures that it is not trained on."""
+    """Validation during the run, on images that are not trained on."""
 
-    every: int | None = None
-    """Steps between measurements, of the networks as they would be published, and one at the end; null
-    for none. The weights of the lowest KID so far are kept in `picked`."""
+    steps: int | None = None
+    """Steps between validations of the published networks, with one more at the end; null disables
+    validation. The weights with the lowest KID so far are kept in `picked`."""
     holdout: int | None = None
-    """One in so many pictures of both domains is kept from training and measured on."""
+    """Hold out every n-th image of both domains for validation."""
     source: DomainConfig = field(default_factory=DomainConfig)
-    """Pictures of a validation split, in place of held-out ones; `shapes` draws some for it."""
+    """Source images of a validation split, instead of held-out ones; `shapes` draws validation images."""
     target: DomainConfig = field(default_factory=DomainConfig)
-    """Likewise."""
-    pictures: int = 100
-    """The most pictures of each domain: what bounds the time."""
+    """Target images of a validation split."""
+    max_images: int = 100
+    """Maximum number of images of each domain, which bounds the time."""
     protocol: str = "lite0"
-    """Of KID: `lite0` needs no network; see `agit evaluate --help`."""
+    """KID protocol: `lite0` needs no network access; see `agit evaluate --help`."""
     patience: int | None = None
-    """Measurements in a row without a lower KID (the sum of both directions) after which the run ends as
-    if it had reached its last step; the best weights stay in `picked`. null trains to the last step. The
-    learning rate keeps the schedule of the full length, so that it may not have decayed yet."""
+    """Early stopping: consecutive validations without a lower KID (sum of both directions) after which
+    the run ends; the best weights stay in `picked`. null trains to the last step. The learning rate
+    follows the schedule of the full length, so it may not have decayed yet."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "every", 1)
+        check_range(self, "steps", 1)
         check_range(self, "holdout", 2)
-        check_range(self, "pictures", 4)
+        check_range(self, "max_images", 4)
         check_range(self, "patience", 1)
         paths = bool(self.source.path), bool(self.target.path)
         if paths[0] != paths[1]:
-            raise ConfigError("source.path and target.path belong together: give both, or neither.")
+            raise ConfigError("source.path and target.path belong together: set both, or neither.")
         if self.holdout is not None and any(paths):
-            raise ConfigError("holdout and source.path are both set: measure on one or the other.")
-        if self.every is not None and self.holdout is None and not any(paths):
             raise ConfigError(
-                "every is set, and there is nothing to measure on: --eval.holdout 10 keeps every tenth "
-                "picture from training, --eval.source.path and --eval.target.path name others."
+                f"holdout is {self.holdout} and source.path is set: unset one of them."
             )
-        if self.patience is not None and self.every is None:
+        if self.steps is not None and self.holdout is None and not any(paths):
             raise ConfigError(
-                "patience is set and every is not: nothing is measured that could stop improving. Give "
-                "--eval.every 500, or leave patience out."
+                f"steps is {self.steps}, but there are no validation images: set --eval.holdout 10 to "
+                "hold out every tenth image, or --eval.source.path and --eval.target.path."
+            )
+        if self.patience is not None and self.steps is None:
+            raise ConfigError(
+                f"patience is {self.patience} and steps is unset, so nothing is validated: set "
+                "--eval.steps 500, or unset patience."
             )
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What a run says and shows."""
+    """Logging."""
 
-    every: int = 50
+    steps: int = 50
     """Steps between lines of `metrics.jsonl`."""
-    samples_every: int = 500
-    """Steps between sample grids; there is always one at the end."""
-    samples: int = 4
-    """Pictures of each domain in a sample grid."""
-    trackers: str | list[str] | None = None
-    """Experiment trackers that Accelerate knows: `tensorboard`, `trackio`, `wandb`, or a list of them."""
+    sample_steps: int = 500
+    """Steps between sample grids; one is always saved at the end."""
+    num_samples: int = 4
+    """Images of each domain in a sample grid."""
+    report_to: str | list[str] | None = None
+    """Experiment trackers of Accelerate: `tensorboard`, `trackio`, `wandb`, or a list of them."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("every", "samples_every", "samples"):
+        for name in ("steps", "sample_steps", "num_samples"):
             check_range(self, name, 1)
 
     @property
-    def tracker_names(self) -> list[str]:
-        """The trackers as a list."""
-        return [self.trackers] if isinstance(self.trackers, str) else list(self.trackers or [])
+    def trackers(self) -> list[str]:
+        """`report_to` as a list."""
+        return [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
 
 
 @dataclass(frozen=True)
 class HubConfig:
-    """Where the model is published, if it is."""
+    """Publishing on the Hub."""
 
     push_to_hub: bool = False
-    """Publish at the end of the run (and on the way, see `every`)."""
+    """Publish the model at the end of the run (and during it, see `push_steps`)."""
     hub_model_id: str | None = None
-    """The repository: `user/agit-horse2zebra`, or a name for your own."""
+    """Repository: `user/agit-horse2zebra`, or a name in your own namespace."""
     license: str | None = None
-    """Of the model, as the Hub spells it: `mit`, `cc-by-4.0`, ... That of the pictures decides."""
+    """Licence of the model as the Hub spells it: `mit`, `cc-by-4.0`, ... It depends on the licence of the
+    training images."""
     private: bool = False
-    """Make the repository private, if it is new."""
+    """Make a new repository private."""
     samples: bool = True
-    """Show the sample grid on the card: pictures of the training set are published with it."""
-    every: int | None = None
-    """Optimiser steps between pushes on the way, in the background; null pushes at the end alone."""
+    """Show the sample grid on the model card, which publishes images of the training set."""
+    push_steps: int | None = None
+    """Steps between pushes during the run, in the background; null pushes at the end only."""
     branch: str | None = None
-    """Where pushes on the way go; null for the main branch."""
+    """Branch for pushes during the run; null for the main branch."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "every", 1)
+        check_range(self, "push_steps", 1)
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigError("hub_model_id is missing: the repository to push to, user/name.")
         if self.push_to_hub and not self.license:
             raise ConfigError(
-                "license is missing: the licence of the training pictures decides under which the "
-                "model may be published (mit, cc-by-4.0, other, ...)."
+                "license is missing: the licence under which the training images allow the model to be "
+                "published (mit, cc-by-4.0, other, ...)."
             )
-
-
-# What of `train` goes by the features that attention has.
-_OF_FEATURES = ("attention_warmup_steps", "lambda_labels", "lambda_structure")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run."""
+    """A whole training run."""
 
-    preset: Literal["paper", "official", "cyclegan"] | None = None
-    """Fills `model`, `data` and `train` with a known recipe; keys given explicitly win."""
     model: AGITConfig = field(default_factory=AGITConfig)
     """The architecture."""
     data: DataConfig = field(default_factory=DataConfig)
-    """The pictures."""
+    """The images."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """The optimisation."""
     eval: EvalConfig = field(default_factory=EvalConfig)
-    """What the run measures on its way."""
+    """Validation during the run."""
     log: LogConfig = field(default_factory=LogConfig)
-    """What the run says."""
+    """Logging."""
     hub: HubConfig = field(default_factory=HubConfig)
-    """Where the model is published."""
+    """Publishing on the Hub."""
     output_dir: str = ""
-    """The run folder; it must be new, or hold this very run when resuming."""
+    """The run folder; it must be new, or hold this run when resuming."""
+    format_version: int = FORMAT_VERSION
+    """Version of the run folder's format."""
 
     def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ConfigError(
+                f"format_version is {self.format_version}; this version of agit-hub supports "
+                f"{FORMAT_VERSION} only."
+            )
         if not self.output_dir:
             raise ConfigError("output_dir is missing: --output_dir runs/my-run")
-        for name in _OF_FEATURES:
+        for name in ("attention_warmup_steps", "lambda_structure"):
             if getattr(self.train, name) and self.model.attention != "features":
                 raise ConfigError(
                     f"train.{name} is {getattr(self.train, name)} and model.attention "
-                    f"{self.model.attention}: it goes by features, --model.attention features."
+                    f"{self.model.attention}: it requires --model.attention features."
                 )
         for side in ("source", "target"):
             if not getattr(self.data, side).path:
@@ -364,5 +318,5 @@ class TrainConfig:
 
     @property
     def crop_size(self) -> int:
-        """Side in pixels of the squares to train on."""
+        """Side in pixels of the training crops."""
         return self.data.crop_size or self.model.image_size

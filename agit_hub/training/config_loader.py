@@ -1,13 +1,13 @@
-"""From what a person types to a checked `TrainConfig`.
+"""Build a validated `TrainConfig` from defaults, YAML files and the command line, in that order.
 
-Values are laid over one another: defaults, preset, YAML files, command line. The command line is
-jsonargparse's; a file's keys and values are checked against the same dataclasses, so that every refusal
-is one sentence that names the key, the value and the nearest key that exists.
+jsonargparse parses the command line; keys and values of files are checked against the same dataclasses.
+Every error is one sentence that names the key, the value and the nearest existing key.
 """
 
 import argparse
 import re
-from collections.abc import Hashable, Mapping, Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -17,96 +17,122 @@ from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
 
 from agit_hub.config import describe_type, has_type, suggest
 from agit_hub.errors import ConfigError
+from agit_hub.runs import flatten, read_yaml
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.presets import PRESETS
 
 Section = TypeVar("Section")
 
-_SHIPPED = (
+_CONFIG_FOLDERS = (
     Path(__file__).parents[1] / "configs",  # in an installed package
     Path(__file__).parents[2] / "configs",  # in a checkout
 )
-# Written once, as tau of training; it then travels with the weights.
+# Set once, as tau of training; the model's follows it and is saved with the weights.
 _LINKED = {"model.attention_threshold": "train.attention_threshold"}
+
+RENAMED_KEYS: dict[str, str | None] = {
+    "preset": "--config paper, official or cyclegan",
+    "train.epochs": "train.num_epochs",
+    "train.ema": "train.ema_decay",
+    "train.clip_norm": "train.max_grad_norm",
+    "train.checkpoint_every": "train.checkpointing_steps",
+    "train.keep_checkpoints": "train.checkpoints_total_limit",
+    "train.attention_bias": None,
+    "train.lambda_labels": None,
+    "train.lambda_floor": None,
+    "data.workers": "data.num_workers",
+    "data.network_patience": "data.hub_timeout",
+    "log.every": "log.steps",
+    "log.samples_every": "log.sample_steps",
+    "log.samples": "log.num_samples",
+    "log.trackers": "log.report_to",
+    "eval.every": "eval.steps",
+    "eval.pictures": "eval.max_images",
+    "hub.every": "hub.push_steps",
+    **{
+        f"{section}.{side}.{key}": f"{section}.{side}.storage (stream, download or remote)"
+        for section in ("data", "eval")
+        for side in ("source", "target")
+        for key in ("streaming", "cache")
+    },
+}
+"""Keys of earlier versions, with the option that replaces each; None for a removed one."""
+
+_HELP = """\
+usage: agit train [--config NAME_OR_FILE]... [--KEY VALUE]... [--resume]
+
+Train attention-guided image-to-image translation on two sets of images. It needs two folders (or
+datasets on the Hub) of unpaired images, and an output folder. `accelerate launch train_accelerate.py`
+takes the same options.
+
+Examples:
+  agit train --config shapes --output_dir runs/shapes
+  agit train --config horse2zebra --data.source.path horses/ --data.target.path zebras/ \\
+      --output_dir runs/horse2zebra
+  agit train --config paper --data.source.path user/pairs --data.target.path user/pairs \\
+      --output_dir runs/paper --num_processes 2 --resume
+
+Common options:
+{common}
+
+Configurations for --config, later ones override earlier ones:
+  {configs}
+
+More options: --help {sections}, or --help all.
+"""
+_OPTIONS = {
+    "config": "A YAML file, or the name of a shipped configuration; may be repeated.",
+    "output_dir": "The run folder; it must be new, or hold this run when resuming.",
+    "resume": "Continue from the newest checkpoint in output_dir, or start if there is none.",
+    "num_processes": "Train in several processes, one for each GPU.",
+    "data.source.path": "Source images: a folder, a dataset on the Hub, or shapes.",
+    "data.target.path": "Target images: a folder, a dataset on the Hub, or shapes.",
+}
+# Common options whose help text is that of their section.
+_COMMON = (
+    *("model.source_label", "model.target_label", "train.max_steps", "train.batch_size"),
+    *("train.mixed_precision", "train.seed"),
+)
 
 
 @dataclass(frozen=True)
 class Command:
-    """What was asked for."""
+    """A parsed command line."""
 
     config: TrainConfig
     resume: bool
+    num_processes: int
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Read command line, configuration files and preset.
+    """Parse a command line and the configuration files that it names.
 
     Raises:
-        ConfigError: In one sentence, for anything that cannot be used.
+        ConfigError: If a key or value cannot be used.
         SystemExit: After printing, for `--help`.
     """
-    files, preset, rest = _split(arguments)
+    _print_help(arguments)
+    files, processes, rest = _split(arguments)
     given: dict[str, Any] = {}
     for file in files:
         given |= _read_file(file)
-    if preset is not None:
-        given["preset"] = None if preset == "null" else preset
     resume = given.pop("resume", False)
     defaults = {key: default for key, (_, default) in _keys(TrainConfig).items()}
-    values = defaults | flatten(_preset(given.get("preset"))) | given
-    typed = _parse(_parser(values, resume), rest)
-    resume = bool(typed.pop("resume"))
-    typed["model"]["attention_threshold"] = typed["train"]["attention_threshold"]
-    return Command(_build(TrainConfig, typed, ""), resume)
+    values = _parse(_parser(defaults | given, resume), rest)
+    resume = bool(values.pop("resume"))
+    values["model"]["attention_threshold"] = values["train"]["attention_threshold"]
+    return Command(_build(TrainConfig, values, ""), resume, processes)
 
 
-def to_yaml(config: TrainConfig) -> str:
-    """The resolved configuration, as `--config` reads it."""
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Convert a configuration to the content of its YAML file."""
     values = asdict(config)
     del values["model"]["attention_threshold"]
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections to dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds sections.
-
-    Raises:
-        ConfigError: If it is no such file, naming it.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {_name(values)}; sections such as train: are needed.")
     return values
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.YAMLError(f"a key is a word{key.start_mark}")
-            if key.value in seen:
-                raise yaml.YAMLError(f"the key {key.value!r} stands twice{key.start_mark}")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def to_yaml(config: TrainConfig) -> str:
+    """Convert a configuration to YAML that `--config` reads."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
 class _Parser(ArgumentParser):
@@ -114,62 +140,70 @@ class _Parser(ArgumentParser):
         raise ConfigError(message) from ex
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[str]]:
-    """Take `--config` and `--preset` out: what they bring lies beneath all else that is typed."""
-    before = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    before.add_argument("--config", action="append", default=[])
-    before.add_argument("--preset")
+def _split(arguments: Sequence[str]) -> tuple[list[Path], int, list[str]]:
+    """Separate the files of `--config`, and `--num_processes`, from the options of the run."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--num_processes", type=int, default=1)
     try:
-        found, rest = before.parse_known_args(arguments)
+        found, rest = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise ConfigError(f"{error.argument_name} needs a value.") from error
-    return [_locate(name) for name in found.config], found.preset, rest
+        reason = "needs a value" if "expected one" in error.message else error.message
+        raise ConfigError(f"{error.argument_name}: {reason}.") from error
+    if found.num_processes < 1:
+        raise ConfigError(f"--num_processes is {found.num_processes}; it must be at least 1.")
+    for argument in rest:
+        if argument.startswith("--"):
+            _refuse_renamed(argument[2:].partition("=")[0])
+    return [_locate(name) for name in found.config], found.num_processes, rest
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for folder in _CONFIG_FOLDERS for path in sorted(folder.glob("*.yaml"))}
 
 
 def _locate(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
-    shipped = {path.stem: path for folder in _SHIPPED for path in sorted(folder.glob("*.yaml"))}
+    shipped = _shipped()
     stem = name.removeprefix("configs/").removesuffix(".yaml")
     if stem in shipped:
         return shipped[stem]
     raise ConfigError(
-        f"There is no configuration {name!r} for --config: give a YAML file, or one of "
-        f"{', '.join(shipped)}."
+        f"--config is {name!r}; expected a YAML file, or one of {', '.join(shipped)}."
     )
 
 
-def _preset(name: Any) -> Mapping[str, Any]:
-    if name is None:
-        return {}
-    if name not in PRESETS:
-        options = ", ".join(repr(preset) for preset in PRESETS)
-        raise ConfigError(f"preset is {name}; expected one of {options} or null.")
-    return PRESETS[name]
+def _refuse_renamed(key: str, where: str = "") -> None:
+    if key not in RENAMED_KEYS:
+        return
+    new = RENAMED_KEYS[key]
+    if new is None:
+        raise ConfigError(f"Unknown key {key!r}{where}: this option was removed.")
+    raise ConfigError(f"Unknown key {key!r}{where}: use {new}.")
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    """The dotted keys of a file, each known and each value of its type."""
+    """Read the dotted keys of a file, and check each key and the type of its value."""
     known = _types() | {"resume": bool}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     flat = flatten(read_yaml(path))
     for key, value in flat.items():
+        _refuse_renamed(key, f" in {path}")
         if key in sections or key.rpartition(".")[0] in known:
-            raise ConfigError(
-                f"{key} is {value!r} in {path}; it is a section with keys of its own."
-            )
+            raise ConfigError(f"{key} is {value!r} in {path}; expected a section of keys.")
         if key not in known:
             raise ConfigError(f"Unknown key {key!r} in {path}.{suggest(key, [*known])}")
         if key in _LINKED:
             raise ConfigError(f"{key} follows {_LINKED[key]}: set that one instead.")
-        flat[key] = value = _as_number(value, known[key])
+        flat[key] = value = _to_number(value, known[key])
         if not has_type(value, known[key]):
             raise ConfigError(f"{key} is {value!r}; expected {describe_type(known[key])}.")
     return flat
 
 
-def _as_number(value: Any, expected: Any) -> Any:
-    # YAML 1.1 takes 1e-4 for a word; whoever writes it means a number.
+def _to_number(value: Any, expected: Any) -> Any:
+    # YAML 1.1 parses 1e-4 as a string.
     if isinstance(value, str) and has_type(0.5, expected) and not has_type(value, expected):
         try:
             return float(value)
@@ -180,43 +214,64 @@ def _as_number(value: Any, expected: Any) -> Any:
 
 def _parser(defaults: Mapping[str, Any], resume: bool) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = _Parser(
-        prog="train_accelerate.py",
-        description="Train attention-guided image-to-image translation on two sets of pictures.",
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    parser.add_argument(
-        "--config",
-        help="A YAML file, or the name of a shipped one such as shapes; may be given several times.",
-    )
+    parser = _Parser(usage=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", help=_OPTIONS["config"])
     parser.add_class_arguments(TrainConfig, as_group=False)
     for target, source in _LINKED.items():
         parser.link_arguments(source, target)
     parser.add_argument(
-        "--resume",
-        action=ActionYesNo(no_prefix="no_"),
-        default=resume,
-        help="Go on from the newest checkpoint in output_dir; starts anew if there is none.",
+        "--resume", action=ActionYesNo(no_prefix="no_"), default=resume, help=_OPTIONS["resume"]
     )
     parser.set_defaults({key: value for key, value in defaults.items() if key not in _LINKED})
     return parser
+
+
+def _print_help(arguments: Sequence[str]) -> None:
+    """Print the help that `--help [SECTION]` asks for, if it does, and exit."""
+    position = next((n for n, each in enumerate(arguments) if each in ("-h", "--help")), None)
+    if position is None:
+        return
+    sections = {k: t for k, t in get_type_hints(TrainConfig).items() if is_dataclass(t)}
+    topic = "".join(arguments[position + 1 : position + 2])
+    if topic == "all":
+        print(_parser({}, resume=False).format_help())
+    elif topic in sections:
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        parser = _Parser(usage=argparse.SUPPRESS, add_help=False)
+        parser.add_class_arguments(sections[topic], topic)
+        print(parser.format_help())
+    elif not topic or topic.startswith("-"):
+        print(_short_help(sections), end="")
+    else:
+        raise ConfigError(f"--help is {topic!r}; expected {', '.join(sections)} or all.")
+    raise SystemExit(0)
+
+
+def _short_help(sections: Mapping[str, Any]) -> str:
+    documented = {action.dest: str(action.help) for action in _parser({}, False)._actions}
+    common = _OPTIONS | {key: documented[key] for key in _COMMON}
+    # One line each: the first clause.
+    lines = (
+        f"  --{key:<22} {re.split('[.;:] ', text)[0].rstrip('.')}" for key, text in common.items()
+    )
+    configs = textwrap.fill(", ".join(_shipped()), width=96, subsequent_indent="  ")
+    return _HELP.format(common="\n".join(lines), configs=configs, sections="|".join(sections))
 
 
 def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
     try:
         namespace = parser.parse_args(list(arguments))
     except (argparse.ArgumentError, ConfigError) as error:
-        raise ConfigError(_in_plain_words(str(error))) from error
+        raise ConfigError(_simplify(str(error))) from error
     values: dict[str, Any] = namespace.as_dict()
     values.pop("config")
     return values
 
 
 def _build(section: type[Section], values: Mapping[str, Any], prefix: str) -> Section:
-    """Make the frozen dataclass of a section, naming keys in full where its checks refuse."""
+    """Create the dataclass of a section, with full key names in its errors."""
     types = get_type_hints(section)
-    # From the last section up: train holds the threshold that model follows.
+    # From the last section on: model.attention_threshold is checked as train.attention_threshold.
     arguments = {
         key: _build(types[key], value, f"{prefix}{key}.") if is_dataclass(types[key]) else value
         for key, value in reversed(list(values.items()))
@@ -227,12 +282,13 @@ def _build(section: type[Section], values: Mapping[str, Any], prefix: str) -> Se
         raise ConfigError(f"{prefix}{error}") from error
 
 
-def _in_plain_words(message: str) -> str:
+def _simplify(message: str) -> str:
+    """Reword an error message of jsonargparse."""
     known = _types() | {"config": str, "resume": bool}
     if found := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         key = found[1].lstrip("-").split("=")[0]
         if not found[1].startswith("-"):
-            return f"Unexpected argument {found[1]!r}: settings are given as --key.path value."
+            return f"Unexpected argument {found[1]!r}: options are given as --key.path value."
         return f"Unknown key {key!r}.{suggest(key, [*known])}"
     if found := re.search(r'Linked "(\S+)" must be given via "(\S+)"', message):
         return f"{found[1]} follows {found[2]}: set that one instead."
@@ -250,7 +306,7 @@ def _types() -> dict[str, Any]:
 
 
 def _keys(section: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Every dotted key there is, with its type and its default."""
+    """Return every dotted key with its type and default."""
     types = get_type_hints(section)
     keys: dict[str, tuple[Any, Any]] = {}
     for field in fields(section):
@@ -261,7 +317,3 @@ def _keys(section: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
         else:
             keys[prefix + field.name] = (kind, field.default)
     return keys
-
-
-def _name(value: Any) -> str:
-    return {list: "a list", type(None): "nothing"}.get(type(value), repr(value))

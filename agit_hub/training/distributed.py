@@ -1,14 +1,14 @@
-"""Accelerate, set up for this trainer: device, precision, trackers, and words between processes."""
+"""Set up Accelerate and the device, and communicate between processes."""
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
 
-# First imported once processes have met, its functions would hold their group as a default, and no
-# `destroy_process_group` could end it.
+# Must be imported before the process group exists: its functions would otherwise hold the group as a
+# default argument, and `destroy_process_group` could not destroy it.
 import torch._dynamo
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -17,77 +17,117 @@ from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_o
 from torch import Tensor
 
 from agit_hub import __version__
-from agit_hub.errors import ConfigError, DatasetError
-from agit_hub.training.config import TrainConfig
+from agit_hub.errors import ConfigError, DatasetError, EvaluationError, RankError, RunError
+from agit_hub.training.config import TrainConfig, TrainSettings
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
+
+# Errors that `to_user_error` handles.
+HANDLED_ERRORS = (DatasetError, EvaluationError, MemoryError, RuntimeError, OSError)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """An Accelerator in the configured precision.
+    """Create an Accelerator with the configured precision and trackers.
 
     Raises:
-        ConfigError: If precision and launcher disagree, this device lacks the precision, or a
+        ConfigError: If precision and launcher disagree, the device does not support the precision, or a
             tracker is not installed.
     """
-    precision = _precision(config)
-    trackers = config.log.tracker_names
+    precision = _resolve_precision(config.train.mixed_precision)
+    trackers = config.log.trackers
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         raise ConfigError(
             f"train.mixed_precision is {precision}, and this process has trained in "
-            f"{AcceleratorState().mixed_precision}, which Accelerate keeps for all of a process: "
-            "start another."
+            f"{AcceleratorState().mixed_precision}, which Accelerate keeps for the whole process: "
+            "start another process."
         )
     known = [str(kind) for kind in LoggerType if kind != LoggerType.ALL]
     available = [str(kind) for kind in get_available_trackers()]
     for name in trackers:
         if name not in known:
-            raise ConfigError(
-                f"log.trackers names {name!r}; Accelerate knows {', '.join(sorted(known))}."
-            )
+            options = ", ".join(sorted(known))
+            raise ConfigError(f"log.report_to is {name!r}; expected one of {options}.")
         if name not in available:
             raise ConfigError(
-                f"log.trackers names {name!r}, which is not installed here: pip install {name}."
+                f"log.report_to is {name!r}, which is not installed: pip install {name}."
             )
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
             log_with=trackers or None,
             project_dir=config.output_dir,
-            # The step adds up its micro-batches itself, whatever the launcher's environment says.
+            # The step accumulates gradients itself, whatever the launcher's environment says.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
     except torch.distributed.DistError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"The launched processes cannot reach each other: {reason}") from error
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != started:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
         raise ConfigError(
-            f"The launcher started {started} processes, and Accelerate leaves each alone: without "
-            "as many GPUs, set ACCELERATE_USE_CPU=true before accelerate launch --multi_gpu."
+            f"The launcher started {launched} processes, but Accelerate does not connect them: with "
+            "fewer GPUs than that, set ACCELERATE_USE_CPU=true before accelerate launch --multi_gpu."
         )
     return accelerator
 
 
-def _precision(config: TrainConfig) -> str:
-    wanted = config.train.mixed_precision
-    # The launcher exports "no" when it was told nothing, so only other values can disagree.
+def _resolve_precision(wanted: str | None) -> str:
+    # The launcher exports "no" by default, so only other values can disagree.
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if wanted is not None and launched not in ("no", wanted):
         raise ConfigError(
-            f"train.mixed_precision is {wanted} and the launcher was told --mixed_precision "
-            f"{launched}: leave one of them out."
+            f"train.mixed_precision is {wanted} and the launcher has --mixed_precision {launched}: "
+            "remove one of them."
         )
     precision = wanted or launched
     if precision == "fp16" and not torch.accelerator.is_available():
-        raise ConfigError(
-            "train.mixed_precision is fp16, which needs a GPU: take bf16, or no for fp32."
-        )
+        raise ConfigError("train.mixed_precision is fp16, which needs a GPU: use bf16 or no.")
     return precision
 
 
+def configure_device(settings: TrainSettings, device: torch.device) -> None:
+    """Set the global TF32, cuDNN and determinism flags of a GPU; do nothing on a CPU."""
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+    torch.backends.cudnn.allow_tf32 = settings.tf32
+    torch.backends.cudnn.benchmark = settings.cudnn_benchmark and not settings.deterministic
+    torch.backends.cudnn.deterministic = settings.deterministic
+    if settings.deterministic:
+        # Read by cuBLAS when its first handle is created.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(settings.deterministic)
+
+
+def make_adam(
+    groups: Sequence[dict[str, Any]], settings: TrainSettings, device: torch.device
+) -> torch.optim.Adam:
+    """Create Adam, on a GPU fused: one kernel per group and step, without a sync for fp16's scaler."""
+    fused = True if settings.fused_adam and device.type == "cuda" else None
+    return torch.optim.Adam(groups, betas=(settings.adam_beta1, 0.999), fused=fused)
+
+
+def memory_format(settings: TrainSettings) -> torch.memory_format:
+    """Return the memory format of images and weights."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
+
+
+def indices_on(device: torch.device, *lists: Iterable[int]) -> tuple[Tensor, ...]:
+    """Convert lists of indices to tensors on a device, in one asynchronous transfer."""
+    lengths = []
+    joined: list[int] = []
+    for each in lists:
+        before = len(joined)
+        joined += each
+        lengths.append(len(joined) - before)
+    indices = torch.tensor(joined, dtype=torch.int64)
+    if device.type == "cuda":
+        indices = indices.pin_memory().to(device, non_blocking=True)
+    return torch.split(indices, lengths)
+
+
 def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
-    """What a run is trained on, for the model's card."""
+    """Return the hardware and software of a run, for the model card."""
     if accelerator.device.type == "cuda":
         device = torch.cuda.get_device_name(accelerator.device)
     else:
@@ -101,10 +141,10 @@ def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def on_first_rank(accelerator: Accelerator, action: Callable[[], Answer]) -> Answer:
-    """Do something on the first process alone, and give every process its result, or its error.
+def on_first_rank(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Call a function in the first process only, and return or raise its outcome in every process.
 
-    Machines need not share a disk: the first process is the only one that reads or writes a run folder.
+    Machines need not share a disk: only the first process reads or writes a run folder.
     """
     outcome: list[Any] = [None]
     if accelerator.is_main_process:
@@ -118,18 +158,22 @@ def on_first_rank(accelerator: Accelerator, action: Callable[[], Answer]) -> Ans
         broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
         raise outcome[0]
-    answer: Answer = outcome[0]
-    return answer
+    result: Result = outcome[0]
+    return result
+
+
+def reduce(accelerator: Accelerator, tensor: Tensor, reduction: str) -> Tensor:
+    """Reduce a tensor over all processes by `sum` or `mean`."""
+    reduced = accelerator.reduce(tensor, reduction=reduction)
+    assert isinstance(reduced, Tensor)
+    return reduced
 
 
 class StopVote:
-    """Asks every process at each step whether one of them is to stop.
+    """Agree over all processes whether to stop, if one of them was asked to.
 
-    On GPUs the answer to a step's question is read after the next step, when it has long arrived: no
-    step waits for it, and all processes read the same one.
-
-    Args:
-        accelerator: Of the processes.
+    On GPUs the result of a step's vote is read after the next step, when it has arrived: no step waits
+    for it, and all processes read the same result.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -137,18 +181,17 @@ class StopVote:
         self._pending: tuple[Tensor, torch.cuda.Event] | None = None
 
     def __call__(self, requested: bool) -> bool:
-        """Vote, and say whether all processes stop now."""
+        """Vote, and return whether all processes stop now."""
         if self._accelerator.num_processes == 1:
             return requested
         device = self._accelerator.device
-        votes = self._accelerator.reduce(torch.full((), float(requested), device=device), "sum")
-        assert isinstance(votes, Tensor)
+        votes = reduce(self._accelerator, torch.full((), float(requested), device=device), "sum")
         if device.type != "cuda":
             return votes.item() > 0
-        answer = torch.empty((), pin_memory=True).copy_(votes, non_blocking=True)
+        result = torch.empty((), pin_memory=True).copy_(votes, non_blocking=True)
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
-        before, self._pending = self._pending, (answer, arrived)
+        before, self._pending = self._pending, (result, arrived)
         if before is None:
             return False
         before[1].synchronize()
@@ -156,7 +199,7 @@ class StopVote:
 
 
 def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:
-    """Every process's data on the first process, in order; nothing on the others."""
+    """Gather the data of every process in the first one, by rank; return an empty list elsewhere."""
     if accelerator.num_processes == 1:
         return [data]
     main = accelerator.is_main_process
@@ -166,10 +209,41 @@ def gather_to_first(accelerator: Accelerator, data: bytes) -> list[bytes]:
 
 
 def destroy_process_group() -> None:
-    """Take leave of the other processes, after which nothing can be said to them any more.
+    """Destroy the process group, if there is one.
 
-    The threads that listen to them would otherwise be at work while Python shuts down, which now and
-    then aborts a run that has finished.
+    Its listener threads would otherwise run while Python shuts down, which sometimes aborts a process
+    that has finished.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def to_user_error(
+    error: Exception, config: TrainConfig, step: int, rank: int, checkpoint: str
+) -> Exception:
+    """Convert one of `HANDLED_ERRORS` to an error that states the remedy, if it is a known one.
+
+    The sentence `checkpoint`, which names the newest checkpoint, is appended to the message.
+    """
+    if isinstance(error, DatasetError):
+        return RankError(f"{error}{checkpoint}")
+    if isinstance(error, EvaluationError):
+        return RankError(f"Validation failed at step {step}: {error}{checkpoint}")
+    if isinstance(error, OSError):
+        return RunError(f"{error}.{checkpoint}")
+    # Gloo raises a plain RuntimeError too.
+    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+        return RankError(
+            f"Process {rank} stops at step {step}: another process of this run has died.{checkpoint}"
+        )
+    # On a CPU, torch raises a plain RuntimeError.
+    if (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "DefaultCPUAllocator" in str(error)
+    ):  # fmt: skip
+        return RunError(
+            f"Out of memory at step {step} with train.batch_size {config.train.batch_size} "
+            f"and crops of {config.crop_size} pixels (data.crop_size): reduce either, or halve the "
+            f"batch size and double train.gradient_accumulation_steps.{checkpoint}"
+        )
+    return error

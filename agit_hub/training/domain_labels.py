@@ -1,15 +1,15 @@
-"""Where the domains differ, learnt from which image is of which domain and from nothing else.
+"""Warm up attention on the domain labels: weakly supervised, without masks.
 
-Before the run's own first step the attention networks are trained in three stages, with no mask:
+Before the first step of the run the attention networks are trained in three stages:
 
-1. A small classifier of single places, the teacher, learns from the domains' labels (multiple-instance
-   learning): the most telling places of an image of its domain are to be 1, those of the other domain's
-   images 0, and so is the border, where objects are rare.
-2. What it says of each image is spread to places whose features are alike (a random walk) and stretched
-   to [0, 1]: a pseudo-label for the whole object rather than for its most telling part.
-3. The attention network learns the pseudo-labels, except for places between object and background.
+1. A small classifier of single grid cells, the teacher, learns from the domain labels (multiple-instance
+   learning): the targets are 1 for the highest-scoring cells of an image of its domain, and 0 for those
+   of the other domain's images and for the border, where objects are rare.
+2. Its predictions are propagated to cells with similar features (a random walk) and normalised to
+   [0, 1]: a pseudo-label for the whole object instead of its most discriminative part.
+3. The attention network learns the pseudo-labels, except for cells between object and background.
 
-docs/training.md tells what it was measured to reach, and what did not.
+docs/training.md describes the results, and alternatives that failed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,141 +19,121 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agit_hub.data.loader import Batch
 from agit_hub.models.attention import BLOCKS, FeatureAttention
 from agit_hub.models.backbone import WIDTHS, FrozenBackbone
-from agit_hub.training.networks import Batch, TrainingNetworks
+from agit_hub.training.setup import TrainingNetworks
 
-# The share of an image's places that an object covers at least.
-_TELLING = 0.1
-# Of logits' mean square: maps stay open to what the game finds out later.
-_SOFTNESS = 0.05
-_SOFTNESS_LATER = 0.002
-_STRIDE = 4
-_LEAST = 1e-4
-# Images of each domain that are looked at, with repeats in a smaller one; each keeps 0.7 MB of features.
+# Minimum fraction of the cells that an object covers.
+_TOP_FRACTION = 0.1
+# Weight of the mean square of the logits, which keeps them from saturating.
+_LOGIT_DECAY = 0.05
+# Images of each domain, with repeats in a smaller one; the features of each take 0.7 MB.
 _IMAGES = 320
-# Side of the grid on which the teacher works, and width of the border on it.
+# Side of the teacher's grid in cells, and width of its border.
 _GRID = 32
 _BORDER = 2
 _TEACHER_WIDTH = 32
 _TEACHER_BATCH = 16
 _TEACHER_STEPS = 200
 _STUDENT_BATCH = 6
-_RATE = 1e-3
+_LEARNING_RATE = 1e-3
 _DROPOUT = 0.2
-_SHARPNESS = 2
-_WALK = 2
-# Pseudo-labels below are background, above object; in between they say nothing.
+_AFFINITY_POWER = 2
+_WALK_STEPS = 2
+# Pseudo-labels below are background, and above object; those in between are ignored.
 _BACKGROUND, _OBJECT = 0.40, 0.55
 
 
-class _Domain(NamedTuple):
-    """The features of a domain's images, at half precision."""
+class _DomainFeatures(NamedTuple):
+    """Features of the images of a domain, in half precision."""
 
     whole: list[Tensor]
-    """Of each of `BLOCKS`, (N, C, h, w)."""
-    part: list[Tensor]
-    """Of a quarter of each image, enlarged to the image's size."""
+    """For each of `BLOCKS`, (N, C, h, w)."""
+    crop: list[Tensor]
+    """The same for a crop of half the side of each image, enlarged to the image's size."""
     corners: list[tuple[int, int]]
-    """Row and column on the grid where each image's quarter begins."""
+    """Row and column of the top left corner of each crop on the grid."""
 
 
-def domain_label_loss(own: Tensor, other: Tensor, softness: float = _SOFTNESS) -> Tensor:
-    """Cross-entropy of maps with what the domains' labels say of them.
+def domain_label_loss(own: Tensor, other: Tensor, logit_decay: float = _LOGIT_DECAY) -> Tensor:
+    """Compute the cross-entropy between maps and domain labels, as a scalar.
 
     Args:
-        own: Logits of images of the network's own domain, (N, places).
-        other: Its logits of the other domain's images.
-        softness: Weight of the logits' mean square.
-
-    Returns:
-        A scalar.
+        own: Logits for images of the classifier's domain, (N, cells).
+        other: Its logits for images of the other domain.
+        logit_decay: Weight of the logits' mean square.
     """
-    count = max(1, round(_TELLING * own.shape[1]))
-    telling, mistaken = (each.topk(count, dim=1).values for each in (own, other))
-    # What is mistaken counts as much as what is telling: else a place that stands out in every image,
-    # such as its border, would be worth it.
-    labels = F.softplus(-telling).mean() + F.softplus(mistaken).mean() + F.softplus(other).mean()
-    return labels + softness * (own.square().mean() + other.square().mean())
-
-
-def labels_of_maps(own: Tensor, other: Tensor) -> Tensor:
-    """`domain_label_loss` of maps, (N, 1, H, W) in [0, 1], as a run makes them anyway."""
-
-    def logits(maps: Tensor) -> Tensor:
-        coarse = F.avg_pool2d(maps.float(), _STRIDE)
-        return torch.logit(coarse.clamp(_LEAST, 1 - _LEAST)).flatten(1)
-
-    return domain_label_loss(logits(own), logits(other), _SOFTNESS_LATER)
+    count = max(1, round(_TOP_FRACTION * own.shape[1]))
+    positive, negative = (each.topk(count, dim=1).values for each in (own, other))
+    # False positives have the same weight as true ones: otherwise cells that stand out in every image,
+    # such as the border, would be selected.
+    labels = F.softplus(-positive).mean() + F.softplus(negative).mean() + F.softplus(other).mean()
+    return labels + logit_decay * (own.square().mean() + other.square().mean())
 
 
 def learn_domain_labels(networks: TrainingNetworks, batches: Iterator[Batch], steps: int) -> float:
-    """Train both attention networks on the domains' labels.
+    """Train both attention networks on the domain labels, and return the mean of their last losses.
 
     Args:
-        networks: Their attention networks must be a `FeatureAttention` each, which starts anew.
-        batches: Best of whole images, in which objects are complete and seldom at the border.
-        steps: Of the attention networks' training on pseudo-labels.
-
-    Returns:
-        The mean of both networks' last losses.
+        networks: Networks whose attention networks are newly created `FeatureAttention` modules.
+        batches: Whole images, in which objects are complete and rarely at the border.
+        steps: Training steps of the attention networks on pseudo-labels.
     """
     model = networks.model
     assert model.features is not None
-    domains = _look(model.features, batches)
+    domains = _extract(model.features, batches)
     means = _means(domains)
-    places = [_places(domain.whole, means) for domain in domains]
-    teachers = _teach(places)
+    cells = [_cells(domain.whole, means) for domain in domains]
+    teachers = _train_teachers(cells)
     losses = []
-    for attention, domain, seen, teacher in zip(
-        (model.attention_s, model.attention_t), domains, places, teachers, strict=True
+    for attention, domain, own_cells, teacher in zip(
+        (model.attention_s, model.attention_t), domains, cells, teachers, strict=True
     ):
         assert isinstance(attention, FeatureAttention)
-        labels = _pseudo_labels(teacher, seen)
-        losses.append(_learn(attention, domain, labels, steps))
+        labels = _pseudo_labels(teacher, own_cells)
+        losses.append(_train_attention(attention, domain, labels, steps))
     return sum(losses) / len(losses)
 
 
 @torch.no_grad()
-def _look(features: FrozenBackbone, batches: Iterator[Batch]) -> list[_Domain]:
-    """See some images of both domains, each as a whole and a random quarter of it enlarged."""
+def _extract(features: FrozenBackbone, batches: Iterator[Batch]) -> list[_DomainFeatures]:
+    """Extract the features of images of both domains, and of a random crop of each."""
     found: list[list[tuple[list[Tensor], list[Tensor]]]] = [[], []]
     corners: list[tuple[int, int]] = []
     while len(corners) < _IMAGES:
         batch = next(batches)
-        # The same quarter in all of a batch.
+        # The same crop position for the whole batch.
         row, column = (int(torch.randint(_GRID // 2 + 1, ())) for _ in range(2))
         corners += [(row, column)] * len(batch.source)
         for domain, image in zip(found, batch, strict=True):
             height, width = image.shape[2:]
             top, left = row * height // _GRID, column * width // _GRID
-            part = image[:, :, top : top + height // 2, left : left + width // 2]
-            part = F.interpolate(part, size=(height, width), mode="bilinear")
-            domain.append((_halved(features(image, BLOCKS)), _halved(features(part, BLOCKS))))
+            crop = image[:, :, top : top + height // 2, left : left + width // 2]
+            crop = F.interpolate(crop, size=(height, width), mode="bilinear")
+            whole_features, crop_features = features(image, BLOCKS), features(crop, BLOCKS)
+            domain.append(
+                ([each.half() for each in whole_features], [each.half() for each in crop_features])
+            )
     domains = []
     for pairs in found:
-        wholes, parts = [whole for whole, _ in pairs], [part for _, part in pairs]
-        domains.append(_Domain(_joined(wholes), _joined(parts), corners))
+        wholes, crops = (
+            [torch.cat(blocks) for blocks in zip(*batches, strict=True)]
+            for batches in zip(*pairs, strict=True)
+        )
+        domains.append(_DomainFeatures(wholes, crops, corners))
     return domains
 
 
-def _halved(features: Sequence[Tensor]) -> list[Tensor]:
-    return [each.half() for each in features]
-
-
-def _joined(batches: Sequence[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(each) for each in zip(*batches, strict=True)]
-
-
-def _on_grid(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, grid, grid), of single precision."""
+def _to_grid(x: Tensor) -> Tensor:
+    """Resize (N, C, h, w) to (N, C, grid, grid), in single precision."""
     if min(x.shape[2:]) > _GRID:
         return F.adaptive_avg_pool2d(x.float(), _GRID)
     return F.interpolate(x.float(), size=(_GRID, _GRID), mode="bilinear")
 
 
-def _means(domains: Sequence[_Domain]) -> list[Tensor]:
-    """Of the deeper blocks' features over both domains, (1, C, 1, 1) each."""
+def _means(domains: Sequence[_DomainFeatures]) -> list[Tensor]:
+    """Compute the mean features of the deeper blocks over both domains, (1, C, 1, 1) each."""
     means = (
         torch.stack([block.mean(dim=(0, 2, 3), dtype=torch.float32) for block in blocks]).mean(
             dim=0
@@ -163,32 +143,35 @@ def _means(domains: Sequence[_Domain]) -> list[Tensor]:
     return [mean[None, :, None, None] for mean in means]
 
 
-def _places(whole: Sequence[Tensor], means: Sequence[Tensor]) -> Tensor:
+def _cells(whole: Sequence[Tensor], means: Sequence[Tensor]) -> Tensor:
+    """Return the centred features of the deeper blocks on the grid, (N, C, grid, grid)."""
     blocks = zip(whole[1:], means, strict=True)
-    return torch.cat([(_on_grid(block) - mean).half() for block, mean in blocks], dim=1)
+    return torch.cat([(_to_grid(block) - mean).half() for block, mean in blocks], dim=1)
 
 
-def _teach(places: Sequence[Tensor]) -> list[nn.Sequential]:
-    """Train a classifier of single places for each domain, on the domains' labels."""
-    device = places[0].device
+def _train_teachers(cells: Sequence[Tensor]) -> list[nn.Sequential]:
+    """Train a classifier of single cells for each domain, on the domain labels."""
+    device = cells[0].device
     teachers = [
         nn.Sequential(
-            nn.Conv2d(places[0].shape[1], _TEACHER_WIDTH, 1),
+            nn.Conv2d(cells[0].shape[1], _TEACHER_WIDTH, 1),
             nn.ReLU(),
             nn.Conv2d(_TEACHER_WIDTH, 1, 1),
         ).to(device)
-        for _ in places
+        for _ in cells
     ]
     border = torch.ones(_GRID, _GRID, dtype=torch.bool, device=device)
     border[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
-    optimizer = torch.optim.Adam([p for t in teachers for p in t.parameters()], lr=2 * _RATE)
+    optimizer = torch.optim.Adam(
+        [p for t in teachers for p in t.parameters()], lr=2 * _LEARNING_RATE
+    )
     for step in range(_TEACHER_STEPS):
-        _cool(optimizer, 2 * _RATE, step, _TEACHER_STEPS)
-        chosen = [each[_some(len(each), _TEACHER_BATCH)].float() for each in places]
-        seen = F.dropout2d(torch.cat(chosen), _DROPOUT)
-        loss = seen.new_zeros(())
+        _set_learning_rate(optimizer, 2 * _LEARNING_RATE, step, _TEACHER_STEPS)
+        chosen = [each[_sample(len(each), _TEACHER_BATCH)].float() for each in cells]
+        inputs = F.dropout2d(torch.cat(chosen), _DROPOUT)
+        loss = inputs.new_zeros(())
         for side, teacher in enumerate(teachers):
-            maps = torch.split(teacher(seen).flatten(1), [len(each) for each in chosen])
+            maps = torch.split(teacher(inputs).flatten(1), [len(each) for each in chosen])
             own, other = maps[side], maps[1 - side]
             loss = loss + domain_label_loss(own, other)
             loss = loss + F.softplus(own[:, border.flatten()]).mean()
@@ -199,44 +182,47 @@ def _teach(places: Sequence[Tensor]) -> list[nn.Sequential]:
 
 
 @torch.no_grad()
-def _pseudo_labels(teacher: nn.Module, places: Tensor) -> Tensor:
-    """What the teacher says of each image, spread to what is alike: (N, 1, grid, grid) in [0, 1]."""
-    return torch.cat([_spread(teacher(few), few) for few in torch.split(places.float(), 4)])
+def _pseudo_labels(teacher: nn.Module, cells: Tensor) -> Tensor:
+    """Propagate the teacher's predictions to similar cells: (N, 1, grid, grid) in [0, 1]."""
+    batches = torch.split(cells.float(), 4)
+    return torch.cat([_propagate(teacher(batch), batch) for batch in batches])
 
 
-def _spread(logits: Tensor, places: Tensor) -> Tensor:
-    """Let logits walk at random between places with like features, and stretch their sigmoid."""
+def _propagate(logits: Tensor, cells: Tensor) -> Tensor:
+    """Propagate logits by a random walk between similar cells, and normalise their sigmoid."""
     deep = WIDTHS[BLOCKS[-1]]
-    blocks = torch.split(places, [places.shape[1] - deep, deep], dim=1)
-    alike = torch.cat([F.normalize(block, dim=1) for block in blocks], dim=1).flatten(2)
-    # The mean of both blocks' cosines.
-    steps = (alike.transpose(1, 2) @ alike / len(blocks)).clamp_min(0) ** _SHARPNESS
-    steps = steps / steps.sum(dim=2, keepdim=True).clamp_min(1e-6)
-    spread = logits.flatten(2).transpose(1, 2)
-    for _ in range(_WALK):
-        spread = steps @ spread
-    maps = spread.transpose(1, 2).sigmoid()
+    blocks = torch.split(cells, [cells.shape[1] - deep, deep], dim=1)
+    unit = torch.cat([F.normalize(block, dim=1) for block in blocks], dim=1).flatten(2)
+    # Mean cosine similarity of both blocks.
+    walk = (unit.transpose(1, 2) @ unit / len(blocks)).clamp_min(0) ** _AFFINITY_POWER
+    walk = walk / walk.sum(dim=2, keepdim=True).clamp_min(1e-6)
+    propagated = logits.flatten(2).transpose(1, 2)
+    for _ in range(_WALK_STEPS):
+        propagated = walk @ propagated
+    maps = propagated.transpose(1, 2).sigmoid()
     low, high = maps.amin(dim=2, keepdim=True), maps.amax(dim=2, keepdim=True)
     return ((maps - low) / (high - low + 1e-6)).view_as(logits)
 
 
-def _learn(attention: FeatureAttention, domain: _Domain, labels: Tensor, steps: int) -> float:
-    """Train one attention network on pseudo-labels; returns the last loss."""
+def _train_attention(
+    attention: FeatureAttention, domain: _DomainFeatures, labels: Tensor, steps: int
+) -> float:
+    """Train one attention network on pseudo-labels, and return the last loss."""
     half = _GRID // 2
-    parts = [
+    crops = [
         label[:, row : row + half, column : column + half]
         for label, (row, column) in zip(labels, domain.corners, strict=True)
     ]
-    sizes = ((domain.whole, labels), (domain.part, torch.stack(parts)))
-    optimizer = torch.optim.Adam(attention.parameters(), lr=_RATE, weight_decay=1e-4)
+    inputs = ((domain.whole, labels), (domain.crop, torch.stack(crops)))
+    optimizer = torch.optim.Adam(attention.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4)
     loss = torch.zeros(())
     for step in range(steps):
-        _cool(optimizer, _RATE, step, steps)
-        features, wanted = sizes[step % 2]
-        chosen = _some(len(wanted), _STUDENT_BATCH)
-        seen = [F.dropout2d(block[chosen].float(), _DROPOUT) for block in features]
-        logits = attention.coarse_logits(seen)
-        label = F.interpolate(wanted[chosen], size=logits.shape[2:], mode="bilinear")
+        _set_learning_rate(optimizer, _LEARNING_RATE, step, steps)
+        features, targets = inputs[step % 2]
+        chosen = _sample(len(targets), _STUDENT_BATCH)
+        blocks = [F.dropout2d(block[chosen].float(), _DROPOUT) for block in features]
+        logits = attention.coarse_logits(blocks)
+        label = F.interpolate(targets[chosen], size=logits.shape[2:], mode="bilinear")
         loss = _pseudo_label_loss(logits, label)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -246,18 +232,20 @@ def _learn(attention: FeatureAttention, domain: _Domain, labels: Tensor, steps: 
 
 
 def _pseudo_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy at those places of which pseudo-labels say anything."""
+    """Compute the cross-entropy at the cells that are clearly object or background."""
     known = ((labels < _BACKGROUND) | (labels > _OBJECT)).float()
-    wanted = (labels > _OBJECT).float()
-    losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    targets = (labels > _OBJECT).float()
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return (losses * known).sum() / known.sum().clamp_min(1)
 
 
-def _some(count: int, wanted: int) -> Tensor:
-    return torch.randperm(count)[:wanted]
+def _sample(count: int, size: int) -> Tensor:
+    return torch.randperm(count)[:size]
 
 
-def _cool(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    """Let the learning rate fall to 0 in the second half."""
+def _set_learning_rate(
+    optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int
+) -> None:
+    """Decay the learning rate linearly to 0 in the second half."""
     for group in optimizer.param_groups:
         group["lr"] = rate * min(1.0, 2 * (1 - step / steps))

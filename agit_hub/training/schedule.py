@@ -1,4 +1,4 @@
-"""The one object that knows when: learning rate, weight of the cycle, and the switch."""
+"""Schedule of the learning rates, the weight of the cycle loss, and the switch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,49 +8,47 @@ from agit_hub.training.config import TrainSettings
 
 @dataclass(frozen=True)
 class Phase:
-    """What holds during one optimiser step."""
+    """Values for one optimiser step."""
 
     learning_rate: float
-    """The generators'."""
+    """Of the generators."""
     attention_learning_rate: float
     discriminator_learning_rate: float
     lambda_cyc: float
     threshold: float
-    """tau with which discriminators see foregrounds; 0 passes every pixel."""
+    """tau of the discriminators' mask; 0 passes every pixel."""
     train_attention: bool
     normalise: bool
-    """Whether the discriminators' instance norms are in use."""
+    """Whether the discriminators use their instance norms."""
 
 
 class Schedule:
-    """Maps an optimiser step to its phase.
+    """Compute the phase of each optimiser step.
 
-    Epoch-valued settings become steps here, once. The only state is the step at which the switch
-    really happened, since a collapsed attention map can postpone it.
-
-    Args:
-        settings: The run's settings.
-        steps_per_epoch: Optimiser steps in one epoch.
+    Settings in epochs are converted to steps. The only state is the step of the switch, which a
+    collapsed attention map can postpone.
     """
 
     def __init__(self, settings: TrainSettings, steps_per_epoch: int) -> None:
         self._settings = settings
-        self.total_steps = settings.max_steps or max(1, round(settings.epochs * steps_per_epoch))
+        self.total_steps = settings.max_steps or max(
+            1, round(settings.num_epochs * steps_per_epoch)
+        )
         self.switch_due = settings.switch.step
         if self.switch_due is None and settings.switch.epoch is not None:
             self.switch_due = round(settings.switch.epoch * steps_per_epoch)
         self.switched_at: int | None = None
 
     def is_switch_due(self, step: int) -> bool:
-        """Whether the switch should happen before this step and has not yet."""
+        """Return whether the switch must happen before this step."""
         return self.switched_at is None and self.switch_due is not None and step >= self.switch_due
 
     def switch(self, step: int) -> None:
-        """Make the switch: this step and all later ones are in its phase."""
+        """Switch from this step on."""
         self.switched_at = step
 
     def phase(self, step: int) -> Phase:
-        """The phase of optimiser step `step`, counted from 0."""
+        """Return the phase of optimiser step `step`, counted from 0."""
         settings, switch = self._settings, self._settings.switch
         switched = self.switched_at is not None and step >= self.switched_at
         decay, rate = self._decay(step), settings.learning_rate
@@ -75,9 +73,9 @@ class Schedule:
         return min(1.0, step / steps) if steps else 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on identically."""
+        """Return the state to save in a checkpoint."""
         return {"switched_at": self.switched_at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state of a checkpoint."""
         self.switched_at = state["switched_at"]

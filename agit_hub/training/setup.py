@@ -1,65 +1,244 @@
-"""What a run begins with, found out by its first process for all of them."""
+"""Everything before the first step: the run's settings, domains and networks."""
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
-from agit_hub.data.domains.subset import kept
-from agit_hub.data.loading import LoadedDomain, load_domains
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+
+from agit_hub.config import AGITConfig
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.load import LoadedDomain, load_domains
+from agit_hub.data.loader import Batch
+from agit_hub.data.store import COMMIT
 from agit_hub.errors import ConfigError
+from agit_hub.models.agit import AGITModel, Translation
+from agit_hub.models.attention import AttentionNetwork, FeatureAttention
+from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
+from agit_hub.models.discriminators import (
+    MixedDiscriminator,
+    PatchDiscriminator,
+    ProjectedDiscriminator,
+)
+from agit_hub.runs import RunFolder
 from agit_hub.training import checkpoint
-from agit_hub.training.config import TrainConfig
-from agit_hub.training.publisher import check_repo
-from agit_hub.training.run_folder import RunFolder
+from agit_hub.training.callbacks import check_repo
+from agit_hub.training.config import TrainConfig, TrainSettings
+from agit_hub.training.config_loader import to_dict
+
+Direction = Literal["st", "ts"]
+
+# Settings of the weights. The others, such as labels and image size, may differ in a warm start.
+_ARCHITECTURE = (
+    *("channels", "blocks", "upsampling", "residual", "attention", "attention_channels"),
+    *("attention_decoder", "attention_smoothing", "attention_levels"),
+)
 
 
 @dataclass(frozen=True)
-class Start:
-    """A run's settings with nothing left open, its pictures, and how far it had come."""
+class RunSetup:
+    """The resolved settings of a run, its domains, and where it resumes."""
 
     config: TrainConfig
     source: LoadedDomain
     target: LoadedDomain
     checkpoint: Path | None
-    """Where to go on from; None to begin."""
+    """Checkpoint to resume from; None to start."""
 
 
-def prepare(config: TrainConfig, resume: bool) -> Start:
-    """Look at the run folder and find the pictures.
+def setup_run(config: TrainConfig, resume: bool) -> RunSetup:
+    """Check the run folder, load the domains, and resolve the options left unset.
 
     Raises:
-        ConfigError: If settings and run folder do not go together.
+        ConfigError: If the settings do not match the run folder.
         DataError: If a domain cannot be used.
-        FetchError: If the network stays bad.
+        FetchError: If the network keeps failing.
     """
     folder = RunFolder(config.output_dir)
-    if resume:
-        config = folder.with_what_was_found(config)
-    folder.check(config, resume)
-    newest = folder.newest_checkpoint() if resume else None
+    if resume and folder.exists:
+        config = _with_resolved_domains(config, folder.read_config())
+    folder.check(to_dict(config), resume)
+    latest = folder.latest_checkpoint() if resume else None
     if config.hub.push_to_hub:
         check_repo(config.hub)
     data = config.data
     resized = round(config.crop_size * data.crop_margin * data.zoom)
-    # Sample grids show them at the networks' size.
+    # Sample grids show images at the networks' size.
     needed = max(resized, config.model.image_size)
-    source, target = load_domains(data.source, data.target, needed, data.network_patience)
+    source, target = load_domains(data.source, data.target, needed, data.hub_timeout)
     config = replace(config, data=replace(data, source=source.config, target=target.config))
-    every = config.eval.holdout
-    return Start(config, kept(source, every), kept(target, every), newest)
+    source, target = (
+        domain.subset(config.eval.holdout, held_out=False) for domain in (source, target)
+    )
+    return RunSetup(config, source, target, latest)
 
 
-def read_checkpoint(path: Path, processes: int) -> tuple[bytes, list[bytes]]:
-    """The states of a checkpoint, packed: the shared one, and each process's.
+def _with_resolved_domains(config: TrainConfig, saved: dict[str, Any]) -> TrainConfig:
+    """Fill unset options of the domains with what the run resolved when it started.
+
+    A dataset stays at its commit, for instance, even if its branch has moved on.
+    """
+    data = config.data
+    source, target = (
+        _resolved(getattr(data, side), saved["data"][side]) for side in ("source", "target")
+    )
+    return replace(config, data=replace(data, source=source, target=target))
+
+
+def _resolved(domain: DomainConfig, saved: dict[str, Any]) -> DomainConfig:
+    # A label may be a number in the data and a string on the command line.
+    found = {
+        key: saved[key]
+        for key, value in asdict(domain).items()
+        if key in saved and (value is None or str(value) == str(saved[key]))
+    }
+    commit = saved.get("revision")
+    if commit and not COMMIT.fullmatch(domain.revision or ""):
+        found["revision"] = commit
+    return replace(domain, **found)
+
+
+class Cycle(NamedTuple):
+    """Forward pass of one direction."""
+
+    translation: Translation
+    """For s: s', s_a and F_ST(s)."""
+    reconstruction: Translation | None
+    """For s: s'', A_T(s') and F_TS(s'); None if it was not computed."""
+
+
+class TrainingNetworks(nn.Module):
+    """The six networks: the published model and the two discriminators."""
+
+    def __init__(self, model: AGITModel, make_discriminator: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.model = model
+        self.discriminator_s = make_discriminator()
+        self.discriminator_t = make_discriminator()
+
+    def cycle(self, direction: Direction, batch: Batch, reconstruct: bool = True) -> Cycle:
+        """Compute s -> s' -> s'', or t -> t' -> t''; without `reconstruct` only s' or t'."""
+        st, ts = self.model.source_to_target, self.model.target_to_source
+        if direction == "st":
+            translation = st(batch.source)
+            return Cycle(translation, ts(translation.image) if reconstruct else None)
+        translation = ts(batch.target)
+        return Cycle(translation, st(translation.image) if reconstruct else None)
+
+    def compile_each(self, mode: str = "default") -> None:
+        """Compile each network in place; weights and their names are unchanged.
+
+        Discriminators see batches of two sizes: a graph for each is faster than one for any size.
+        """
+        for direction in get_args(Direction):
+            for network in (self.generator, self.attention, self.discriminator):
+                network(direction).compile(mode=mode, dynamic=False)
+
+    def generator(self, direction: Direction) -> nn.Module:
+        """Return F_ST or F_TS."""
+        return self.model.generator_st if direction == "st" else self.model.generator_ts
+
+    def attention(self, direction: Direction) -> nn.Module:
+        """Return the attention network of the input domain: A_S or A_T."""
+        return self.model.attention_s if direction == "st" else self.model.attention_t
+
+    def discriminator(self, direction: Direction) -> nn.Module:
+        """Return the discriminator of the output domain: D_T or D_S."""
+        return self.discriminator_t if direction == "st" else self.discriminator_s
+
+
+def build_networks(config: TrainConfig, warm: bool) -> TrainingNetworks:
+    """Create the six networks from the seed, or with `warm` from `train.init_from` if it is set.
 
     Raises:
-        ConfigError: If it is damaged, or another number of processes saved it.
+        ConfigError: If the architecture of `train.init_from` differs.
+        ModelLoadError: If `train.init_from` is no usable model.
     """
-    shared = checkpoint.read_state(path / "state.pt")
-    saved = checkpoint.unpack(shared)["processes"]
-    if saved != processes:
-        raise ConfigError(
-            f"{path} was saved by {saved} process(es) and this run has {processes}: resume with "
-            f"--num_processes {saved}."
+    set_seed(config.train.seed)
+    train = config.train
+    model = AGITModel(config.model)
+    if model.features is not None:
+        load_imagenet_weights(model.features)
+    networks = TrainingNetworks(model, discriminator_factory(train, model.features))
+    for attention in (model.attention_s, model.attention_t):
+        if isinstance(attention, AttentionNetwork | FeatureAttention):
+            assert attention.head.bias is not None
+            nn.init.zeros_(attention.head.bias)
+    if train.init_from and warm:
+        _warm_start(networks, train.init_from)
+    return networks
+
+
+def discriminator_factory(
+    settings: TrainSettings, features: FrozenBackbone | None = None
+) -> Callable[[], nn.Module]:
+    """Return a function that creates a discriminator as configured.
+
+    Discriminators on features share the model's backbone, if it has one.
+    """
+    channels = settings.discriminator_channels
+    if settings.discriminator == "patch":
+        return partial(PatchDiscriminator, channels, settings.discriminator_layers)
+    features = features or load_imagenet_weights(FrozenBackbone())
+    if settings.discriminator == "mixed":
+        return partial(MixedDiscriminator, features, channels, settings.discriminator_pixels)
+    return partial(ProjectedDiscriminator, features, channels)
+
+
+def _warm_start(networks: TrainingNetworks, init_from: str) -> None:
+    """Load weights from a run folder, a model folder or a Hub repo.
+
+    A run folder also provides its discriminators' weights; a published model has none.
+    """
+    run = RunFolder(init_from)
+    is_run = run.model.is_dir()
+    model = AGITModel.from_pretrained(run.model if is_run else init_from)
+    _check_architecture(networks.model.config, model.config, init_from)
+    networks.model.load_state_dict(model.state_dict(), strict=True)
+    latest = run.latest_checkpoint() if is_run else None
+    if latest is None:
+        return
+    state = checkpoint.unpack(checkpoint.read_state(latest / "state.pt"))
+    weights = state["training"]["networks"]
+    for name in ("discriminator_s", "discriminator_t"):
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        network = getattr(networks, name)
+        shapes = {k: v.shape for k, v in network.state_dict().items()}
+        if {k: v.shape for k, v in own.items()} == shapes:
+            network.load_state_dict(own, strict=True)
+
+
+def _check_architecture(ours: AGITConfig, theirs: AGITConfig, init_from: str) -> None:
+    for key in _ARCHITECTURE:
+        if getattr(ours, key) != getattr(theirs, key):
+            raise ConfigError(
+                f"train.init_from {init_from} has {key} {getattr(theirs, key)!r} and this run "
+                f"model.{key} {getattr(ours, key)!r}: set --model.{key} {getattr(theirs, key)}."
+            )
+
+
+def run_summary(setup: RunSetup, step: int, total: int, accelerator: Accelerator) -> Iterator[str]:
+    """Yield the lines to log after `step` of `total` steps, before training: length, data, hardware."""
+    config, labels, device = setup.config, setup.config.model, accelerator.device
+    source, target = (side.domain.length or "uncounted" for side in (setup.source, setup.target))
+    verb = f"Resuming at step {step} of" if step else "Training for"
+    yield (
+        f"{verb} {total} steps on {source} {labels.source_label} and {target} {labels.target_label} "
+        f"images; {accelerator.num_processes} process(es) on {device.type}, mixed_precision "
+        f"{config.train.mixed_precision}. Run folder: {RunFolder(config.output_dir).path}"
+    )
+    yield f"{labels.source_label}: {setup.source.summary}"
+    yield f"{labels.target_label}: {setup.target.summary}"
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if device.type == "cpu" and accelerator.num_processes == 1 and threads < cores:
+        yield (
+            f"Using {threads} of {cores} cores: accelerate launch --num_cpu_threads_per_process "
+            f"{cores} uses all of them."
         )
-    ranks = [checkpoint.read_state(path / f"rank-{rank}.pt") for rank in range(processes)]
-    return shared, ranks

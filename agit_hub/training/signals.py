@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, granted at the end of a step."""
+"""Stop a run at the end of a step after Ctrl-C or SIGTERM."""
 
 import signal
 from types import FrameType, TracebackType
@@ -7,16 +7,16 @@ from typing import Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupt:
-    """While entered, the first signal is noted; a second one acts as it always does."""
+class StopOnSignal:
+    """Context in which the first signal sets `requested`; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[signal.Signals, signal._HANDLER] = {}
+        self._handlers: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -27,19 +27,19 @@ class Interrupt:
     ) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
-def leave_to_parent(worker: int) -> None:
-    """For a loader's worker: a signal to the whole group is the training's to answer.
+def ignore_stop_signals(worker_id: int) -> None:
+    """Ignore signals in a loader's worker process: the training process handles them for the group.
 
-    The worker ends when the training closes its loader, or is gone.
+    The worker exits when the training process closes its loader, or exits.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

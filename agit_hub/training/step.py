@@ -1,7 +1,7 @@
-"""One optimiser step: generators and attention against discriminators, in the paper's letters.
+"""One optimiser step of all six networks, in the notation of the paper.
 
-The step is a sequence of turns. In a turn the generators and attention networks of its directions are
-updated together, then the discriminators that judge them. The paper's joint step is one turn of both
+A step is a sequence of turns. A turn updates the generators and attention networks of its directions
+together, then the discriminators of these directions. The paper's joint step is one turn of both
 directions; the authors' code takes two turns of one direction each, with a new forward pass for each.
 """
 
@@ -14,18 +14,18 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
+from agit_hub.data.loader import Batch
 from agit_hub.losses import ADVERSARIAL, attention_shortfall, cycle_consistency, structure_change
 from agit_hub.models.agit import Translation
 from agit_hub.models.equations import foreground, soft_mask
-from agit_hub.training.attention_monitor import Side, attention_figures
-from agit_hub.training.augmentation import augmented
+from agit_hub.training.attention_monitor import Side, attention_metrics
+from agit_hub.training.augmentation import augment
 from agit_hub.training.config import TrainSettings
-from agit_hub.training.device import adam
-from agit_hub.training.domain_labels import labels_of_maps
-from agit_hub.training.figures import MeanMetrics
+from agit_hub.training.distributed import make_adam, reduce
 from agit_hub.training.image_pool import ImagePool
-from agit_hub.training.networks import Batch, Cycle, Direction, TrainingNetworks
+from agit_hub.training.metrics import MeanMetrics
 from agit_hub.training.schedule import Phase
+from agit_hub.training.setup import Cycle, Direction, TrainingNetworks
 
 Part = TypeVar("Part")
 
@@ -34,10 +34,12 @@ TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
     "official": (("st",), ("ts",)),
 }
 SIDE_OF: dict[Direction, Side] = {"st": "source", "ts": "target"}
+# Weight of the penalty for maps whose mean is below `attention_floor`.
+_LAMBDA_FLOOR = 0.5
 
 
-class Judged(NamedTuple):
-    """What a discriminator is trained on: pictures, each with its own domain's or maker's map."""
+class DiscriminatorBatch(NamedTuple):
+    """Input of a discriminator update: real and fake images with their attention maps."""
 
     real: Tensor
     real_attention: Tensor
@@ -46,13 +48,13 @@ class Judged(NamedTuple):
 
 
 class Step:
-    """Updates every network once.
+    """Update all networks once.
 
     Args:
         networks: The six networks, on the accelerator's device.
-        settings: Optimiser, pool and order of updates.
+        settings: Losses, optimisers, image pools and order of updates.
         accelerator: Precision, gradient scaling and averaging over processes.
-        pool_seed: Of the image pools' swaps; differs from rank to rank.
+        pool_seed: Seed of the image pools, which must differ between ranks.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class Step:
 
         def optimizer(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
             parameters = {kind: [p for m in kinds[kind] for p in m.parameters()] for kind in kinds}
-            groups = [{"params": found, "of": kind} for kind, found in parameters.items() if found]
-            return accelerator.prepare_optimizer(adam(groups, settings, accelerator.device))
+            groups = [
+                {"params": found, "kind": kind} for kind, found in parameters.items() if found
+            ]
+            return accelerator.prepare_optimizer(make_adam(groups, settings, accelerator.device))
 
-        # One optimiser an update, for fp16's scaler is told of each update's gradients at once.
+        # One optimiser per update, because fp16's scaler handles all gradients of an update at once.
         self.optimizers: dict[str, AcceleratedOptimizer] = {}
         for turn in self._turns:
             self.optimizers[_generators(turn)] = optimizer(
@@ -93,62 +97,66 @@ class Step:
         """Run one optimiser step.
 
         Args:
-            batches: Micro-batches of equal size, whose gradients add up to the large batch's.
-            phase: What the schedule says of this step.
-            more: Micro-batches for each further update of the discriminators.
+            batches: Micro-batches of equal size, whose gradients are accumulated.
+            phase: Learning rates, weights and mask of this step.
+            more: Micro-batches of each further discriminator update.
 
         Returns:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
             `loss/adversarial_ts`, `loss/cycle_s`, `loss/cycle_t` (before lambda),
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
-            `attention/target/*` (see `attention_figures`).
+            `attention/target/*` (see `attention_metrics`).
         """
         if self._settings.torch_compile_mode != "default":
-            # What CUDA graphs returned in the step before may be written over.
+            # Allow CUDA graphs to overwrite the outputs of the previous step.
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        # Whoever measured or drew in between left them in evaluation mode.
+        # Validation and sample grids leave the networks in evaluation mode.
         self.networks.train()
-        figures = MeanMetrics()
+        metrics = MeanMetrics()
         for turn in self._turns:
-            self._turn(turn, batches, phase, figures)
+            self._turn(turn, batches, phase, metrics)
         for others in more:
-            self._discriminate_again(others, phase, figures)
-        return figures.means()
+            for turn in self._turns:
+                replayed = [
+                    {d: self._replay_batch(d, batch, phase) for d in turn} for batch in others
+                ]
+                self._update_discriminators(turn, replayed, phase, metrics)
+        return metrics.means()
 
     def _turn(
         self,
         turn: Sequence[Direction],
         batches: Sequence[Batch],
         phase: Phase,
-        figures: MeanMetrics,
+        metrics: MeanMetrics,
     ) -> None:
         networks = self.networks
         translated: list[dict[Direction, Translation]] = [{} for _ in batches]
 
-        def generator_loss(part: tuple[int, Direction]) -> Tensor:
+        def loss(part: tuple[int, Direction]) -> Tensor:
             number, d = part
-            # Without a cycle loss the way back is for a direction that has no other loss in this turn.
-            back = self._settings.lambda_cyc > 0 or d not in turn
-            cycle = networks.cycle(d, batches[number], back)
-            translated[number][d] = Translation(*(each.detach() for each in cycle.there))
-            return self._generator_loss(d, batches[number], cycle, phase, d in turn, figures)
+            # Without a cycle loss, only a direction without other losses needs the reconstruction.
+            reconstruct = self._settings.lambda_cyc > 0 or d not in turn
+            cycle = networks.cycle(d, batches[number], reconstruct)
+            translated[number][d] = Translation(*(each.detach() for each in cycle.translation))
+            return self._generator_loss(d, batches[number], cycle, phase, d in turn, metrics)
 
-        makers = [networks.generator(d) for d in turn]
+        trained = [networks.generator(d) for d in turn]
         if phase.train_attention:
-            makers += [networks.attention(d) for d in turn]
-        # Directions share weights and nothing else, so one at a time is held in memory.
+            trained += [networks.attention(d) for d in turn]
+        # The directions' graphs are independent, so only one at a time is held in memory.
         parts = [(number, d) for number in range(len(batches)) for d in SIDE_OF]
-        with _only_trainable(networks, makers):
+        with _only_trainable(networks, trained):
             rates = {
                 "generators": phase.learning_rate,
                 "attention": phase.attention_learning_rate,
             }
-            self._update(_generators(turn), generator_loss, parts, rates, len(batches))
-        judged = [
-            {d: self._judge_later(d, batch, there) for d in turn}
-            for batch, there in zip(batches, translated, strict=True)
+            self._update(_generators(turn), loss, parts, rates, len(batches))
+        pooled = [
+            {d: self._pooled_batch(d, batch, translations) for d in turn}
+            for batch, translations in zip(batches, translated, strict=True)
         ]
-        self._discriminate(turn, judged, phase, figures)
+        self._update_discriminators(turn, pooled, phase, metrics)
 
     def _generator_loss(
         self,
@@ -156,102 +164,92 @@ class Step:
         batch: Batch,
         cycle: Cycle,
         phase: Phase,
-        judged: bool,
-        figures: MeanMetrics,
+        adversarial: bool,
+        metrics: MeanMetrics,
     ) -> Tensor:
-        """What one direction adds to the loss of generators and attention."""
-        domain, there = direction[0], cycle.there
-        health = attention_figures(there.attention, self._settings.attention_threshold)
-        for name, value in health.items():
-            figures.add(f"attention/{SIDE_OF[direction]}/{name}", value)
-        picture = batch.source if direction == "st" else batch.target
-        loss = picture.new_zeros(())
-        if cycle.back is not None:
-            again = cycle_consistency(picture, cycle.back.image)
-            loss = phase.lambda_cyc * figures.add(f"loss/cycle_{domain}", again)
-        if not judged:
+        """Compute the loss of one direction for generators and attention."""
+        settings, domain, translation = self._settings, direction[0], cycle.translation
+        for name, value in attention_metrics(
+            translation.attention, settings.attention_threshold
+        ).items():
+            metrics.add(f"attention/{SIDE_OF[direction]}/{name}", value)
+        image = batch.source if direction == "st" else batch.target
+        loss = image.new_zeros(())
+        if cycle.reconstruction is not None:
+            value = cycle_consistency(image, cycle.reconstruction.image)
+            loss = phase.lambda_cyc * metrics.add(f"loss/cycle_{domain}", value)
+        if not adversarial:
             return loss
-        if self._settings.lambda_structure:
+        if settings.lambda_structure:
             features = self.networks.model.features
             assert features is not None
-            changed = structure_change(features, picture, there.image)
-            kept = figures.add(f"loss/structure_{domain}", changed)
-            loss = loss + self._settings.lambda_structure * kept
-        score = self._score(direction, self._seen(there.image, there.attention, phase), phase)
-        fooled = ADVERSARIAL[self._settings.adversarial].generator(score)
-        loss = loss + figures.add(f"loss/adversarial_{direction}", fooled)
-        if self._settings.lambda_labels and phase.train_attention:
-            other = batch.target if direction == "st" else batch.source
-            mistaken = self.networks.attention(direction)(other)
-            labels = labels_of_maps(there.attention, mistaken)
-            found = figures.add(f"loss/labels_{domain}", labels)
-            loss = loss + self._settings.lambda_labels * found
-        if self._settings.attention_floor and phase.train_attention:
-            shortfall = attention_shortfall(there.attention, self._settings.attention_floor)
-            loss = loss + self._settings.lambda_floor * shortfall
+            value = structure_change(features, image, translation.image)
+            loss = loss + settings.lambda_structure * metrics.add(f"loss/structure_{domain}", value)
+        masked = self._mask(translation.image, translation.attention, phase)
+        score = self._score(direction, masked, phase)
+        value = ADVERSARIAL[settings.adversarial].generator(score)
+        loss = loss + metrics.add(f"loss/adversarial_{direction}", value)
+        if settings.attention_floor and phase.train_attention:
+            shortfall = attention_shortfall(translation.attention, settings.attention_floor)
+            loss = loss + _LAMBDA_FLOOR * shortfall
         return loss
 
-    def _discriminate(
+    def _update_discriminators(
         self,
         turn: Sequence[Direction],
-        judged: Sequence[dict[Direction, Judged]],
+        batches: Sequence[dict[Direction, DiscriminatorBatch]],
         phase: Phase,
-        figures: MeanMetrics,
+        metrics: MeanMetrics,
     ) -> None:
-        def loss(part: tuple[Direction, Judged]) -> Tensor:
-            d, seen = part
-            found = self._discriminator_loss(d, seen, phase)
-            return figures.add(f"loss/discriminator_{d[1]}", found)
+        def loss(part: tuple[Direction, DiscriminatorBatch]) -> Tensor:
+            d, batch = part
+            value = self._discriminator_loss(d, batch, phase)
+            return metrics.add(f"loss/discriminator_{d[1]}", value)
 
-        parts = [part for pictures in judged for part in pictures.items()]
+        parts = [part for batch in batches for part in batch.items()]
         with _only_trainable(self.networks, [self.networks.discriminator(d) for d in turn]):
             rates = {"discriminators": phase.discriminator_learning_rate}
-            self._update(_discriminators(turn), loss, parts, rates, len(judged))
+            self._update(_discriminators(turn), loss, parts, rates, len(batches))
 
-    def _discriminate_again(
-        self, batches: Sequence[Batch], phase: Phase, figures: MeanMetrics
-    ) -> None:
-        """Update the discriminators on other real pictures, and on fakes that the pools remember."""
-        for turn in self._turns:
-            judged = [{d: self._judge_again(d, batch, phase) for d in turn} for batch in batches]
-            self._discriminate(turn, judged, phase, figures)
-
-    def _judge_again(self, direction: Direction, batch: Batch, phase: Phase) -> Judged:
-        real = batch.target if direction == "st" else batch.source
-        fakes = self.pools[direction].draw(len(real))
-        if not phase.threshold:  # whatever the maps are, every pixel passes
-            return Judged(real, real[:, :1], *fakes)
-        attention = self.networks.attention("ts" if direction == "st" else "st")
-        with torch.no_grad(), self._accelerator.autocast():
-            return Judged(real, attention(real), *fakes)
-
-    def _judge_later(
+    def _pooled_batch(
         self, direction: Direction, batch: Batch, translated: dict[Direction, Translation]
-    ) -> Judged:
-        """Pass the fakes through the image pool, and put the real pictures beside them."""
+    ) -> DiscriminatorBatch:
+        """Exchange the fakes through the image pool, and combine them with the real images."""
         fake, reverse = translated[direction], translated["ts" if direction == "st" else "st"]
         real = batch.target if direction == "st" else batch.source
         pooled = self.pools[direction].query(fake.image, fake.attention)
-        return Judged(real, reverse.attention.detach(), *pooled)
+        return DiscriminatorBatch(real, reverse.attention.detach(), *pooled)
 
-    def _discriminator_loss(self, direction: Direction, judged: Judged, phase: Phase) -> Tensor:
-        real = self._seen(judged.real, judged.real_attention, phase)
-        fake = self._seen(judged.fake, judged.fake_attention, phase)
-        # At once: each picture has norms of its own.
+    def _replay_batch(self, direction: Direction, batch: Batch, phase: Phase) -> DiscriminatorBatch:
+        """Combine other real images with fakes sampled from the image pool."""
+        real = batch.target if direction == "st" else batch.source
+        fakes = self.pools[direction].draw(len(real))
+        if not phase.threshold:  # every pixel passes, whatever the maps are
+            return DiscriminatorBatch(real, real[:, :1], *fakes)
+        attention = self.networks.attention("ts" if direction == "st" else "st")
+        with torch.no_grad(), self._accelerator.autocast():
+            return DiscriminatorBatch(real, attention(real), *fakes)
+
+    def _discriminator_loss(
+        self, direction: Direction, batch: DiscriminatorBatch, phase: Phase
+    ) -> Tensor:
+        real = self._mask(batch.real, batch.real_attention, phase)
+        fake = self._mask(batch.fake, batch.fake_attention, phase)
+        # In one batch: instance norms do not mix images.
         scores = self._score(direction, torch.cat([real, fake]), phase)
         parts = torch.split(scores, [len(real), len(fake)])
         return ADVERSARIAL[self._settings.adversarial].discriminator(*parts)
 
-    def _seen(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
-        """What a discriminator is shown of a picture."""
+    def _mask(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
+        """Mask the background of a discriminator's input, after the switch."""
         if phase.threshold and self._settings.discriminator_mask == "soft":
             margin = self._settings.discriminator_margin
             return image * soft_mask(attention.detach(), phase.threshold, margin)
         return foreground(image, attention, phase.threshold)
 
-    def _score(self, direction: Direction, seen: Tensor, phase: Phase) -> Tensor:
-        seen = augmented(seen) if self._settings.augment else seen
-        score: Tensor = self.networks.discriminator(direction)(seen, phase.normalise)
+    def _score(self, direction: Direction, image: Tensor, phase: Phase) -> Tensor:
+        image = augment(image) if self._settings.augment else image
+        score: Tensor = self.networks.discriminator(direction)(image, phase.normalise)
         return score
 
     def _update(
@@ -262,10 +260,10 @@ class Step:
         rates: Mapping[str, float],
         batches: int,
     ) -> None:
-        """Step one optimiser on the parts' losses over the batches, one graph in memory at a time."""
+        """Step one optimiser on the sum of the parts' losses, with one graph in memory at a time."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad()
-        # Around all parts, for it keeps each weight's cast until it is left.
+        # Around all parts, because autocast caches the cast weights until it exits.
         with self._accelerator.autocast():
             for part in parts:
                 value = loss(part) / batches
@@ -275,23 +273,23 @@ class Step:
         average_over_processes(
             [p.grad for p in parameters if p.grad is not None], self._accelerator
         )
-        if self._settings.clip_norm is not None:
-            self._accelerator.clip_grad_norm_(parameters, self._settings.clip_norm)
+        if self._settings.max_grad_norm is not None:
+            self._accelerator.clip_grad_norm_(parameters, self._settings.max_grad_norm)
         for group in optimizer.param_groups:
-            group["lr"] = rates[group["of"]]
+            group["lr"] = rates[group["kind"]]
         optimizer.step()
-        # Frozen parameters must have no gradient at all, for Adam moves on a zero one too.
+        # Frozen parameters must have no gradient at all: Adam moves them on a zero gradient too.
         optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """TrainingNetworks and optimisers, which are the same on every rank."""
+        """Return the networks and optimisers, which are the same on every rank."""
         return {
             "networks": self.networks.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state of a checkpoint."""
         self.networks.load_state_dict(state["networks"], strict=True)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -300,15 +298,13 @@ class Step:
 def average_over_processes(tensors: Sequence[Tensor], accelerator: Accelerator) -> None:
     """Replace tensors by their mean over all processes, in place, in one message.
 
-    This stands in for DistributedDataParallel: six networks take part in two or four updates a step,
-    and at the switch the set of trained parameters changes. Averaging what is there, once an update,
-    needs no hooks, no unused-parameter search and no `no_sync`.
+    This replaces DistributedDataParallel: six networks take part in two or four updates a step, and
+    the switch changes which parameters are trained. Averaging the existing gradients once per update
+    needs no hooks, no search for unused parameters and no `no_sync`.
     """
     if accelerator.num_processes == 1 or not tensors:
         return
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    mean = accelerator.reduce(flat, reduction="mean")
-    assert isinstance(mean, Tensor)
+    mean = reduce(accelerator, torch.cat([tensor.flatten() for tensor in tensors]), "mean")
     parts = torch.split(mean, [tensor.numel() for tensor in tensors])
     torch._foreach_copy_(
         list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
@@ -317,7 +313,7 @@ def average_over_processes(tensors: Sequence[Tensor], accelerator: Accelerator) 
 
 @contextmanager
 def _only_trainable(networks: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within the block only these modules' weights take gradients: autograd skips all others."""
+    """Disable gradients of all networks but `modules` within the block."""
     networks.requires_grad_(False)
     for module in modules:
         module.requires_grad_(True)

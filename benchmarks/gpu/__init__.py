@@ -1,1 +1,1 @@
-"""What `benchmarks/gpu.sh` runs, part by part."""
+"""The parts of `benchmarks/gpu.sh`."""

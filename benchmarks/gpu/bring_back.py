@@ -1,4 +1,4 @@
-"""What a run leaves in OUT: metrics, the averaged weights in parts, and samples that may be shown."""
+"""Copies a run's results to OUT: metrics, the averaged weights in parts, and publishable samples."""
 
 import io
 import json
@@ -21,19 +21,19 @@ _SAMPLE = 384
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`."""
+    """Read a run's `metrics.jsonl`."""
     lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
 def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
-    """Write `train.json`, `weights.0`, `weights.1` and `samples.png`, each at once.
+    """Write `train.json`, `weights.0`, `weights.1` and `samples.png`, each atomically.
 
     Args:
         run: The run folder.
-        out: Where they go.
-        device: That draws the samples.
-        shown: Folders `source` and `target` of photographs that may be shown; no samples without.
+        out: Their folder.
+        device: Translates the samples.
+        shown: Folders `source` and `target` of publishable photographs; no samples without it.
     """
     lines = metrics(run)
     found = {
@@ -46,14 +46,14 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
         return
     packed = _packed(run / "model")
     if len(packed) > _PARTS * _PART:
-        print(f"The weights have {len(packed) / 1e6:.0f} MB, of which the end is lost.")
+        print(f"The weights are {len(packed) / 1e6:.0f} MB: the end is cut off.")
     for number in range(_PARTS):
         _write(out / f"weights.{number}", packed[number * _PART : (number + 1) * _PART])
     if shown is None or not shown.is_dir():
         return
     try:
         pipe = AGITPipeline(AGITModel.from_pretrained(run / "model").to(device))
-    except ModelLoadError as error:  # it is being replaced this moment
+    except ModelLoadError as error:  # it is being replaced right now
         print(f"No samples this time: {error}")
         return
     buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
 
 
 def _rows(pipe: AGITPipeline, shown: Path) -> Iterator[Image.Image]:
-    """Input, attention and translation of each photograph, in a row."""
+    """Yield input, attention and translation of each photograph side by side."""
     for side, to in zip(("source", "target"), reversed(pipe.model.config.labels), strict=True):
         for path in sorted((shown / side).iterdir()):
             with Image.open(path) as image:

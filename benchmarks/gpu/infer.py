@@ -1,12 +1,10 @@
-"""Translations on one device: by size, precision and compilation, and a video.
+"""Speed of translations on one device, by size, precision and compilation, and of a video.
 
 python -m benchmarks.gpu.infer --out OUT.json --device cuda --until $(($(date +%s) + 60))
 
-The paper's networks with weights as drawn: what they draw is of no interest here, only how long it takes.
-OUT is written anew after each row.
+The paper's networks with random weights. OUT is written after each row.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,13 +19,13 @@ from agit_hub.backends.base import TorchBackend
 from agit_hub.config import AGITConfig
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
-from benchmarks.gpu.timing import arguments, last_start, seconds_each
+from benchmarks.gpu.timing import arguments, last_start, measure_rows, seconds_each
 
 KINDS = {"fp32": (False, False), "half": (False, True), "half, compiled": (True, True)}
 
 
 def plan(device: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
-    """What is measured, its kind and how, what is asked for most first."""
+    """Yield what is measured, its kind and how, the most important first."""
     on_gpu = device == "cuda"
     sizes, frame = ((256, 512, 1024), (1920, 1080)) if on_gpu else ((32,), (96, 54))
     least = 0.5 if on_gpu else 0.0
@@ -71,37 +69,26 @@ def _model(size: int, device: str) -> AGITModel:
 
 
 def report(results: dict[str, Any]) -> str:
-    """All of it in one table."""
+    """Format the results as a table."""
     lines = [f"{results['device']}, torch {results['torch']}", ""]
     lines += ["| | precision | ms an image | images/s in batches of 16 | frames/s |"]
     lines.append("|---|---|---|---|---|")
     for row in results["rows"]:
-        figures = [row.get(key, "") for key in ("ms", "images_per_s", "frames_per_s")]
+        values = [row.get(key, "") for key in ("ms", "images_per_s", "frames_per_s")]
         if "error" in row:
-            figures[0] = row["error"]
-        cells = [row["what"], row["kind"], *figures]
+            values[0] = row["error"]
+        cells = [row["what"], row["kind"], *values]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    asked = arguments(__doc__)
-    end = last_start(asked.until, 15)
+    options = arguments(__doc__)
     torch.backends.cudnn.benchmark = True
-    name = torch.cuda.get_device_name() if asked.device == "cuda" else "CPU"
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     results: dict[str, Any] = {"device": name, "torch": torch.__version__, "rows": []}
-    for what, kind, measure in plan(asked.device):
-        if time.time() > end:
-            print("The time is up: what is left was not measured.")
-            break
-        row: dict[str, Any] = {"what": what, "kind": kind}
-        try:
-            row |= measure()
-        except Exception as error:  # one that cannot run is a finding, not the end
-            row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
-        results["rows"].append(row)
-        print(*(f"{key} {value}" for key, value in row.items()), sep=", ", flush=True)
-        asked.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    rows = (({"what": what, "kind": kind}, act) for what, kind, act in plan(options.device))
+    measure_rows(options.out, last_start(options.until, 15), results, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pack photographs for training elsewhere: re-encoded until the archive is small enough."""
+"""Packs photographs for training elsewhere, re-encoded until the archive is small enough."""
 
 import argparse
 import io
@@ -17,8 +17,8 @@ def pack(archive: Path, folder: Path, shown: Path | None, most: int) -> None:
     Args:
         archive: A tar.
         folder: Holds trainA and trainB.
-        shown: Holds `source` and `target`, photographs that may be shown; packed as they are.
-        most: Bytes that the archive may have.
+        shown: Holds `source` and `target`, publishable photographs, packed unchanged.
+        most: Maximum size of the archive in bytes.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     files = [path for name in _FOLDERS for path in sorted((folder / name).glob("*.jpg"))]
@@ -41,7 +41,7 @@ def _encoded(path: Path, quality: int) -> bytes:
     buffer = io.BytesIO()
     with Image.open(path) as image:
         image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
-    # Whatever is smaller: encoding again never adds anything.
+    # The smaller of both: encoding again must not enlarge a file.
     return min(buffer.getvalue(), path.read_bytes(), key=len)
 
 

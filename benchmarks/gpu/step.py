@@ -1,16 +1,16 @@
-"""Training steps on one device: the plain one, and ours in every precision and compilation.
+"""Speed of training steps on one device: the plain one, and ours by precision and compilation.
 
 python -m benchmarks.gpu.step --out OUT.json --device cuda --until $(($(date +%s) + 120))
 
-Eager variants come first, then compiled ones in order of interest, until the time is up; OUT is
-written anew after each. What was not reached is not in it.
+Eager variants come first, then compiled ones by importance, until the time is up. OUT is written after
+each row.
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,18 +19,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from agit_hub.config import AGITConfig
+from agit_hub.data.loader import Batch
 from agit_hub.training.config_loader import parse
-from agit_hub.training.device import configure_device, memory_format
-from agit_hub.training.distributed import make_accelerator
-from agit_hub.training.initial import build_networks
-from agit_hub.training.networks import Batch
+from agit_hub.training.distributed import configure_device, make_accelerator, memory_format
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.setup import build_networks
 from agit_hub.training.step import Step
 from benchmarks.gpu.timing import (
+    PEAK_SHAPES,
     arguments,
     convolution_peak,
     kernels,
     last_start,
+    measure_rows,
     seconds_each,
 )
 from benchmarks.plain import PlainStep
@@ -38,7 +39,7 @@ from benchmarks.plain import PlainStep
 
 @dataclass(frozen=True)
 class Workload:
-    """Squares of a size, in batches of a size."""
+    """Image and batch size of a step."""
 
     size: int
     batch: int
@@ -78,7 +79,7 @@ COMPILED = (
 
 
 def workloads(device: str) -> list[Workload]:
-    """Those of a GPU; for a CPU one that takes a second."""
+    """Return the workloads of a GPU; for a CPU one that takes a second."""
     if device == "cpu":
         return [Workload(16, 1)]
     return [
@@ -91,20 +92,20 @@ def workloads(device: str) -> list[Workload]:
 
 
 def plan(device: str) -> Iterator[tuple[Workload, Variant]]:
-    """What is measured, the most telling first."""
+    """Yield what is measured, the most important first."""
     every = workloads(device)
-    if device == "cpu":  # where it shows that everything runs
+    if device == "cpu":  # a smoke test
         yield from ((work, variant) for work in every for variant in (PLAIN, EAGER[3], EAGER[4]))
         return
     yield from ((work, variant) for work in every for variant in EAGER)
-    # Kernels take their time to be written: first where it matters most, then the rest.
+    # Compilation is slow: first where it matters most, then the rest.
     for work in (every[0], every[-1], every[2], every[1], every[3]):
         graphs_first = reversed(COMPILED) if work.batch == 1 else COMPILED
         yield from ((work, variant) for variant in graphs_first)
 
 
 def make(work: Workload, variant: Variant, device: str) -> Callable[[], object]:
-    """A step of a variant on two batches that stay the same."""
+    """Return a step of a variant on two fixed batches."""
     random = torch.Generator().manual_seed(0)
     shape = (work.batch, 3, work.size, work.size)
     source, target = ((torch.rand(shape, generator=random) * 2 - 1).to(device) for _ in range(2))
@@ -138,20 +139,20 @@ def _ours(work: Workload, variant: Variant, source: Tensor, target: Tensor) -> C
     if variant.compile:
         networks.compile_each(variant.compile)
     batch = Batch(*(each.contiguous(memory_format=layout) for each in (source, target)))
-    # A step in which every loss counts.
+    # After the warm-up, so that every loss counts.
     phase = Schedule(config.train, 1000).phase(config.train.lambda_cyc_warmup_steps)
     more = [[batch]] * (config.train.discriminator_updates - 1)
     return lambda: step([batch], phase, more)
 
 
 def _forget_precision() -> None:
-    """Let another precision begin in this process, which Accelerate keeps for all of it."""
+    """Reset the mixed precision, which Accelerate keeps for the whole process."""
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
 
 
 def measure(work: Workload, variant: Variant, device: str) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure one row of the table."""
     on_gpu = device != "cpu"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -167,7 +168,7 @@ def measure(work: Workload, variant: Variant, device: str) -> dict[str, Any]:
 
 
 def flop(work: Workload, device: str) -> float:
-    """Operations of a step, counted."""
+    """Count the operations of a step."""
     act = make(work, PLAIN if work.config == "horse2zebra_paper" else EAGER[2], device)
     with FlopCounterMode(display=False) as counter:
         act()
@@ -175,7 +176,7 @@ def flop(work: Workload, device: str) -> float:
 
 
 def report(results: dict[str, Any]) -> str:
-    """A table for each workload."""
+    """Format a table for each workload."""
     peaks = ", ".join(f"{name} {value}" for name, value in results["peak_tflops"].items())
     lines = [
         f"{results['device']}, torch {results['torch']}; fastest convolutions, TFLOP/s: {peaks}."
@@ -196,13 +197,41 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rows(
+    device: str, peaks: dict[str, float]
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """Yield each row's workload and variant, and the function that measures it."""
+    counted: dict[Workload, float] = {}
+
+    def measure_row(work: Workload, variant: Variant) -> dict[str, Any]:
+        counted.setdefault(work, flop(work, device))
+        row = measure(work, variant, device)
+        rate = counted[work] / row["ms"] * 1e3
+        peak = peaks["bf16" if "bf16" in variant.name else "fp32"]
+        return row | {
+            "tflops": round(rate / 1e12, 2),
+            "share_of_peak": round(rate / peak, 3),
+        }
+
+    for work, variant in plan(device):
+        row = {"workload": str(work), "variant": variant.name}
+        row |= {"settings": asdict(variant) | asdict(work)}
+        yield row, partial(measure_row, work, variant)
+        gc.collect()
+        torch.compiler.reset()
+        if device == "cuda":
+            torch.cuda.empty_cache()
+
+
 def main() -> None:
-    asked = arguments(__doc__)
-    device = asked.device
-    end = last_start(asked.until, 20)
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    options = arguments(__doc__)
+    device = options.device
+    end = last_start(options.until, 20)
+    name, shapes = "CPU", ((128, 32, 2),)
+    if device == "cuda":
+        name, shapes = torch.cuda.get_device_name(), PEAK_SHAPES
     peaks = {
-        key: convolution_peak(device, dtype)
+        key: convolution_peak(device, dtype, shapes=shapes)
         for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     results: dict[str, Any] = {
@@ -211,38 +240,7 @@ def main() -> None:
         "peak_tflops": {key: round(value / 1e12, 2) for key, value in peaks.items()},
         "rows": [],
     }
-    counted: dict[Workload, float] = {}
-    for work, variant in plan(device):
-        if time.time() > end:
-            print("The time is up: what is left was not measured.")
-            break
-        row: dict[str, Any] = {"workload": str(work), "variant": variant.name}
-        try:
-            counted.setdefault(work, flop(work, device))
-            row |= measure(work, variant, device)
-            rate = counted[work] / row["ms"] * 1e3
-            row["tflops"] = round(rate / 1e12, 2)
-            row["share_of_peak"] = round(
-                rate / peaks["bf16" if "bf16" in variant.name else "fp32"], 3
-            )
-        except Exception as error:  # one that cannot run is a finding, not the end
-            row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
-        results["rows"].append(row | {"settings": asdict(variant) | asdict(work)})
-        print(_line(row), flush=True)
-        asked.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        gc.collect()
-        torch.compiler.reset()
-        if device == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _line(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f"{row['workload']:30} {row['variant']:30} {row['error']}"
-    return (
-        f"{row['workload']:30} {row['variant']:30} {row['ms']:9.2f} ms {row['pairs_per_s']:8.1f} pairs/s "
-        f"{row['share_of_peak']:6.1%} of peak, {row['launches']} launches"
-    )
+    measure_rows(options.out, end, results, rows(device, peaks))
 
 
 if __name__ == "__main__":

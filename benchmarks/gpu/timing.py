@@ -1,8 +1,9 @@
-"""Timing on a device that works on its own: warm up, then act until enough time has passed."""
+"""Timing on an asynchronous device: warm up, then act until enough time has passed."""
 
 import argparse
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def arguments(documentation: str | None) -> argparse.Namespace:
-    """The command line of a part: `out`, `device`, and `until` when it is to end."""
+    """Parse the command line of a part: `out`, `device`, and the end time `until`."""
     parser = argparse.ArgumentParser(description=(documentation or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
@@ -22,18 +23,46 @@ def arguments(documentation: str | None) -> argparse.Namespace:
 
 
 def last_start(until: float, longest: float) -> float:
-    """When the last measurement may begin: `longest` seconds before the end, or a third of the time."""
+    """Return the latest start: `longest` seconds or a third of the time before the end."""
     return until - min(longest, (until - time.time()) / 3)
 
 
+def measure_rows(
+    out: Path,
+    end: float,
+    results: dict[str, Any],
+    rows: Iterable[tuple[dict[str, Any], Callable[[], dict[str, Any]]]],
+) -> None:
+    """Add a row of results for each measurement until the time is up, and write `out` after each.
+
+    Args:
+        out: A JSON file.
+        end: When the last measurement may start.
+        results: With a list `rows`.
+        rows: What identifies each row, and the function that measures its values.
+    """
+    for row, measure in rows:
+        if time.time() > end:
+            print("Time is up: the remaining rows were not measured.")
+            return
+        try:
+            row |= measure()
+        except Exception as error:  # one failed row must not end the others
+            row["error"] = f"{type(error).__name__}: {str(error)[:300]}"
+        results["rows"].append(row)
+        values = (f"{key} {value}" for key, value in row.items() if not isinstance(value, dict))
+        print(*values, sep=", ", flush=True)
+        out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
 def synchronize(device: str) -> None:
-    """Wait for everything that was asked of the device."""
+    """Wait for all work queued on the device."""
     if device != "cpu":
         torch.accelerator.synchronize()
 
 
 def seconds_each(act: Callable[[], object], device: str, least: float, warm_up: int = 3) -> float:
-    """Mean seconds of an act, over as many as take `least` seconds together, and 3 at least."""
+    """Return the mean seconds of a call, over at least 3 and as many as take `least` seconds in total."""
     for _ in range(warm_up):
         act()
     synchronize(device)
@@ -41,17 +70,17 @@ def seconds_each(act: Callable[[], object], device: str, least: float, warm_up: 
     while count < 3 or time.perf_counter() - start < least:
         act()
         count += 1
-        if count % 4 == 0:  # else the clock would only see how fast kernels are launched
+        if count % 4 == 0:  # otherwise only launches would be timed
             synchronize(device)
     synchronize(device)
     return (time.perf_counter() - start) / count
 
 
 def kernels(act: Callable[[], object], device: str, longest: int = 5) -> dict[str, Any]:
-    """What one act launches, and the kernels (on a CPU, operations) that take longest.
+    """Profile one call: its kernels (on a CPU, operations) and the longest ones.
 
     Returns:
-        `launches`, their number; `longest`, milliseconds by name; `busy_ms`, of all of them together.
+        `launches`, their number; `longest`, milliseconds by name; `busy_ms`, milliseconds of all.
     """
     activity = ProfilerActivity.CPU if device == "cpu" else ProfilerActivity.CUDA
     act()
@@ -74,10 +103,23 @@ def kernels(act: Callable[[], object], device: str, longest: int = 5) -> dict[st
     }
 
 
-def convolution_peak(device: str, dtype: torch.dtype, seconds: float = 0.1) -> float:
-    """Operations a second of the fastest 3x3 convolution found, forward, in either memory format."""
-    gpu = ((256, 64, 32), (512, 32, 64), (1024, 32, 32))
-    shapes = ((128, 32, 2),) if device == "cpu" else gpu
+PEAK_SHAPES = ((256, 64, 32), (512, 32, 64), (1024, 32, 32))
+
+
+def convolution_peak(
+    device: str,
+    dtype: torch.dtype,
+    seconds: float = 0.1,
+    shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES,
+) -> float:
+    """Operations a second of the fastest 3x3 convolution found, forward, in either memory format.
+
+    Args:
+        device: Where it runs.
+        dtype: Of images and weights.
+        seconds: For each measurement.
+        shapes: Channels, side and batch of each.
+    """
     best = 0.0
     for channels, side, batch in shapes:
         for layout in (torch.contiguous_format, torch.channels_last):

@@ -1,11 +1,11 @@
-"""Train a configuration for as long as there is time, and bring back weights, metrics and samples.
+"""Trains a configuration until the time is up, and copies weights, metrics and samples to OUT.
 
 python -m benchmarks.gpu.train --out OUT --work FOLDER --device cuda --photos FOLDER \\
     --until $(($(date +%s) + 420))
 
-A short run measures what a step takes; the real one gets as many steps as fit, so that its learning
-rate falls to 0 in time. Results are brought back at every checkpoint. Samples are drawn of photographs
-that may be shown (FOLDER/shown), never of those trained on.
+A short run measures the time of a step; the real one gets as many steps as fit, so that its learning
+rate decays to 0 in time. Results are copied at every checkpoint. Samples are translations of publishable
+photographs (FOLDER/shown), never of the training set.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import yaml
 from benchmarks.gpu.bring_back import bring_back, metrics
 
 ROOT = Path(__file__).resolve().parents[2]
-# Seconds for the last checkpoint, and to bring it back.
+# Seconds for the last checkpoint and its copy.
 _MARGIN = 15
 _MEASURED_STEPS = {"cuda": 80, "cpu": 2}
 
@@ -45,7 +45,7 @@ class Training:
         self._shown = photos / "shown" if photos is not None else None
 
     def act(self) -> int:
-        """Measure, train, and bring everything back; the exit code."""
+        """Measure, train and copy all results; return the exit code."""
         per_step, to_start = self._measure()
         left = self._end - time.time() - _MARGIN - to_start
         total = max(2, int(left / per_step))
@@ -53,7 +53,7 @@ class Training:
         return self._train(total, per_step)
 
     def _measure(self) -> tuple[float, float]:
-        """Seconds of a step, and of everything before the first one."""
+        """Return the seconds of a step, and of everything before the first one."""
         run, steps = self._fresh("measured"), _MEASURED_STEPS[self._device]
         began = time.monotonic()
         code = self._start(run, steps, log_every=steps // 2).wait()
@@ -61,7 +61,7 @@ class Training:
             sys.exit(code)
         train = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["train"]
         images = 2 * train["batch_size"] * train["gradient_accumulation_steps"]
-        # Of the second half: the first step may write kernels.
+        # Of the second half: the first step may compile kernels.
         per_step = images / metrics(run)[-1]["images_per_second"]
         return per_step, max(0.0, time.monotonic() - began - steps * per_step)
 
@@ -72,7 +72,7 @@ class Training:
         seen = None
         while process.poll() is None:
             if time.time() > self._end - _MARGIN / 2:
-                process.send_signal(signal.SIGTERM)  # it saves, and ends
+                process.send_signal(signal.SIGTERM)  # it saves a checkpoint and exits
                 process.wait()
             newest = max((run / "checkpoints").glob("step-*[0-9]"), default=None)
             if newest != seen:
@@ -81,20 +81,20 @@ class Training:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.2)
         self._bring_back(run)
-        # A signal may reach a run that has finished already and is about to end.
+        # A signal may reach a run that has just finished.
         return 0 if metrics(run)[-1]["step"] == total else process.returncode
 
     def _start(
         self, run: Path, steps: int, log_every: int, save_every: int = 10**6
     ) -> subprocess.Popen[bytes]:
-        # Without Accelerate's launcher, which would not hand a signal on.
+        # Without Accelerate's launcher, which does not forward signals.
         command = [sys.executable, str(ROOT / "train_accelerate.py")]
         command += ["--config", self._arguments.config]
-        command += [f"--train.max_steps={steps}", f"--train.checkpoint_every={save_every}"]
-        command += [f"--log.every={log_every}", f"--output_dir={run}", *self._domains()]
-        # What takes time and can be done afterwards, elsewhere.
-        command += ["--eval.every=null", "--eval.holdout=null", f"--log.samples_every={10**6}"]
-        if self._device == "cpu":  # where it shows that everything runs
+        command += [f"--train.max_steps={steps}", f"--train.checkpointing_steps={save_every}"]
+        command += [f"--log.steps={log_every}", f"--output_dir={run}", *self._domains()]
+        # Slow, and possible later on another machine.
+        command += ["--eval.steps=null", "--eval.holdout=null", f"--log.sample_steps={10**6}"]
+        if self._device == "cpu":  # a smoke test
             command += ["--data.crop_size=32", "--train.batch_size=1", "--model.blocks=1"]
             command += ["--model.image_size=64", "--train.mixed_precision=no"]
             command += ["--train.attention_warmup_steps=0"]
@@ -120,8 +120,8 @@ class Training:
     def _bring_back(self, run: Path) -> None:
         try:
             bring_back(run, self._arguments.out, self._device, self._shown)
-        except (OSError, json.JSONDecodeError) as error:  # nothing there yet
-            print(f"Nothing brought back this time: {error}", flush=True)
+        except (OSError, json.JSONDecodeError) as error:  # nothing written yet
+            print(f"Nothing copied yet: {error}", flush=True)
 
 
 def main() -> None:
@@ -130,12 +130,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--until", type=float, required=True, help="a time, in seconds since 1970")
-    parser.add_argument("--photos", type=Path, help="holds trainA and trainB; drawings without it")
+    parser.add_argument(
+        "--photos", type=Path, help="a folder with trainA and trainB; shapes without it"
+    )
     parser.add_argument("--config", default="horse2zebra")
     parser.add_argument("settings", nargs="*", help="further settings, --key=value, after --")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("error: PyTorch finds no GPU here; --device cpu shows that everything runs.")
+        sys.exit("error: PyTorch finds no GPU here; --device cpu is a smoke test.")
     sys.exit(Training(arguments).act())
 
 

@@ -299,7 +299,7 @@ def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("warning: photos/00.png is not a picture")
+    assert process.stderr.readline().startswith("warning: photos/00.png is not an image")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

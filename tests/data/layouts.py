@@ -1,4 +1,4 @@
-"""Two domains in one place, laid out in every way that is understood, and how they are asked for."""
+"""Datasets of two domains in every supported layout, and helpers that resolve them."""
 
 import io
 import tarfile
@@ -13,17 +13,18 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.resolve import DatasetView, choose, resolve_pair
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair
 from agit_hub.data.store import FolderStore
 
-Said = Mapping[str, Any]
+Options = Mapping[str, Any]
 Settings = dict[str, Any]
 
 HORSE, ZEBRA = "horse", "zebra"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def picture(number: int = 0) -> bytes:
+def png(number: int = 0) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (number, 0, 0)).save(file, "PNG")
     return file.getvalue()
@@ -32,7 +33,7 @@ def picture(number: int = 0) -> bytes:
 def write_parquet(
     path: Path, labels: Mapping[str, Sequence[str]] = NOTHING, **columns: list[Any]
 ) -> None:
-    """A shard as the datasets library writes it, with pictures where columns hold bytes."""
+    """Write a shard with the datasets library; columns of bytes become images."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset = datasets.Dataset.from_dict(columns)
     for name, values in columns.items():
@@ -44,7 +45,7 @@ def write_parquet(
 
 
 def write_tar(path: Path, **files: bytes) -> None:
-    """A shard of files whose names are given with `__` for their dots."""
+    """Write a shard of files whose names have `__` for each dot."""
     with tarfile.open(path, "w") as opened:
         for name, data in files.items():
             info = tarfile.TarInfo(name.replace("__", "."))
@@ -55,40 +56,40 @@ def write_tar(path: Path, **files: bytes) -> None:
 def write_folder(root: Path, *files: str) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(picture())
+        (root / file).write_bytes(png())
 
 
 def write_zip(path: Path, *files: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as opened:
         for file in files:
-            opened.writestr(file, picture())
+            opened.writestr(file, png())
 
 
-# Layouts of two domains in one place. Each writes a store and says how its halves are found again.
+# Each layout writes a dataset; the expected settings of its source and target are below.
 
 
 def two_image_columns(root: Path) -> None:
-    pictures = [picture(), picture()]
+    images = [png(), png()]
     write_parquet(
         root / "data" / "train-00000-of-00001.parquet",
-        imageA=pictures,
-        imageB=pictures,
+        imageA=images,
+        imageB=images,
         text=["a", "b"],
     )
 
 
 def config_folders(root: Path) -> None:
     for name in (ZEBRA, HORSE):
-        write_parquet(root / name / "train-00000-of-00001.parquet", image=[picture()])
-        write_parquet(root / name / "test-00000-of-00001.parquet", image=[picture()])
+        write_parquet(root / name / "train-00000-of-00001.parquet", image=[png()])
+        write_parquet(root / name / "test-00000-of-00001.parquet", image=[png()])
 
 
 def class_labels(root: Path) -> None:
     write_parquet(
         root / "data" / "train-00000-of-00001.parquet",
         {"label": [ZEBRA, HORSE], "place": ["field", "zoo", "road"]},
-        image=[picture(number) for number in range(4)],
+        image=[png(number) for number in range(4)],
         label=[0, 1, 1, 0],
         place=[2, 1, 0, 0],
     )
@@ -112,11 +113,11 @@ def zip_of_folders(root: Path) -> None:
 
 
 def webdataset_labels(root: Path) -> None:
-    write_tar(root / "0.tar", a__jpg=picture(), a__cls=b"1\n", b__jpg=picture(), b__cls=b"0")
+    write_tar(root / "0.tar", a__jpg=png(), a__cls=b"1\n", b__jpg=png(), b__cls=b"0")
 
 
 def webdataset_endings(root: Path) -> None:
-    files = {"a__right__jpg": picture(), "a__left__jpg": picture(), "a__txt": b"a field"}
+    files = {"a__right__jpg": png(), "a__left__jpg": png(), "a__txt": b"a field"}
     write_tar(root / "train-0.tar", **files)
 
 
@@ -170,26 +171,28 @@ LAYOUTS = {
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-def config_of(root: Path, said: Said) -> DomainConfig:
-    return DomainConfig(str(root), **said)
+def config_of(root: Path, options: Options) -> DomainConfig:
+    return DomainConfig(str(root), **options)
 
 
 def pair(
-    root: Path, source: Said = NOTHING, target: Said = NOTHING
+    root: Path, source: Options = NOTHING, target: Options = NOTHING
 ) -> tuple[DatasetView, DatasetView]:
-    return resolve_pair(FolderStore(root), config_of(root, source), config_of(root, target))
+    return resolve_pair(
+        Inventory(FolderStore(root)), config_of(root, source), config_of(root, target)
+    )
 
 
 def pair_settings(
-    root: Path, source: Said = NOTHING, target: Said = NOTHING
+    root: Path, source: Options = NOTHING, target: Options = NOTHING
 ) -> tuple[Settings, Settings]:
     first, second = pair(root, source, target)
     return first.settings(), second.settings()
 
 
-def one(root: Path, **said: Any) -> DatasetView:
-    return choose(FolderStore(root), config_of(root, said), "data.source")
+def resolve_one(root: Path, **options: Any) -> DatasetView:
+    return resolve_domain(Inventory(FolderStore(root)), config_of(root, options), "data.source")
 
 
-def files_of(reading: DatasetView) -> list[str]:
-    return [item.path for item in reading.items]
+def files_of(view: DatasetView) -> list[str]:
+    return [item.path for item in view.items]

@@ -1,4 +1,4 @@
-"""Pictures in zips, parquet shards and webdataset shards, and the domains that read them."""
+"""Write images to zips, parquet and webdataset shards, and open them as domains."""
 
 import io
 import tarfile
@@ -14,32 +14,33 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, load
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, make_loader
 from agit_hub.data.domains.base import Domain
-from agit_hub.data.domains.files import FilesDomain, members
-from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.domains.files import FilesDomain, find_images
+from agit_hub.data.domains.parquet import ParquetDomain, RowGroup, row_groups
 from agit_hub.data.domains.webdataset import WebDataset
+from agit_hub.data.inventory import Inventory
 from agit_hub.data.store import FolderStore
 
 SIZE = 16
 
 
-def picture(number: int) -> bytes:
-    """A picture that is its number all over."""
+def png(number: int) -> bytes:
+    """Encode an image whose every pixel holds its number."""
     file = io.BytesIO()
     Image.new("RGB", (SIZE, SIZE), (number, 255 - number, number // 2)).save(file, "PNG")
     return file.getvalue()
 
 
-def number_of(picture: Image.Image) -> int:
-    assert picture.mode == "RGB" and picture.size == (SIZE, SIZE)
-    number = int(np.asarray(picture)[0, 0, 0])
-    assert np.array_equal(np.unique(np.asarray(picture)[..., 1]), [255 - number])
+def number_of(image: Image.Image) -> int:
+    assert image.mode == "RGB" and image.size == (SIZE, SIZE)
+    number = int(np.asarray(image)[0, 0, 0])
+    assert np.array_equal(np.unique(np.asarray(image)[..., 1]), [255 - number])
     return number
 
 
 def numbers(domain: Domain) -> list[list[int]]:
-    """The pictures of each block."""
+    """Return the numbers of the images in each block."""
     return [
         [number_of(domain.image(block, row)) for row in range(domain.block_length(block))]
         for block in range(domain.blocks)
@@ -64,9 +65,9 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> None:
 def write_parquet(
     path: Path, numbers: Sequence[int | None], rows: int = 3, **columns: list[Any]
 ) -> None:
-    """A shard of pictures as the datasets library writes them; of None a row without a picture."""
+    """Write a shard in the format of the datasets library; None gives a row without an image."""
     images = [
-        {"bytes": None if number is None else picture(number), "path": None} for number in numbers
+        {"bytes": None if number is None else png(number), "path": None} for number in numbers
     ]
     table = pa.table({"image": images, **columns})
     pq.write_table(table, path, row_group_size=rows)
@@ -74,12 +75,21 @@ def write_parquet(
 
 def parquet_domain(root: Path, label: tuple[str, object] | None = None) -> ParquetDomain:
     store = FolderStore(root)
-    return ParquetDomain(store, row_groups(store, store.files, "image", label), "image")
+    return ParquetDomain(store, all_row_groups(store, label), "image")
+
+
+def all_row_groups(store: FolderStore, label: tuple[str, object] | None = None) -> list[RowGroup]:
+    inventory = Inventory(store)
+    return [
+        group
+        for file in store.files
+        for group in row_groups(store, file, inventory.footer(file), "image", label)
+    ]
 
 
 def files_domain(root: Path) -> FilesDomain:
     store = FolderStore(root)
-    return FilesDomain(store, members(store, store.files))
+    return FilesDomain(store, find_images(store))
 
 
 def web_domain(root: Path, column: str = "png", label: tuple[str, str] | None = None) -> WebDataset:
@@ -87,14 +97,14 @@ def web_domain(root: Path, column: str = "png", label: tuple[str, str] | None = 
     return WebDataset(store, store.files, column, label)
 
 
-# Each writes ten pictures, 10 to 19, in three blocks, and returns their domain.
+# Each function writes ten images, 10 to 19, in three blocks and returns their domain.
 
 
 def ten_in_zips(root: Path) -> Domain:
-    write_zip(root / "a.zip", {f"{k}.png": picture(k) for k in (10, 11, 12)})
-    write_zip(root / "b" / "b.zip", {f"deep/{k}.png": picture(k) for k in (13, 14, 15)})
+    write_zip(root / "a.zip", {f"{k}.png": png(k) for k in (10, 11, 12)})
+    write_zip(root / "b" / "b.zip", {f"deep/{k}.png": png(k) for k in (13, 14, 15)})
     for k in (16, 17, 18, 19):
-        (root / f"c{k}.png").write_bytes(picture(k))
+        (root / f"c{k}.png").write_bytes(png(k))
     return files_domain(root)
 
 
@@ -106,7 +116,7 @@ def ten_in_parquet(root: Path) -> Domain:
 
 def ten_in_tars(root: Path) -> Domain:
     for shard, numbers in enumerate(((10, 11, 12), (13, 14, 15), (16, 17, 18, 19))):
-        write_tar(root / f"{shard}.tar", {f"{k}.png": picture(k) for k in numbers})
+        write_tar(root / f"{shard}.tar", {f"{k}.png": png(k) for k in numbers})
     return web_domain(root)
 
 
@@ -115,5 +125,5 @@ kinds = pytest.mark.parametrize("write", [ten_in_zips, ten_in_parquet, ten_in_ta
 
 
 def stream(samples: UnpairedDataset, workers: int) -> list[object]:
-    batches = islice(load(samples, InfiniteBatchSampler(4, 0, 1, 0), workers), 6)
+    batches = islice(make_loader(samples, InfiniteBatchSampler(4, 0, 1, 0), workers), 6)
     return [(b.source.tolist(), b.target.tolist(), b.unreadable) for b in batches]

@@ -1,4 +1,4 @@
-"""The order of samples, and what the workers make of it."""
+"""UnpairedDataset, InfiniteBatchSampler and make_loader: order, augmentation, damaged images."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.dataset import InfiniteBatchSampler, Samples, UnpairedDataset, load
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedBatch, UnpairedDataset, make_loader
 from agit_hub.data.domains.base import Domain
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
 
 SIZE = 16
 
 
 class Numbered:
-    """Pictures that know their number (blue) and where each pixel belongs (red x, green y)."""
+    """Images that encode their number (blue) and each pixel's position (red x, green y)."""
 
     blocks = 1
     window = 1
@@ -49,7 +49,7 @@ def _folder(path: Path) -> Domain:
 
 
 def _numbers(samples: UnpairedDataset, count: int, start: int = 0) -> list[tuple[int, int]]:
-    """Which picture of each domain stands at each position."""
+    """Return the image numbers of each domain at each position."""
     drawn = (samples[position] for position in range(start, start + count))
     return [(int(s.source[2, 0, 0]), int(s.target[2, 0, 0])) for s in drawn]
 
@@ -58,7 +58,7 @@ def _samples(source: int = 7, target: int = 5, **changes: object) -> UnpairedDat
     return UnpairedDataset(Numbered(source), Numbered(target), SIZE, **changes)  # type: ignore[arg-type]
 
 
-def test_each_domain_is_an_endless_stream_of_permutations_of_its_own_length() -> None:
+def test_dataset_each_domain_repeats_permutations_of_its_own_length() -> None:
     samples = _samples()
     assert samples.epoch == 7  # an epoch is as long as the longer domain
     sources, targets = zip(*_numbers(samples, 35), strict=True)
@@ -66,37 +66,37 @@ def test_each_domain_is_an_endless_stream_of_permutations_of_its_own_length() ->
         epochs = [stream[k : k + length] for k in range(0, 35, length)]
         assert all(sorted(epoch) == list(range(length)) for epoch in epochs)
         assert len(set(epochs)) > 1
-    # A stream is not bent by the other's length.
+    # The order does not depend on the length of the other domain.
     assert [s for s, _ in _numbers(_samples(target=30), 35)] == list(sources)
     assert [t for _, t in _numbers(_samples(source=3), 35)] == list(targets)
 
 
-def test_order_is_a_pure_function_of_seed_domain_epoch_and_position() -> None:
+def test_dataset_order_depends_on_seed_domain_and_position_only() -> None:
     forwards = _numbers(_samples(12, 12, seed=3), 60)
     used = _samples(12, 12, seed=3)
     backwards = [_numbers(used, 1, position)[0] for position in reversed(range(60))]
     assert backwards[::-1] == forwards
     assert _numbers(_samples(12, 12, seed=4), 60) != forwards
-    # Domains of one length are in orders of their own, or they would be paired for good.
+    # Domains of equal length have different orders; otherwise the pairs would be permanent.
     assert sum(source == target for source, target in forwards) < 20
 
 
-def test_without_shuffle_pairs_are_fixed_and_the_shorter_domain_repeats() -> None:
+def test_dataset_without_shuffle_keeps_pairs_and_repeats_the_shorter_domain() -> None:
     pairs = _numbers(_samples(4, 3, shuffle=False), 9)
     assert pairs == [(0, 0), (1, 1), (2, 2), (3, 0), (0, 1), (1, 2), (2, 0), (3, 1), (0, 2)]
 
 
 def _seen(samples: UnpairedDataset, position: int) -> tuple[tuple[int, int, bool], ...]:
-    """For each domain where its crop began, and whether it was mirrored."""
+    """Return the crop offset and whether the crop was flipped, for each domain."""
     places = []
-    for picture in samples[position][:2]:
-        red = picture[0].int()
+    for image in samples[position][:2]:
+        red = image[0].int()
         mirrored = bool(red[0, 0] > red[0, 1])
-        places.append((int(red.min()), int(picture[1].min()), mirrored))
+        places.append((int(red.min()), int(image[1].min()), mirrored))
     return tuple(places)
 
 
-def test_augmentation_is_a_function_of_the_position_and_varies() -> None:
+def test_dataset_augmentation_depends_on_the_position_and_varies() -> None:
     def make(flip: bool = True, seed: int = 0) -> UnpairedDataset:
         domain = Numbered(5, side=24)  # 16 times the margin of 1.5: nothing is resampled
         return UnpairedDataset(domain, domain, SIZE, crop_margin=1.5, flip=flip, seed=seed)
@@ -111,10 +111,10 @@ def test_augmentation_is_a_function_of_the_position_and_varies() -> None:
     assert not any(place[2] for k in range(60) for place in _seen(make(flip=False), k))
 
 
-def test_a_sample_has_the_stated_form() -> None:
+def test_dataset_sample_has_documented_shape_and_type() -> None:
     sample = UnpairedDataset(Numbered(2, 40), Numbered(2, 9), SIZE)[0]
-    for picture in (sample.source, sample.target):
-        assert picture.shape == (3, SIZE, SIZE) and picture.dtype == torch.uint8
+    for image in (sample.source, sample.target):
+        assert image.shape == (3, SIZE, SIZE) and image.dtype == torch.uint8
     assert sample.unreadable == []
 
 
@@ -123,12 +123,12 @@ def _batches(positions: InfiniteBatchSampler, count: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_ranks_share_out_every_position_once(processes: int) -> None:
+def test_batch_sampler_ranks_cover_every_position_once(processes: int) -> None:
     ranks = [
         _batches(InfiniteBatchSampler(4, rank, processes, start=0), 5) for rank in range(processes)
     ]
     assert all(len(batch) == 4 for rank in ranks for batch in rank)
-    # Step by step, rank by rank, the positions run on without a gap.
+    # Over all steps and ranks the positions are consecutive.
     together = [p for step in zip(*ranks, strict=True) for batch in step for p in batch]
     assert together == list(range(4 * 5 * processes))
     for rank in range(processes):
@@ -136,16 +136,18 @@ def test_ranks_share_out_every_position_once(processes: int) -> None:
         assert later == ranks[rank][3:]
 
 
-def _loaded(samples: UnpairedDataset, workers: int, count: int, start: int = 0) -> list[Samples]:
-    return list(islice(load(samples, InfiniteBatchSampler(3, 0, 1, start), workers), count))
+def _loaded(
+    samples: UnpairedDataset, workers: int, count: int, start: int = 0
+) -> list[UnpairedBatch]:
+    return list(islice(make_loader(samples, InfiniteBatchSampler(3, 0, 1, start), workers), count))
 
 
-def _as_lists(batches: list[Samples]) -> Iterator[object]:
+def _as_lists(batches: list[UnpairedBatch]) -> Iterator[object]:
     for batch in batches:
         yield batch.source.tolist(), batch.target.tolist(), batch.unreadable
 
 
-def test_workers_change_nothing_and_leave_the_random_stream_alone(tmp_path: Path) -> None:
+def test_loader_workers_give_same_batches_and_keep_the_random_state(tmp_path: Path) -> None:
     _write(tmp_path, good=3, damaged=[1])
     folder = _folder(tmp_path)
     samples = UnpairedDataset(folder, Numbered(5, 24), SIZE, crop_margin=1.25, seed=2)
@@ -161,7 +163,7 @@ def test_workers_change_nothing_and_leave_the_random_stream_alone(tmp_path: Path
 
 
 def _write(folder: Path, good: int, damaged: list[int]) -> None:
-    """Pictures a.png, b.png, ... whose blue is their number; the damaged are cut short."""
+    """Write images a.png, b.png, ... whose blue is their number; damaged ones are truncated."""
     for index in range(good + len(damaged)):
         path = folder / f"{'abcdefgh'[index]}.png"
         Numbered(8).image(0, index).save(path)
@@ -169,7 +171,7 @@ def _write(folder: Path, good: int, damaged: list[int]) -> None:
             path.write_bytes(path.read_bytes()[:-60])
 
 
-def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path: Path) -> None:
+def test_dataset_damaged_image_is_replaced_by_the_next_and_named(tmp_path: Path) -> None:
     _write(tmp_path, good=3, damaged=[1, 2, 4])
     samples = UnpairedDataset(_folder(tmp_path), Numbered(6), SIZE, shuffle=False)
     assert [source for source, _ in _numbers(samples, 6)] == [0, 3, 3, 3, 5, 5]
@@ -180,25 +182,25 @@ def test_a_damaged_picture_gives_way_to_the_next_good_one_and_is_named(tmp_path:
     assert len(batch.unreadable) == 3
 
 
-def test_the_last_picture_gives_way_to_the_first(tmp_path: Path) -> None:
+def test_dataset_damaged_last_image_is_replaced_by_the_first(tmp_path: Path) -> None:
     _write(tmp_path, good=2, damaged=[2])
     samples = UnpairedDataset(_folder(tmp_path), Numbered(3), SIZE, shuffle=False)
     assert _numbers(samples, 3)[2][0] == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_when_none_is_left_the_run_ends_with_a_reason(workers: int, tmp_path: Path) -> None:
+def test_dataset_no_readable_image_left_raises(workers: int, tmp_path: Path) -> None:
     _write(tmp_path, good=2, damaged=[])
     samples = UnpairedDataset(_folder(tmp_path), Numbered(2), SIZE)
     for file in tmp_path.iterdir():
         file.write_bytes(b"overwritten while training")
-    with pytest.raises(DataError, match="None of 2 pictures") as refusal:
+    with pytest.raises(DataError, match="None of the 2 images") as refusal:
         _loaded(samples, workers, 1)
     assert str(tmp_path) in str(refusal.value)
 
 
-def test_zoom_enlarges_each_sample_by_a_factor_of_its_own() -> None:
-    """Of a picture of 128 pixels a sample of 16 shows all, half, or anything between them."""
+def test_dataset_zoom_enlarges_each_sample_by_its_own_factor() -> None:
+    """A sample of 16 pixels shows between half and all of an image of 128 pixels."""
     samples = UnpairedDataset(Numbered(1, 128), Numbered(1, 128), SIZE, zoom=2.0, flip=False)
     shown = []
     for position in range(200):
@@ -206,7 +208,7 @@ def test_zoom_enlarges_each_sample_by_a_factor_of_its_own() -> None:
             columns = sample[0].float().mean(dim=0)  # where each column comes from
             shown.append(((columns[-1] - columns[0]) / 15 * 16).item())
     assert min(shown) == pytest.approx(64, rel=0.06) and max(shown) == pytest.approx(128, rel=0.06)
-    # On a logarithmic scale the middle lies at the square root.
+    # The median of a log-uniform factor is the square root of its maximum.
     assert np.median(shown) == pytest.approx(128 / 2**0.5, rel=0.06)
     first = UnpairedDataset(Numbered(1, 128), Numbered(1, 128), SIZE, flip=False)[0]
     assert torch.equal(

@@ -1,142 +1,151 @@
-"""Where pictures come from, and what is said when there are none."""
+"""All stored domains: random access, pickling, worker processes and forks."""
 
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from torch.utils.data import DataLoader
 
-from agit_hub.data import shapes
-from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains.base import Domain
-from agit_hub.data.domains.files import FilesDomain
-from agit_hub.data.domains.shapes import ShapesDomain
-from agit_hub.data.loading import load_domains
-from agit_hub.errors import DataError
-from agit_hub.evaluation.datasets import SHAPES_SEED
-
-# A QOI picture of 8 x 8 whose pixels are missing: Pillow's decoder runs off the end of the data.
-CUT_QOI = b"qoif" + (8).to_bytes(4, "big") * 2 + b"\x03\x00"
-
-
-def _save(path: Path, red: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (20, 16), (red, 0, 0)).save(path)
-    return path
-
-
-def _open(path: Path | str, name: str | None = None, size: int = 16) -> Domain:
-    """The only domain at a path: beside it stands one that is always there."""
-    other = DomainConfig("shapes", "striped")
-    return load_domains(DomainConfig(str(path), name), other, size, 0)[0].domain
+from agit_hub.data.dataset import UnpairedDataset, collate
+from agit_hub.data.domains import parquet
+from agit_hub.data.domains.base import Domain, ProcessCache
+from tests.data.shards import (
+    BLOCKS,
+    SIZE,
+    files_domain,
+    kinds,
+    number_of,
+    numbers,
+    parquet_domain,
+    png,
+    stream,
+    ten_in_parquet,
+    ten_in_zips,
+    write_zip,
+)
 
 
-def _reds(domain: Domain) -> list[int]:
-    assert domain.length is not None
-    return [domain.image(0, row).getpixel((0, 0))[0] for row in range(domain.length)]  # type: ignore[index]
+@kinds
+def test_domain_random_access_gives_the_right_images(write: Any, tmp_path: Path) -> None:
+    domain = write(tmp_path)
+    assert domain.blocks == 3 and numbers(domain) == BLOCKS
+    assert domain.length == 10
+    assert [domain.block_length(block) for block in range(3)] == [3, 3, 4]
+    assert len(domain.shards) == 3
+    fresh = write(tmp_path)
+    for block, row in ((2, 3), (0, 0), (1, 2), (2, 0), (0, 2), (1, 0)):
+        fresh.prepare(block)
+        assert number_of(fresh.image(block, row)) == BLOCKS[block][row]
 
 
-def test_a_folder_holds_its_pictures_and_those_below_in_the_order_of_paths(tmp_path: Path) -> None:
-    # Saved in another order than that of their names.
-    _save(tmp_path / "c.png", 4)
-    _save(tmp_path / "b" / "z.bmp", 3)
-    _save(tmp_path / "b" / "deep" / "er" / "x.webp")
-    _save(tmp_path / "a.PNG", 1)
-    _save(tmp_path / ".hidden.png")
-    _save(tmp_path / "._c.png")
-    (tmp_path / "labels.txt").write_text("a.PNG horse")
-    (tmp_path / "notes").write_text("no ending")
-    (tmp_path / "model.pdf").write_bytes(b"%PDF-1.4")
-    (tmp_path / "folder.png").mkdir()
-    domain = _open(tmp_path)
-    assert domain.length == 4
-    names = [str(Path(domain.describe(0, k)).relative_to(tmp_path)) for k in range(4)]
-    assert names == ["a.PNG", "b/deep/er/x.webp", "b/z.bmp", "c.png"]
-    assert _reds(domain) == [1, 0, 3, 4]
-    assert domain.image(0, 0).mode == "RGB" and domain.image(0, 0).size == (20, 16)
+@kinds
+def test_domain_pickled_gives_same_images_and_stores_none(write: Any, tmp_path: Path) -> None:
+    domain = write(tmp_path)
+    fresh = len(pickle.dumps(domain))
+    assert numbers(domain) == BLOCKS
+    used = pickle.dumps(domain)
+    assert len(used) < fresh + 100  # a webdataset has counted its shards by now
+    assert b"PNG" not in used and b"IDAT" not in used
+    assert numbers(pickle.loads(used)) == BLOCKS
+    assert numbers(domain) == BLOCKS
 
 
-@pytest.mark.parametrize("hidden", [".thumbnails", ".ipynb_checkpoints/deep"])
-def test_what_lies_in_a_hidden_folder_is_hidden_too(hidden: str, tmp_path: Path) -> None:
-    root = tmp_path / ".cache" / "horses"  # that the folder itself lies in one is no matter
-    _save(root / "a.png", 1)
-    _save(root / hidden / "a.png", 2)
-    assert _reds(_open(root)) == [1]
+@kinds
+def test_loader_workers_give_same_images(write: Any, tmp_path: Path) -> None:
+    domain = write(tmp_path)
+    samples = UnpairedDataset(domain, domain, SIZE, seed=1)
+    forked = stream(samples, 2)  # the files are not opened yet
+    alone = stream(samples, 0)
+    assert forked == alone
+    assert stream(samples, 2) == alone  # the files were opened before the workers were forked
+    sources = [samples[position].source for position in range(10)]
+    assert sorted(int(source[0, 0, 0]) for source in sources) == list(range(10, 20))
 
 
-def test_pictures_come_upright_and_as_rgb(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("LA", (20, 16), (0, 0)).save(tmp_path / "a.png", exif=exif)
-    picture = _open(tmp_path).image(0, 0)
-    assert picture.mode == "RGB" and picture.size == (16, 20)
-    assert picture.getpixel((0, 0)) == (255, 255, 255)
+def test_loader_spawned_workers_give_same_images(tmp_path: Path) -> None:
+    for folder in ("parquet", "zips"):
+        (tmp_path / folder).mkdir()
+    domains = ten_in_parquet(tmp_path / "parquet"), ten_in_zips(tmp_path / "zips")
+    samples = UnpairedDataset(*domains, SIZE)
+    alone = collate([samples[position] for position in range(8)])
+    spawned = DataLoader(
+        samples,
+        batch_sampler=[[0, 1, 2, 3], [4, 5, 6, 7]],
+        num_workers=2,
+        collate_fn=collate,
+        multiprocessing_context="spawn",
+    )
+    first, second = spawned
+    assert first.source.tolist() + second.source.tolist() == alone.source.tolist()
+    assert first.target.tolist() + second.target.tolist() == alone.target.tolist()
 
 
-def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    _save(tmp_path / "cats" / "a.png")
-    assert _open("~/cats").length == 1
-
-
-def test_an_unusable_folder_is_refused_by_name(tmp_path: Path) -> None:
-    _save(tmp_path / "one.png")
-    (tmp_path / "empty" / "below").mkdir(parents=True)
-    (tmp_path / "empty" / "read.me").write_text("nothing here")
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.png").write_bytes(b"not a picture")
-    (tmp_path / "broken" / "b.jpg").write_bytes(b"")
-    for name, said in (
-        ("nowhere", "does not exist"),
-        ("one.png", "is a file"),
-        ("empty", "no pictures"),
-        ("broken", "None of the 2 .* can be read"),
-    ):
-        with pytest.raises(DataError, match=said) as refusal:
-            _open(tmp_path / name)
-        assert str(tmp_path / name) in str(refusal.value)
-
-
-def test_one_good_picture_makes_a_domain_and_a_bad_one_fails_by_itself(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"not a picture")
-    _save(tmp_path / "b.png", 9)
-    domain = _open(tmp_path)
-    assert domain.length == 2 and domain.image(0, 1).getpixel((0, 0)) == (9, 0, 0)
-    with pytest.raises(OSError, match=r"a\.png"):
-        domain.image(0, 0)
-
-
-def test_a_damaged_picture_of_any_format_does_not_close_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.qoi").write_bytes(CUT_QOI)
-    _save(tmp_path / "b.png")
-    assert _open(tmp_path).length == 2
-
-
-@pytest.mark.parametrize("label", shapes.LABELS)
-def test_shapes_are_drawn_at_the_size_that_is_asked_for(label: str) -> None:
-    domain = _open("shapes", label, 24)
-    assert isinstance(domain, ShapesDomain) and domain.length >= 1000
-    for index in (0, domain.length - 1, 0):
-        drawn, _ = shapes.draw(label, index, 24, seed=0)
-        assert domain.image(0, index).tobytes() == drawn.tobytes()
-    assert label in domain.describe(0, 7) and "7" in domain.describe(0, 7)
-    # Evaluation draws what training has never seen.
-    unseen, _ = shapes.draw(label, 0, 24, SHAPES_SEED)
-    assert np.any(np.asarray(unseen) != np.asarray(domain.image(0, 0)))
-
-
-@pytest.mark.parametrize(("name", "said"), [(None, "none is given"), ("spotted", "'spotted'")])
-def test_shapes_need_one_of_two_names(name: str | None, said: str) -> None:
-    with pytest.raises(DataError, match=said) as refusal:
-        _open("shapes", name)
-    assert "plain" in str(refusal.value) and "striped" in str(refusal.value)
-
-
-def test_an_existing_folder_called_shapes_wins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["zip", "parquet"])
+def test_domain_forked_processes_read_independently(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert isinstance(_open("shapes", "plain"), ShapesDomain)
-    _save(tmp_path / "shapes" / "a.png", 5)
-    domain = load_domains(DomainConfig("shapes"), DomainConfig("shapes"), 16, 0)[0].domain
-    assert isinstance(domain, FilesDomain) and _reds(domain) == [5]
+    # Trailing data are ignored, but make each read slow enough for other processes to interfere.
+    noise = np.random.default_rng(0).bytes(200_000)
+    images = [png(number) + noise for number in range(8)]
+    domain: Domain
+    if kind == "zip":
+        write_zip(tmp_path / "a.zip", {f"{number}.png": data for number, data in enumerate(images)})
+        domain = files_domain(tmp_path)
+    else:
+        monkeypatch.setattr(parquet, "_WINDOW_ROWS", 1)
+        pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet", row_group_size=1)
+        domain = parquet_domain(tmp_path)
+    assert number_of(domain.image(0, 0)) == 0
+    children = [_fork_and_read(domain) for _ in range(2)]
+    assert _reads_rightly(domain)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+
+
+def _reads_rightly(domain: Domain) -> bool:
+    return all([*chain(*numbers(domain))] == list(range(8)) for _ in range(10))
+
+
+def _fork_and_read(domain: Domain) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if _reads_rightly(domain) else 1)
+        finally:
+            os._exit(2)
+    return child
+
+
+@kinds
+def test_describe_is_unique_for_each_image(write: Any, tmp_path: Path) -> None:
+    domain = write(tmp_path)
+    described = [
+        domain.describe(block, row) for block, held in enumerate(BLOCKS) for row in range(len(held))
+    ]
+    assert len(set(described)) == 10 and all(text.startswith(str(tmp_path)) for text in described)
+
+
+def test_process_cache_evicts_the_least_recently_used_value() -> None:
+    cache: ProcessCache[int, int] = ProcessCache(2)
+    computed: list[int] = []
+
+    def square(key: int) -> int:
+        computed.append(key)
+        return key * key
+
+    assert [cache.get(key, square) for key in (1, 2, 1, 3, 1, 2)] == [1, 4, 1, 9, 1, 4]
+    assert computed == [1, 2, 3, 2]
+    assert pickle.loads(pickle.dumps(cache)).get(1, lambda key: 0) == 0  # a copy is empty
+
+
+def test_process_cache_threads_compute_a_value_once() -> None:
+    cache: ProcessCache[int, object] = ProcessCache(2)
+    with ThreadPoolExecutor(8) as threads:
+        values = list(threads.map(lambda _: cache.get(0, lambda key: object()), range(100)))
+    assert len(set(map(id, values))) == 1

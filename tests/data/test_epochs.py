@@ -1,4 +1,4 @@
-"""Every picture of an epoch is seen once, by one process and one of its workers."""
+"""Each image of an epoch is loaded once, over all processes and workers."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, load
+from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, make_loader
 
 SIZE = 16
 
 
 class Numbered:
-    """Pictures in shards of a few blocks, each of the one shade that is its number."""
+    """Images in shards of a few blocks, whose red value is their number."""
 
     window = 2
 
@@ -39,7 +39,7 @@ class Numbered:
 
 
 def _seen(shards: int, processes: int, batch: int, workers: int) -> dict[int, tuple[int, int]]:
-    """Which source and target picture each position of three epochs shows, whoever shows it."""
+    """Return the source and target numbers at each position of three epochs."""
     source, target = Numbered(shards), Numbered(6 - shards)
     samples = UnpairedDataset(source, target, SIZE)
     longest = max(source.length, target.length)
@@ -47,7 +47,7 @@ def _seen(shards: int, processes: int, batch: int, workers: int) -> dict[int, tu
     seen: dict[int, tuple[int, int]] = {}
     for rank in range(processes):
         positions = InfiniteBatchSampler(batch, rank, processes, 0)
-        loaded = load(samples, positions, workers)
+        loaded = make_loader(samples, positions, workers)
         for wanted, given in zip(positions, islice(loaded, batches), strict=False):
             numbers = zip(given.source[:, 0, 0, 0], given.target[:, 0, 0, 0], strict=True)
             for position, (s, t) in zip(wanted, numbers, strict=True):
@@ -70,12 +70,12 @@ def _assert_each_once(shards: int, processes: int, batch: int, workers: int) -> 
 
 
 @pytest.mark.parametrize("processes", range(1, 9))
-def test_every_picture_of_an_epoch_is_seen_by_one_process_alone(processes: int) -> None:
+def test_epoch_each_image_is_loaded_by_exactly_one_process(processes: int) -> None:
     for shards in range(1, 6):
         for batch in (1, 3):
             _assert_each_once(shards, processes, batch, workers=0)
 
 
 @pytest.mark.parametrize(("processes", "shards"), [(1, 3), (2, 1), (3, 2)])
-def test_and_by_one_of_its_workers(processes: int, shards: int) -> None:
+def test_epoch_each_image_is_loaded_by_exactly_one_worker(processes: int, shards: int) -> None:
     _assert_each_once(shards, processes, 2, workers=2)

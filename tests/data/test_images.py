@@ -1,4 +1,4 @@
-"""From every kind of picture to plain RGB, against known pixels."""
+"""to_rgb, fitted_size and random_crop, against known pixels."""
 
 import io
 from pathlib import Path
@@ -15,23 +15,23 @@ Pixels = list[list[tuple[int, ...]]]
 
 
 def _made(mode: str, *values: Any) -> Image.Image:
-    picture = Image.new(mode, (len(values), 1))
+    image = Image.new(mode, (len(values), 1))
     for x, value in enumerate(values):
-        picture.putpixel((x, 0), value)
-    return picture
+        image.putpixel((x, 0), value)
+    return image
 
 
-def _keyed(picture: Image.Image, transparency: Any) -> Image.Image:
-    """Through a PNG file, whose colour key makes a colour transparent."""
+def _keyed(image: Image.Image, transparency: Any) -> Image.Image:
+    """Save to a PNG file with a transparent color and reopen it."""
     file = io.BytesIO()
-    picture.save(file, "PNG", transparency=transparency)
+    image.save(file, "PNG", transparency=transparency)
     return Image.open(file)
 
 
 def _palette() -> Image.Image:
-    picture = _made("P", 0, 1, 2)
-    picture.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
-    return picture
+    image = _made("P", 0, 1, 2)
+    image.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
+    return image
 
 
 def _sixteen_bit_file(*values: int) -> Image.Image:
@@ -46,12 +46,12 @@ RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         pytest.param(_made("RGB", (1, 2, 3)), [(1, 2, 3)], id="RGB"),
         pytest.param(_made("L", 0, 77, 255), [BLACK, (77,) * 3, WHITE], id="L"),
         pytest.param(_made("1", 0, 255), [BLACK, WHITE], id="1"),
-        # Opaque, transparent over something, and half way: 0.502 * red + 0.498 * white.
+        # Opaque, transparent, and half transparent: 0.502 * red + 0.498 * white.
         pytest.param(
             _made("RGBA", (255, 0, 0, 255), (9, 9, 9, 0), (255, 0, 0, 128)),
             [RED, WHITE, (255, 127, 127)],
@@ -69,7 +69,7 @@ RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
             [WHITE, (0, 255, 255), BLACK],
             id="CMYK",
         ),
-        # 257 sixteen-bit steps make one of eight bits.
+        # 257 16-bit steps are one 8-bit step.
         pytest.param(
             _sixteen_bit_file(0, 257, 257 * 128 + 150, 65535),
             [BLACK, (1,) * 3, (129,) * 3, WHITE],
@@ -81,8 +81,10 @@ RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
         pytest.param(_made("F", 0.0, 0.2, 1.0, -1.0), [BLACK, (51,) * 3, WHITE, BLACK], id="F"),
     ],
 )
-def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> None:
-    result = to_rgb(picture)
+def test_to_rgb_each_mode_gives_known_pixels(
+    image: Image.Image, expected: list[tuple[int, ...]]
+) -> None:
+    result = to_rgb(image)
     assert result.mode == "RGB"
     assert [result.getpixel((x, 0)) for x in range(result.width)] == expected
 
@@ -90,7 +92,7 @@ def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> 
 @pytest.mark.parametrize(
     ("orientation", "expected"),
     [
-        # Of the stored rows AB / CD / EF, as the EXIF standard shows them.
+        # For the stored rows AB / CD / EF, as defined by the EXIF standard.
         (1, ["AB", "CD", "EF"]),
         (2, ["BA", "DC", "FE"]),
         (3, ["FE", "DC", "BA"]),
@@ -99,23 +101,23 @@ def test_known_pixels(picture: Image.Image, expected: list[tuple[int, ...]]) -> 
     ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "I;16"])
-def test_exif_orientation_turns_the_picture_upright(
+def test_to_rgb_exif_orientation_is_applied(
     orientation: int, expected: list[str], mode: str
 ) -> None:
     stored = np.array([[1, 2], [3, 4], [5, 6]], np.uint8)
     deep = Image.fromarray(stored.astype(np.uint16) * 257)
-    picture = deep if mode == "I;16" else Image.fromarray(stored).convert("RGB")
+    image = deep if mode == "I;16" else Image.fromarray(stored).convert("RGB")
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     file = io.BytesIO()
-    picture.save(file, "PNG", exif=exif)
+    image.save(file, "PNG", exif=exif)
     upright = to_rgb(Image.open(file))
     letters = [["ABCDEF"[value - 1] for value in row] for row in np.asarray(upright)[..., 0]]
     assert ["".join(row) for row in letters] == expected
-    assert upright.getexif().get(ORIENTATION, 1) == 1  # or a viewer would turn it once more
+    assert upright.getexif().get(ORIENTATION, 1) == 1  # or a viewer would rotate it again
 
 
-def test_a_truncated_picture_is_an_error() -> None:
+def test_to_rgb_truncated_image_raises() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
@@ -134,11 +136,13 @@ def test_a_truncated_picture_is_an_error() -> None:
         ((1000, 999), (16, 16)),
     ],
 )
-def test_the_shorter_side_is_fitted(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_fitted_size_scales_the_shorter_side(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert fitted_size(Image.new("RGB", size), 16) == expected
 
 
-def test_shrinking_is_antialiased() -> None:
+def test_random_crop_downscaling_is_antialiased() -> None:
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32))).convert("RGB")
     random = np.random.default_rng(0)
     fitted = np.asarray(random_crop(stripes, 16, False, random, shorter_side=16), dtype=float)
@@ -147,11 +151,11 @@ def test_shrinking_is_antialiased() -> None:
 
 
 @pytest.mark.parametrize("size", [(256, 256), (61, 37), (40, 300), (20, 24)])
-def test_a_crop_of_a_resized_picture_is_cut_out_of_the_whole_of_it(size: tuple[int, int]) -> None:
-    picture = _blobs(*size)
-    whole = picture.resize(fitted_size(picture, 36), Image.Resampling.BICUBIC)
+def test_random_crop_equals_crop_of_the_resized_image(size: tuple[int, int]) -> None:
+    image = _blobs(*size)
+    whole = image.resize(fitted_size(image, 36), Image.Resampling.BICUBIC)
     for seed in range(20):
-        crop = random_crop(picture, 32, False, np.random.default_rng(seed), shorter_side=36)
+        crop = random_crop(image, 32, False, np.random.default_rng(seed), shorter_side=36)
         chances = np.random.default_rng(seed)
         left = int(chances.integers(whole.width - 32 + 1))
         top = int(chances.integers(whole.height - 32 + 1))
@@ -161,12 +165,12 @@ def test_a_crop_of_a_resized_picture_is_cut_out_of_the_whole_of_it(size: tuple[i
 
 
 def _placed(width: int, height: int) -> Image.Image:
-    """Every pixel says where it is: red is x, green is y."""
+    """Each pixel encodes its position: red is x, green is y."""
     y, x = np.mgrid[:height, :width].astype(np.uint8)
     return Image.fromarray(np.stack([x, y, 0 * x], axis=-1))
 
 
-def test_crops_reach_every_place_and_half_are_mirrored() -> None:
+def test_random_crop_reaches_every_position_and_flips_half() -> None:
     random = np.random.default_rng(0)
     places, mirrored, count = set(), 0, 600
     for _ in range(count):
@@ -184,20 +188,20 @@ def test_crops_reach_every_place_and_half_are_mirrored() -> None:
     assert abs(mirrored - count / 2) < 5 * (count / 4) ** 0.5
 
 
-def test_without_flip_no_crop_is_mirrored() -> None:
+def test_random_crop_without_flip_never_flips() -> None:
     random = np.random.default_rng(0)
     crops = [random_crop(_placed(16, 16), 16, flip=False, random=random) for _ in range(40)]
     assert {crop.tobytes() for crop in crops} == {_placed(16, 16).tobytes()}
 
 
 def _blobs(width: int, height: int) -> Image.Image:
-    """A picture of soft colours, as photographs have them."""
+    """Return an image of smooth colors, like a photograph."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
+def test_to_rgb_large_jpeg_is_decoded_at_reduced_size(tmp_path: Path) -> None:
     _blobs(1200, 900).save(tmp_path / "a.jpg", quality=95)
     with Image.open(tmp_path / "a.jpg") as opened:
         whole = to_rgb(opened)
@@ -205,19 +209,19 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> N
         reduced = to_rgb(opened, shorter_side=100)
     # 900 / 4 = 225 leaves at least twice 100, and 900 / 8 would not.
     assert whole.size == (1200, 900) and reduced.size == (300, 225)
-    pictures = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
-    assert pictures[0].shape == pictures[1].shape == (100, 133, 3)
-    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+    images = [np.asarray(p.resize((133, 100)), dtype=float) for p in (whole, reduced)]
+    assert images[0].shape == images[1].shape == (100, 133, 3)
+    assert np.abs(images[0] - images[1]).mean() < 1
 
 
-def test_a_jpeg_that_is_not_much_larger_is_decoded_as_it_is(tmp_path: Path) -> None:
+def test_to_rgb_slightly_larger_jpeg_is_decoded_at_full_size(tmp_path: Path) -> None:
     _blobs(256, 256).save(tmp_path / "a.jpg")
-    for needed in (286, 129, 71):  # 71 is what 64 pixels take, and a half of 256 is not twice that
+    for needed in (286, 129, 71):  # 71 is needed for 64 pixels; half of 256 is less than twice 71
         with Image.open(tmp_path / "a.jpg") as opened:
             assert to_rgb(opened, shorter_side=needed).size == (256, 256)
 
 
-def test_a_large_jpeg_that_lies_on_its_side_is_turned(tmp_path: Path) -> None:
+def test_to_rgb_large_rotated_jpeg_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     _blobs(1200, 900).save(tmp_path / "a.jpg", exif=exif)

@@ -1,4 +1,4 @@
-"""Images decoded once: the same samples, from memory."""
+"""InMemoryDomain and fit_in_memory."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from agit_hub.data.config import DomainConfig
 from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven noise images of two sizes, the fourth of which breaks off in the middle."""
+    """Seven noise images of two sizes; the fourth is truncated."""
     random = np.random.default_rng(0)
     for number in range(7):
         pixels = random.integers(0, 256, (20, 30 + number % 2, 3), dtype=np.uint8)
@@ -32,7 +32,7 @@ def _domain(folder: Path) -> Domain:
     return load_domains(config, config, 16, 1)[0].domain
 
 
-def test_samples_are_those_of_the_files_damaged_ones_included(folder: Path) -> None:
+def test_in_memory_domain_samples_equal_those_of_the_files(folder: Path) -> None:
     from_files = _domain(folder)
     in_memory = InMemoryDomain(from_files)
     samples = [UnpairedDataset(d, d, 16, zoom=1.5) for d in (from_files, in_memory)]
@@ -47,13 +47,13 @@ def test_samples_are_those_of_the_files_damaged_ones_included(folder: Path) -> N
     assert any(sample.unreadable for sample in expected)
 
 
-def test_megabytes_counts_decoded_bytes(folder: Path) -> None:
+def test_in_memory_domain_megabytes_counts_decoded_bytes(folder: Path) -> None:
     # Files 0, 2, 4, 6 are 30 pixels wide, 1 and 5 are 31; file 3 is damaged.
     assert InMemoryDomain(_domain(folder)).megabytes == 3 * 20 * (4 * 30 + 2 * 31) / 1e6
 
 
 @pytest.mark.parametrize(("free", "fits"), [(4.1, True), (3.9, False)])
-def test_fit_in_memory_takes_a_quarter_of_what_is_free(
+def test_fit_in_memory_allows_a_quarter_of_free_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch, free: float, fits: bool
 ) -> None:
     # All seven are sampled; the damaged one counts as the mean of the others.
@@ -63,7 +63,7 @@ def test_fit_in_memory_takes_a_quarter_of_what_is_free(
     assert fit_in_memory([_domain(folder)]) is fits
 
 
-def test_fit_in_memory_refuses_what_is_not_counted(folder: Path) -> None:
+def test_fit_in_memory_uncounted_domain_does_not_fit(folder: Path) -> None:
     class Uncounted(InMemoryDomain):
         length = None
 

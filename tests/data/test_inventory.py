@@ -1,4 +1,4 @@
-"""What the paths of a store say: its pictures or shards, its configs, splits and folders."""
+"""Inventory: images or shards of a store, and configs, splits and folders in their paths."""
 
 import zipfile
 from collections.abc import Iterable
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from agit_hub.data.inventory import (
+    Inventory,
     Item,
     below,
     child_folders,
     domain_folders,
-    find_groups,
-    find_items,
 )
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
@@ -22,7 +21,7 @@ Groups = dict[tuple[str | None, str], list[str]]
 
 
 def _store(root: Path, files: Iterable[str], configs: object = None) -> FolderStore:
-    """A folder of empty files: of a zip's members the path goes through the zip."""
+    """Return a folder of empty files; `a.zip/b` is a member of a zip."""
     for file in files:
         archive, is_zip, member = file.partition(".zip/")
         path = root / (archive + ".zip" if is_zip else file)
@@ -39,7 +38,7 @@ def _store(root: Path, files: Iterable[str], configs: object = None) -> FolderSt
 
 
 def _items(root: Path, files: Iterable[str]) -> list[Item]:
-    return find_items(_store(root, files))[1]
+    return Inventory(_store(root, files)).items
 
 
 def _paths(items: Iterable[Item]) -> list[str]:
@@ -48,44 +47,42 @@ def _paths(items: Iterable[Item]) -> list[str]:
 
 def _groups(root: Path, files: Iterable[str], configs: object = None) -> Groups:
     store = _store(root, files, configs)
-    groups = find_groups(store, *find_items(store))
+    inventory = Inventory(store)
+    groups = inventory.groups(inventory.items)
     found = {(group.name, group.split): _paths(group.items) for group in groups}
     assert len(found) == len(groups)
     return found
 
 
-def test_parquet_shards_come_before_tars_and_tars_before_pictures(tmp_path: Path) -> None:
+def test_inventory_prefers_parquet_then_tars_then_images(tmp_path: Path) -> None:
     everything = ["b.parquet", "a/a.parquet", "c.tar", "d.png", "e.zip/f.png"]
-    assert find_items(_store(tmp_path / "all", everything)) == (
-        "parquet",
-        [Item("a/a.parquet", "a/a.parquet", None), Item("b.parquet", "b.parquet", None)],
-    )
-    assert find_items(_store(tmp_path / "tars", everything[2:])) == (
-        "webdataset",
-        [Item("c.tar", "c.tar", None)],
-    )
-    kind, items = find_items(_store(tmp_path / "files", everything[3:]))
-    assert kind == "files" and _paths(items) == ["d.png", "e.zip/f.png"]
+    inventory = Inventory(_store(tmp_path / "all", everything))
+    assert inventory.kind == "parquet"
+    assert inventory.items == [Item("a/a.parquet"), Item("b.parquet")]
+    inventory = Inventory(_store(tmp_path / "tars", everything[2:]))
+    assert inventory.kind == "webdataset" and inventory.items == [Item("c.tar")]
+    inventory = Inventory(_store(tmp_path / "files", everything[3:]))
+    assert inventory.kind == "files" and _paths(inventory.items) == ["d.png", "e.zip/f.png"]
 
 
-def test_a_table_beside_pictures_is_no_shard(tmp_path: Path) -> None:
+def test_inventory_metadata_parquet_is_not_a_shard(tmp_path: Path) -> None:
     files = ["a.png", "metadata.parquet", "train/b.png", "train/metadata.parquet"]
-    kind, items = find_items(_store(tmp_path, files))
-    assert kind == "files" and _paths(items) == ["a.png", "train/b.png"]
+    inventory = Inventory(_store(tmp_path, files))
+    assert inventory.kind == "files" and _paths(inventory.items) == ["a.png", "train/b.png"]
 
 
-def test_items_of_zips_know_their_file_and_their_path_in_it(tmp_path: Path) -> None:
+def test_inventory_zip_items_have_file_and_member(tmp_path: Path) -> None:
     files = ["a.png", "z/one.zip/deep/b.png", "z/one.zip/a.JPG", "z/two.ZIP", "z/one.zip/read.me"]
     store = _store(tmp_path, [file for file in files if file != "z/two.ZIP"])
     with zipfile.ZipFile(tmp_path / "z" / "two.ZIP", "w") as opened:
         opened.writestr("c.webp", b"")
     store = FolderStore(tmp_path)
-    found = [(item.path, item.file, item.member) for item in find_items(store)[1]]
+    found = [(item.path, item.file, item.member) for item in Inventory(store).items]
     assert found == [
-        ("a.png", "a.png", (None, "a.png")),
-        ("z/one.zip/a.JPG", "z/one.zip", ("z/one.zip", "a.JPG")),
-        ("z/one.zip/deep/b.png", "z/one.zip", ("z/one.zip", "deep/b.png")),
-        ("z/two.ZIP/c.webp", "z/two.ZIP", ("z/two.ZIP", "c.webp")),
+        ("a.png", "a.png", None),
+        ("z/one.zip/a.JPG", "z/one.zip", "a.JPG"),
+        ("z/one.zip/deep/b.png", "z/one.zip", "deep/b.png"),
+        ("z/two.ZIP/c.webp", "z/two.ZIP", "c.webp"),
     ]
 
 
@@ -105,36 +102,36 @@ def test_items_of_zips_know_their_file_and_their_path_in_it(tmp_path: Path) -> N
         ".cache/train.tar",
     ],
 )
-def test_what_is_hidden_is_left_out(hidden: str, tmp_path: Path) -> None:
+def test_inventory_hidden_files_are_ignored(hidden: str, tmp_path: Path) -> None:
     assert _paths(_items(tmp_path, ["seen.png", hidden])) == ["seen.png"]
 
 
-def test_a_zips_own_folders_are_no_pictures(tmp_path: Path) -> None:
+def test_inventory_zip_folder_entries_are_ignored(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as opened:
         opened.mkdir("folder.png")
         opened.writestr("folder.png/a.png", b"")
-    assert _paths(find_items(FolderStore(tmp_path))[1]) == ["z.zip/folder.png/a.png"]
+    assert _paths(Inventory(FolderStore(tmp_path)).items) == ["z.zip/folder.png/a.png"]
 
 
 @pytest.mark.parametrize("files", [[], ["read.me", "labels.csv"], ["z.zip/read.me"]])
-def test_a_folder_without_pictures_is_refused_by_name(files: list[str], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures") as refusal:
-        find_items(_store(tmp_path, files))
+def test_inventory_no_images_raises_with_the_folder(files: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images") as refusal:
+        Inventory(_store(tmp_path, files))
     assert str(tmp_path) in str(refusal.value)
 
 
-def test_a_damaged_zip_is_refused_by_name(tmp_path: Path) -> None:
+def test_inventory_damaged_zip_raises_with_its_name(tmp_path: Path) -> None:
     store = _store(tmp_path, ["a.png", "z.zip/b.png"])
     (tmp_path / "z.zip").write_bytes((tmp_path / "z.zip").read_bytes()[:-10])
     with pytest.raises(DataError, match="not a complete zip") as refusal:
-        find_items(store)
+        Inventory(store)
     assert str(tmp_path / "z.zip") in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("file", "split"),
     [
-        # As the Hub's datasets write them.
+        # Names used by datasets on the Hub.
         ("data/train-00000-of-00002.parquet", "train"),
         ("data/test-00000-of-00001-0d3c24b1.parquet", "test"),
         ("data/validation-00000-of-00001.parquet", "validation"),
@@ -157,7 +154,7 @@ def test_a_damaged_zip_is_refused_by_name(tmp_path: Path) -> None:
         ("train1.parquet", "train"),
         ("trainA.parquet", "train"),
         ("valB-0.parquet", "validation"),
-        # What only begins like a split.
+        # Names that only begin like a split.
         ("trainer.parquet", None),
         ("trains/0.parquet", None),
         ("testimony.parquet", None),
@@ -173,11 +170,10 @@ def test_a_damaged_zip_is_refused_by_name(tmp_path: Path) -> None:
         ("data.parquet", None),
     ],
 )
-def test_a_shards_path_says_its_split(file: str, split: str | None, tmp_path: Path) -> None:
-    # Beside them lie shards whose splits are plain, so that one without a split is left out
-    # unless it is said to be of one of these.
+def test_groups_shard_path_gives_the_split(file: str, split: str | None, tmp_path: Path) -> None:
+    # Other shards have known splits, so that a shard without a split is ignored.
     beside = {"train": "z/train.parquet", "test": "z/test.parquet", "validation": "z/val.parquet"}
-    # The folders would be configs if none of them were called as a split.
+    # Without a folder that is named like a split, the folders would be configs.
     groups = _groups(tmp_path, [file, "train/0.parquet", *beside.values()])
     expected: Groups = {(None, s): [path] for s, path in beside.items()}
     expected[None, "train"].append("train/0.parquet")
@@ -197,7 +193,7 @@ def test_a_shards_path_says_its_split(file: str, split: str | None, tmp_path: Pa
         (["a.png", "train/b.png"], {"train": ["train/b.png"]}),
         (["val/horse/a.png"], {"validation": ["val/horse/a.png"]}),
         (["dev/a.png", "eval/b.png"], {"validation": ["dev/a.png"], "test": ["eval/b.png"]}),
-        # A picture's own name says nothing.
+        # The name of an image does not count.
         (["train_01.jpg", "test.png"], {"train": ["test.png", "train_01.jpg"]}),
         (["trainer/a.png", "testimony/b.png"], {"train": ["testimony/b.png", "trainer/a.png"]}),
         (
@@ -214,14 +210,14 @@ def test_a_shards_path_says_its_split(file: str, split: str | None, tmp_path: Pa
         ),
     ],
 )
-def test_pictures_are_split_by_their_folders_and_zips(
+def test_groups_image_folders_and_zips_give_the_split(
     files: list[str], splits: dict[str, list[str]], tmp_path: Path
 ) -> None:
     assert _groups(tmp_path, files) == {(None, split): paths for split, paths in splits.items()}
 
 
 @pytest.mark.parametrize("ending", ["parquet", "tar"])
-def test_without_a_card_folders_of_shards_are_configs(ending: str, tmp_path: Path) -> None:
+def test_groups_shard_folders_without_card_are_configs(ending: str, tmp_path: Path) -> None:
     files = [f"horse/train-0.{ending}", f"horse/test-0.{ending}", f"zebra/deep/0.{ending}"]
     assert _groups(tmp_path, files) == {
         ("horse", "train"): files[:1],
@@ -238,7 +234,7 @@ def test_without_a_card_folders_of_shards_are_configs(ending: str, tmp_path: Pat
         ["a.parquet", "b.parquet"],
     ],
 )
-def test_a_single_folder_of_shards_is_no_config(files: list[str], tmp_path: Path) -> None:
+def test_groups_single_shard_folder_is_not_a_config(files: list[str], tmp_path: Path) -> None:
     assert _groups(tmp_path, files) == {(None, "train"): files}
 
 
@@ -250,7 +246,6 @@ CARD_FILES = [
     "extra/y.parquet",
 ]
 TRAIN, TEST, EXTRA = CARD_FILES[:2], CARD_FILES[2:3], CARD_FILES[3:]
-# Dictionaries are misread: see below.
 
 
 @pytest.mark.parametrize(
@@ -286,7 +281,7 @@ TRAIN, TEST, EXTRA = CARD_FILES[:2], CARD_FILES[2:3], CARD_FILES[3:]
         ),
     ],
 )
-def test_a_cards_configs_say_which_files_a_split_has(
+def test_groups_card_data_files_select_files_of_splits(
     data_files: object, splits: dict[str, list[str]], tmp_path: Path
 ) -> None:
     configs = [{"config_name": "photos", "data_files": data_files}]
@@ -306,7 +301,7 @@ def test_a_cards_configs_say_which_files_a_split_has(
         ({}, {"train": TRAIN, "test": TEST}),
     ],
 )
-def test_a_cards_config_may_be_a_folder(
+def test_groups_card_data_dir_selects_a_folder(
     config: dict[str, Any], splits: dict[str, list[str]] | None, tmp_path: Path
 ) -> None:
     splits = splits or {"a": [*TEST, *TRAIN[:1]]}
@@ -314,7 +309,7 @@ def test_a_cards_config_may_be_a_folder(
     assert _groups(tmp_path, CARD_FILES, [{"config_name": "c", **config}]) == expected
 
 
-def test_a_card_may_have_several_configs_and_one_without_a_name(tmp_path: Path) -> None:
+def test_groups_card_config_without_name_is_default(tmp_path: Path) -> None:
     configs = [
         {"data_files": "data/train-0.parquet"},
         {"config_name": "more", "data_dir": "data"},
@@ -328,16 +323,14 @@ def test_a_card_may_have_several_configs_and_one_without_a_name(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("configs", [None, [], [{"config_name": "x", "data_files": "gone/*"}]])
-def test_a_card_that_names_no_file_that_is_there_says_nothing(
-    configs: object, tmp_path: Path
-) -> None:
+def test_groups_card_without_existing_files_is_ignored(configs: object, tmp_path: Path) -> None:
     assert _groups(tmp_path, TRAIN + TEST, configs) == {
         (None, "train"): TRAIN,
         (None, "test"): TEST,
     }
 
 
-def test_a_cards_configs_name_pictures_and_zips_too(tmp_path: Path) -> None:
+def test_groups_card_configs_select_images_and_zips(tmp_path: Path) -> None:
     files = ["horse/a.png", "zebra/b.png", "z/one.zip/c.png", "z/two.zip/d.png"]
     configs = [
         {"config_name": "horse", "data_dir": "horse"},
@@ -366,7 +359,9 @@ def test_a_cards_configs_name_pictures_and_zips_too(tmp_path: Path) -> None:
         ("a/b/c.png", []),
     ],
 )
-def test_what_lies_below_a_folder(folder: str | None, chosen: list[str], tmp_path: Path) -> None:
+def test_below_selects_items_in_a_folder(
+    folder: str | None, chosen: list[str], tmp_path: Path
+) -> None:
     items = _items(tmp_path, ["a/b/c.png", "ab/c.png", "z.zip/a/d.png", "z.zip/e.png"])
     assert sorted(_paths(below(items, folder))) == sorted(chosen)
 
@@ -391,7 +386,7 @@ def test_what_lies_below_a_folder(folder: str | None, chosen: list[str], tmp_pat
         (["horseA/a.png", "horseB/b.png"], []),
     ],
 )
-def test_domains_are_told_apart_by_folders_a_and_b(
+def test_domain_folders_finds_folders_a_and_b(
     files: list[str], folders: list[str], tmp_path: Path
 ) -> None:
     assert domain_folders(_items(tmp_path, files)) == folders
@@ -414,7 +409,7 @@ def test_domains_are_told_apart_by_folders_a_and_b(
         (["all/a.png", "all/horse/b.png", "all/zebra/c.png"], []),
     ],
 )
-def test_folders_below_those_that_all_share(
+def test_child_folders_are_below_the_shared_folders(
     files: list[str], folders: list[str], tmp_path: Path
 ) -> None:
     assert child_folders(_items(tmp_path, files)) == folders

@@ -1,4 +1,4 @@
-"""What people hand in: every damaged, hostile or wrong file is refused in a sentence."""
+"""open_image: damaged, malicious and unsupported files raise a one-sentence ImageError."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def _encoded(kind: str, **how: Any) -> bytes:
 
 
 def _png(width: int, height: int) -> bytes:
-    """A picture of a few bytes whose header says that it is so large."""
+    """Return a PNG of a few bytes whose header declares this size."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(name + data))
@@ -43,35 +43,35 @@ def _refusal(path: Path, **limits: Any) -> str:
     message = str(refusal.value)
     assert isinstance(refusal.value, ValueError) and isinstance(refusal.value, DataError)
     assert message.startswith(f"{path.name} ") and "\n" not in message
-    # On a server the folder is nobody's business.
+    # Messages must not reveal a server's folders.
     assert str(path.parent) not in message
     return message
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_known_kind_is_opened_and_decoded(kind: str, tmp_path: Path) -> None:
+def test_open_image_known_format_is_decoded(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.anything"
     data = _encoded(kind)
     path.write_bytes(data)
     for given in (path, str(path)):
-        picture = open_image(given)
-        assert picture.size == (50, 40)
+        image = open_image(given)
+        assert image.size == (50, 40)
         expected = Image.open(io.BytesIO(data))
-        assert picture.mode == expected.mode and picture.tobytes() == expected.tobytes()
-    # Nothing is read later, when the file may be gone.
+        assert image.mode == expected.mode and image.tobytes() == expected.tobytes()
+    # Nothing is read later, when the file may have been deleted.
     path.unlink()
-    assert picture.convert("RGB").getpixel((49, 39)) == expected.convert("RGB").getpixel((49, 39))
+    assert image.convert("RGB").getpixel((49, 39)) == expected.convert("RGB").getpixel((49, 39))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_picture_keeps_its_mode(mode: str, tmp_path: Path) -> None:
+def test_open_image_keeps_the_mode(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (20, 30)).save(tmp_path / "a.png")
     assert open_image(tmp_path / "a.png").mode == mode
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
-def test_a_truncated_file_is_refused(kind: str, share: float, tmp_path: Path) -> None:
+def test_open_image_truncated_file_raises(kind: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / "cut.bin"
     data = _encoded(kind)
     path.write_bytes(data[: max(4, int(share * len(data)))])
@@ -79,14 +79,14 @@ def test_a_truncated_file_is_refused(kind: str, share: float, tmp_path: Path) ->
     _refusal(path)
 
 
-def test_garbage_behind_a_good_header_is_refused(tmp_path: Path) -> None:
+def test_open_image_damaged_data_after_good_header_raises(tmp_path: Path) -> None:
     data = bytearray(_encoded("PNG"))
     data[60:160] = b"\xff" * 100
     (tmp_path / "bad.png").write_bytes(bytes(data))
     assert "damaged" in _refusal(tmp_path / "bad.png")
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+def test_open_image_empty_file_raises(tmp_path: Path) -> None:
     (tmp_path / "nothing.png").touch()
     assert _refusal(tmp_path / "nothing.png") == "nothing.png is empty."
 
@@ -103,34 +103,37 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) ru
         ("letter.png", b"Dear Sir or Madam,\n" * 20),
         ("print.eps", EPS),
         ("print.jpg", EPS),
-        ("page.png", b"<html><script>1</script>" + _encoded("PNG")),  # a picture, but not first
+        (
+            "page.png",
+            b"<html><script>1</script>" + _encoded("PNG"),
+        ),  # the image is not at the start
         ("archive.png", b"PK\x03\x04" + bytes(200)),
         ("paper.pdf", b"%PDF-1.7\n" + bytes(200)),
         ("zeros.png", bytes(1000)),
         ("one.png", b"\x89"),
     ],
 )
-def test_what_is_no_picture_is_refused_whatever_its_name(
+def test_open_image_other_content_raises_whatever_the_extension(
     name: str, data: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(data)
     message = _refusal(tmp_path / name)
-    assert "not a picture of a known kind" in message and "JPEG" in message and "PNG" in message
+    assert "not an image in a known format" in message and "JPEG" in message and "PNG" in message
 
 
 @pytest.mark.parametrize("kind", ["ICO", "TGA", "PCX", "PDF", "SGI"])
-def test_rarer_kinds_that_pillow_would_take_are_refused(kind: str, tmp_path: Path) -> None:
+def test_open_image_rare_pillow_format_raises(kind: str, tmp_path: Path) -> None:
     (tmp_path / "rare.png").write_bytes(_encoded(kind))
-    assert "known kind" in _refusal(tmp_path / "rare.png")
+    assert "known format" in _refusal(tmp_path / "rare.png")
 
 
-def test_a_script_with_a_pictures_first_bytes_is_refused(tmp_path: Path) -> None:
+def test_open_image_script_with_image_signature_raises(tmp_path: Path) -> None:
     (tmp_path / "both.gif").write_bytes(b"GIF89a/*\0\0\0\0\0*/=1;alert(1)//" + bytes(40))
     _refusal(tmp_path / "both.gif")
 
 
 @pytest.mark.parametrize("tail", [b"PK\x03\x04" + bytes(99), b"<script>alert(1)</script>", SVG])
-def test_what_follows_a_whole_picture_is_ignored(tail: bytes, tmp_path: Path) -> None:
+def test_open_image_trailing_data_is_ignored(tail: bytes, tmp_path: Path) -> None:
     whole = _encoded("PNG")
     (tmp_path / "both.png").write_bytes(whole + tail)
     expected = Image.open(io.BytesIO(whole))
@@ -138,28 +141,28 @@ def test_what_follows_a_whole_picture_is_ignored(tail: bytes, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("side", [50_000, 2**31 - 1])
-def test_a_header_that_declares_a_giant_is_refused_unread(side: int, tmp_path: Path) -> None:
+def test_open_image_giant_header_raises_before_decoding(side: int, tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(_png(side, side))
-    for limit in (10**8, 10**19):  # Pillow's own limit holds as well
+    for limit in (10**8, 10**19):  # Pillow's own limit applies as well
         assert "pixels" in _refusal(tmp_path / "bomb.png", max_pixels=limit)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_more_than_a_hundred_megapixels_are_refused_unless_allowed(tmp_path: Path) -> None:
+def test_open_image_over_100_megapixels_raises_by_default(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     path.write_bytes(_png(10_001, 10_000))
     message = _refusal(path)
     assert "10001 x 10000" in message and "100 megapixels" in message
 
 
-def test_a_limit_on_pixels_is_the_most_that_is_taken(tmp_path: Path) -> None:
+def test_open_image_max_pixels_is_inclusive(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(_encoded("PNG"))
     assert open_image(path, max_pixels=2000).size == (50, 40)
     assert "50 x 40" in _refusal(path, max_pixels=1999)
 
 
-def test_a_limit_on_bytes_is_the_most_that_is_taken(tmp_path: Path) -> None:
+def test_open_image_max_bytes_is_inclusive(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"
     path.write_bytes(_png(16, 16).ljust(2_500_000, b"\0"))
     message = _refusal(path, max_bytes=2_000_000)
@@ -170,7 +173,7 @@ def test_a_limit_on_bytes_is_the_most_that_is_taken(tmp_path: Path) -> None:
     _refusal(path, max_bytes=size - 1)
 
 
-def test_a_missing_file_a_folder_and_a_dangling_link_are_refused(tmp_path: Path) -> None:
+def test_open_image_missing_file_folder_or_dangling_link_raises(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "gone.png") == "gone.png does not exist."
     (tmp_path / "folder.png").mkdir()
     _refusal(tmp_path / "folder.png")
@@ -178,7 +181,7 @@ def test_a_missing_file_a_folder_and_a_dangling_link_are_refused(tmp_path: Path)
     assert "does not exist" in _refusal(tmp_path / "link.png")
 
 
-def test_messages_use_the_name_that_they_are_given(tmp_path: Path) -> None:
+def test_open_image_errors_use_the_given_name(tmp_path: Path) -> None:
     (tmp_path / "tmpa8x2.png").write_bytes(_encoded("PNG")[:300])
     (tmp_path / "tmpb7y1.png").write_bytes(_encoded("PNG"))
     (tmp_path / "tmpc6z0.png").write_bytes(SVG)
@@ -191,15 +194,15 @@ def test_messages_use_the_name_that_they_are_given(tmp_path: Path) -> None:
         (tmp_path / "tmpd5w9.png", {}),
         (tmp_path / "tmpe4v8.png", {}),
     ):
-        with pytest.raises(ImageError, match=r"^Your picture ") as refusal:
-            open_image(path, "Your picture", **limits)
+        with pytest.raises(ImageError, match=r"^Your image ") as refusal:
+            open_image(path, "Your image", **limits)
         assert path.stem not in str(refusal.value)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(kind: str, tmp_path: Path) -> None:
-    red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
+def test_open_image_animation_gives_the_first_frame(kind: str, tmp_path: Path) -> None:
+    red, blue = (Image.new("RGB", (20, 20), color) for color in ("red", "blue"))
     how: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
-    red.save(tmp_path / "film", kind, save_all=True, append_images=[blue, blue], **how)
-    picture = open_image(tmp_path / "film").convert("RGB")
-    assert picture.size == (20, 20) and picture.getpixel((10, 10)) == (255, 0, 0)
+    red.save(tmp_path / "animation", kind, save_all=True, append_images=[blue, blue], **how)
+    image = open_image(tmp_path / "animation").convert("RGB")
+    assert image.size == (20, 20) and image.getpixel((10, 10)) == (255, 0, 0)

@@ -1,4 +1,4 @@
-"""Pictures out of parquet shards: a window at a time, each the right one, or a reason."""
+"""ParquetDomain: windows, labels, memory and damaged files."""
 
 import pickle
 from pathlib import Path
@@ -10,21 +10,22 @@ import pytest
 
 from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains import parquet
-from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.domains.parquet import ParquetDomain
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from tests.data.shards import (
     SIZE,
+    all_row_groups,
     number_of,
     numbers,
     parquet_domain,
-    picture,
+    png,
     ten_in_parquet,
     write_parquet,
 )
 
 
-def test_a_block_is_a_row_group(tmp_path: Path) -> None:
+def test_parquet_domain_block_is_a_row_group(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", list(range(8)))
     write_parquet(tmp_path / "b.parquet", list(range(8, 12)))
     write_parquet(tmp_path / "c.parquet", [])
@@ -35,14 +36,14 @@ def test_a_block_is_a_row_group(tmp_path: Path) -> None:
     assert domain.describe(4, 0) == f"{tmp_path / 'b.parquet'}, row group 1, row 0"
 
 
-def test_pictures_may_be_plain_bytes_or_lie_beside_other_columns(tmp_path: Path) -> None:
-    columns = {"label": [0, 1], "image": [picture(3), picture(4)], "other": [b"x", b"y"]}
+def test_parquet_domain_plain_bytes_column_is_read(tmp_path: Path) -> None:
+    columns = {"label": [0, 1], "image": [png(3), png(4)], "other": [b"x", b"y"]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert numbers(parquet_domain(tmp_path)) == [[3, 4]]
 
 
-def test_a_label_chooses_rows_and_leaves_out_row_groups_without_any(tmp_path: Path) -> None:
-    # Row groups of three: the second has no zebra.
+def test_parquet_domain_label_selects_rows_and_drops_empty_row_groups(tmp_path: Path) -> None:
+    # Row groups of three rows: the second has no zebra.
     labels = [1, 0, 1, 0, 0, 0, 0, None, 1]
     words = [None if label is None else ("horse", "zebra")[label] for label in labels]
     write_parquet(tmp_path / "a.parquet", list(range(9)), label=labels, word=words)
@@ -57,15 +58,15 @@ def test_a_label_chooses_rows_and_leaves_out_row_groups_without_any(tmp_path: Pa
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path: Path) -> None:
+def test_parquet_domain_row_without_image_is_skipped_and_named(plain: bool, tmp_path: Path) -> None:
     held = [30, None, 32, 33]
     if plain:
-        values = [None if number is None else picture(number) for number in held]
+        values = [None if number is None else png(number) for number in held]
         pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet", row_group_size=3)
     else:
         write_parquet(tmp_path / "a.parquet", held)
     domain = parquet_domain(tmp_path)
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         domain.image(0, 1)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = [samples[position] for position in range(4)]
@@ -74,8 +75,8 @@ def test_a_row_without_a_picture_is_passed_over_and_named(plain: bool, tmp_path:
     assert f"{tmp_path / 'a.parquet'}, row group 0, row 1" in drawn[1].unreadable[0]
 
 
-def test_a_row_that_is_null_itself_or_damaged_is_passed_over(tmp_path: Path) -> None:
-    images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": picture(40)}]
+def test_parquet_domain_null_or_damaged_row_is_skipped_and_named(tmp_path: Path) -> None:
+    images = [None, {"bytes": b"", "path": "a.png"}, {"bytes": b"no"}, {"bytes": png(40)}]
     pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet")
     domain = parquet_domain(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
@@ -84,24 +85,24 @@ def test_a_row_that_is_null_itself_or_damaged_is_passed_over(tmp_path: Path) -> 
     assert [f"row {row} (" in drawn.unreadable[row] for row in range(3)] == [True] * 3
 
 
-# A row of the shards below, decompressed.
+# Size of a row of the shards below, decompressed.
 _ROW_BYTES = 2**20
 
 
 def _large_shards(root: Path) -> None:
-    """Six row groups, each of one picture of a megabyte, that compress to next to nothing."""
+    """Write six row groups, each of one highly compressible image of a megabyte."""
     for shard in range(2):
-        pictures = [bytes([shard * 3 + k]) * _ROW_BYTES for k in range(3)]
-        pq.write_table(pa.table({"image": pictures}), root / f"{shard}.parquet", row_group_size=1)
+        images = [bytes([shard * 3 + k]) * _ROW_BYTES for k in range(3)]
+        pq.write_table(pa.table({"image": images}), root / f"{shard}.parquet", row_group_size=1)
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
-def test_no_more_than_a_window_is_held(
+def test_parquet_domain_holds_at_most_a_window(
     window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _large_shards(tmp_path)
     monkeypatch.setattr(parquet, "_WINDOW_BYTES", window * _ROW_BYTES + _ROW_BYTES // 2)
-    monkeypatch.setattr(parquet, "decode", lambda data, side: data[0])
+    monkeypatch.setattr(parquet, "decode_image", lambda data, side: data[0])
     domain = parquet_domain(tmp_path)
     assert domain.window == window
     before = pa.total_allocated_bytes()
@@ -113,7 +114,9 @@ def test_no_more_than_a_window_is_held(
     assert len(pickle.dumps(domain)) < _ROW_BYTES // 10
 
 
-def test_a_window_is_decompressed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_domain_window_is_decompressed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ten_in_parquet(tmp_path)
     monkeypatch.setattr(parquet, "_WINDOW_ROWS", 6)
     domain = parquet_domain(tmp_path)
@@ -129,7 +132,7 @@ def test_a_window_is_decompressed_once(tmp_path: Path, monkeypatch: pytest.Monke
     for row in (0, 2, 1):
         assert [number_of(domain.image(block, row)) for block in (0, 1)] == [10 + row, 13 + row]
     assert read == [0, 1]
-    # The one that was needed longest ago gives way.
+    # The least recently used row group is evicted.
     domain.image(0, 0)
     domain.image(2, 0)
     domain.image(0, 0)
@@ -142,7 +145,7 @@ def test_a_window_is_decompressed_once(tmp_path: Path, monkeypatch: pytest.Monke
     ("rows_each", "row_bytes", "window"),
     [(500, 1, 2), (501, 1, 1), (5000, 1, 1), (50, 1, 20), (10, 200, 4), (100, 90, 1), (200, 90, 1)],
 )
-def test_a_window_is_bound_by_its_rows_and_by_its_bytes(
+def test_parquet_domain_window_is_limited_by_rows_and_bytes(
     rows_each: int, row_bytes: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet, "_WINDOW_ROWS", 1000)
@@ -154,14 +157,14 @@ def test_a_window_is_bound_by_its_rows_and_by_its_bytes(
     assert ParquetDomain(FolderStore(Path(__file__).parent), groups, "image").window == window
 
 
-def test_the_size_of_a_row_group_is_that_of_its_pictures(tmp_path: Path) -> None:
+def test_row_groups_size_counts_the_image_column_only(tmp_path: Path) -> None:
     _large_shards(tmp_path)
     for shard in tmp_path.iterdir():
         table = pq.read_table(shard)
         more = table.append_column("image_mask", table.column("image"))
         pq.write_table(more, shard, row_group_size=1)
     store = FolderStore(tmp_path)
-    groups = row_groups(store, store.files, "image", None)
+    groups = all_row_groups(store)
     assert len(groups) == 6
     assert all(_ROW_BYTES <= group.size < 1.1 * _ROW_BYTES for group in groups)
 
@@ -176,7 +179,7 @@ def test_the_size_of_a_row_group_is_that_of_its_pictures(tmp_path: Path) -> None
         pytest.param(lambda data: data[:-60] + b"\xff" * 52 + data[-8:], id="footer"),
     ],
 )
-def test_a_damaged_parquet_file_is_refused_by_name(damage: Any, tmp_path: Path) -> None:
+def test_open_parquet_damaged_file_raises_with_its_name(damage: Any, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [1, 2])
     write_parquet(tmp_path / "b.parquet", [3, 4])
     (tmp_path / "b.parquet").write_bytes(damage((tmp_path / "b.parquet").read_bytes()))
@@ -185,7 +188,7 @@ def test_a_damaged_parquet_file_is_refused_by_name(damage: Any, tmp_path: Path) 
     assert str(tmp_path / "b.parquet") in str(refusal.value)
 
 
-def test_a_damaged_row_group_is_passed_over_and_named(tmp_path: Path) -> None:
+def test_parquet_domain_damaged_row_group_is_skipped_and_named(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [50, 51, 52, 53])
     column = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(0)
     start = column.dictionary_page_offset or column.data_page_offset

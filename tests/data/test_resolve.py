@@ -1,4 +1,4 @@
-"""Which pictures are meant, by what the files show and by what is said."""
+"""resolve_pair and resolve_domain: views by layout and by options."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.resolve import choose, raw_label, resolve_pair
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.resolve import resolve_domain, resolve_pair, stored_label
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from tests.data.layouts import (
@@ -22,10 +23,10 @@ from tests.data.layouts import (
     domain_folders,
     files_of,
     layouts,
-    one,
     pair,
     pair_settings,
-    picture,
+    png,
+    resolve_one,
     write_folder,
     write_parquet,
     write_tar,
@@ -35,25 +36,25 @@ from tests.data.layouts import (
 
 
 @layouts
-def test_two_domains_in_one_place_are_told_apart(layout: str, tmp_path: Path) -> None:
+def test_resolve_pair_layout_gives_both_domains(layout: str, tmp_path: Path) -> None:
     write, source, target = LAYOUTS[layout]
     write(tmp_path)
     assert pair_settings(tmp_path) == (source, target)
 
 
 @layouts
-def test_a_readings_settings_say_that_reading(layout: str, tmp_path: Path) -> None:
+def test_view_settings_select_the_same_view(layout: str, tmp_path: Path) -> None:
     write, *_ = LAYOUTS[layout]
     write(tmp_path)
     found = pair(tmp_path)
-    settings = [reading.settings() for reading in found]
+    settings = [view.settings() for view in found]
     assert pair(tmp_path, *settings) == found
-    assert tuple(one(tmp_path, **said) for said in settings) == found
+    assert tuple(resolve_one(tmp_path, **options) for options in settings) == found
     assert pair(tmp_path, *reversed(settings)) == found[::-1]
 
 
 @layouts
-def test_what_is_said_of_one_side_leaves_the_other_half_to_the_other(
+def test_resolve_pair_options_of_one_side_leave_the_rest_to_the_other(
     layout: str, tmp_path: Path
 ) -> None:
     write, source, target = LAYOUTS[layout]
@@ -62,13 +63,13 @@ def test_what_is_said_of_one_side_leaves_the_other_half_to_the_other(
     assert pair_settings(tmp_path, target=source) == (target, source)
 
 
-def test_the_first_column_is_the_source(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", zebra=[picture()], text=["a"], horse=[picture()])
+def test_resolve_pair_first_column_is_the_source(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", zebra=[png()], text=["a"], horse=[png()])
     source, target = pair(tmp_path)
     assert (source.column, target.column) == (ZEBRA, HORSE)
 
 
-def test_a_readings_items_are_its_halfs_alone(tmp_path: Path) -> None:
+def test_resolve_pair_views_hold_only_their_own_items(tmp_path: Path) -> None:
     domain_folders(tmp_path / "folders")
     source, target = pair(tmp_path / "folders")
     assert files_of(source) == ["trainA/1.png", "trainA/2.png"] and files_of(target) == [
@@ -84,7 +85,7 @@ def test_a_readings_items_are_its_halfs_alone(tmp_path: Path) -> None:
     assert files_of(target) == ["zebra/train-00000-of-00001.parquet"]
 
 
-def test_two_configs_of_a_card_are_the_pair_in_the_cards_order(tmp_path: Path) -> None:
+def test_resolve_pair_card_configs_keep_the_card_order(tmp_path: Path) -> None:
     config_folders(tmp_path)
     store = FolderStore(tmp_path)
     store.card = {
@@ -93,169 +94,185 @@ def test_two_configs_of_a_card_are_the_pair_in_the_cards_order(tmp_path: Path) -
             {"config_name": "h", "data_dir": HORSE},
         ]
     }
-    source, target = resolve_pair(store, DomainConfig(str(tmp_path)), DomainConfig(str(tmp_path)))
+    source, target = resolve_pair(
+        Inventory(store), DomainConfig(str(tmp_path)), DomainConfig(str(tmp_path))
+    )
     assert source.settings() == {"name": "z", "split": "train", "column": "image"}
     assert target.settings() == {"name": "h", "split": "train", "column": "image"}
-    for reading in (source, target):
-        assert choose(store, config_of(tmp_path, reading.settings()), "data.source") == reading
-    there = choose(store, config_of(tmp_path, {"name": "h", "split": "test"}), "data.source")
+    for view in (source, target):
+        assert (
+            resolve_domain(Inventory(store), config_of(tmp_path, view.settings()), "data.source")
+            == view
+        )
+    there = resolve_domain(
+        Inventory(store), config_of(tmp_path, {"name": "h", "split": "test"}), "data.source"
+    )
     assert files_of(there) == ["horse/test-00000-of-00001.parquet"]
 
 
 def _default_and_another(root: Path, *, columns: Sequence[str]) -> FolderStore:
     names = ("default", "first", "second")
     for name in names:
-        write_parquet(root / f"{name}.parquet", {}, **{column: [picture()] for column in columns})
+        write_parquet(root / f"{name}.parquet", {}, **{column: [png()] for column in columns})
     store = FolderStore(root)
     configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in names]
     store.card = {"configs": configs}
     return store
 
 
-def test_the_default_config_is_meant_where_none_is_named(tmp_path: Path) -> None:
+def test_resolve_domain_without_name_selects_the_default_config(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["image"])
-    assert choose(store, config_of(tmp_path, {}), "data.source").name == "default"
-    assert choose(store, config_of(tmp_path, {"name": "second"}), "data.source").name == "second"
+    assert (
+        resolve_domain(Inventory(store), config_of(tmp_path, {}), "data.source").name == "default"
+    )
+    assert (
+        resolve_domain(
+            Inventory(store), config_of(tmp_path, {"name": "second"}), "data.source"
+        ).name
+        == "second"
+    )
 
 
-def test_the_default_config_is_not_taken_for_both_sides(tmp_path: Path) -> None:
+def test_resolve_pair_default_config_is_not_used_for_both_sides(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["image"])
     config = config_of(tmp_path, {})
     with pytest.raises(DataError):
-        resolve_pair(store, config, config)
+        resolve_pair(Inventory(store), config, config)
 
 
-def test_two_columns_of_the_default_config_are_a_pair(tmp_path: Path) -> None:
+def test_resolve_pair_two_columns_of_default_config_are_a_pair(tmp_path: Path) -> None:
     store = _default_and_another(tmp_path, columns=["imageA", "imageB"])
     config = config_of(tmp_path, {})
-    readings = resolve_pair(store, config, config)
-    assert [(r.name, r.column) for r in readings] == [("default", "imageA"), ("default", "imageB")]
+    views = resolve_pair(Inventory(store), config, config)
+    assert [(r.name, r.column) for r in views] == [("default", "imageA"), ("default", "imageB")]
 
 
-# What is said.
+# With options.
 
 
 @pytest.mark.parametrize(("value", "name"), [(HORSE, HORSE), (1, HORSE), ("1", HORSE), (0, ZEBRA)])
-def test_a_named_label_is_said_by_name_or_number(
+def test_resolve_domain_named_label_matches_name_or_number(
     value: str | int, name: str, tmp_path: Path
 ) -> None:
     class_labels(tmp_path)
-    reading = one(tmp_path, label_column="label", label_value=value)
-    assert reading.label_value == name
-    assert raw_label(FolderStore(tmp_path), reading) == ("label", [ZEBRA, HORSE].index(name))
+    view = resolve_one(tmp_path, label_column="label", label_value=value)
+    assert view.label_value == name
+    assert stored_label(Inventory(FolderStore(tmp_path)), view) == (
+        "label",
+        [ZEBRA, HORSE].index(name),
+    )
 
 
-def test_labels_without_names_are_said_as_they_are(tmp_path: Path) -> None:
+def test_resolve_domain_unnamed_label_matches_its_value(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "train.parquet",
-        image=[picture()] * 3,
+        image=[png()] * 3,
         kind=[HORSE, ZEBRA, HORSE],
         number=[7, 0, 7],
     )
     store = FolderStore(tmp_path)
-    for said, raw in (
+    for options, raw in (
         ({"label_column": "kind", "label_value": ZEBRA}, ("kind", ZEBRA)),
         ({"label_column": "number", "label_value": 0}, ("number", 0)),
         ({"label_column": "number", "label_value": "7"}, ("number", 7)),
     ):
-        reading = one(tmp_path, **said)
-        assert raw_label(store, reading) == raw
-        assert one(tmp_path, **reading.settings()) == reading
+        view = resolve_one(tmp_path, **options)
+        assert stored_label(Inventory(store), view) == raw
+        assert resolve_one(tmp_path, **view.settings()) == view
 
 
-def test_a_label_column_of_two_values_is_enough_for_a_pair(tmp_path: Path) -> None:
+def test_resolve_pair_label_column_of_two_values_is_a_pair(tmp_path: Path) -> None:
     kinds = [ZEBRA, HORSE, ZEBRA]
-    write_parquet(tmp_path / "train.parquet", image=[picture()] * 3, kind=kinds)
-    said = {"label_column": "kind"}
-    source, target = pair(tmp_path, said, said)
+    write_parquet(tmp_path / "train.parquet", image=[png()] * 3, kind=kinds)
+    options = {"label_column": "kind"}
+    source, target = pair(tmp_path, options, options)
     assert (source.label_value, target.label_value) == (HORSE, ZEBRA)
-    # Which of two is the source may be said by naming one of them.
-    source, target = pair(tmp_path, {"label_column": "kind", "label_value": ZEBRA}, said)
+    # Selecting one of two labels as the source leaves the other to the target.
+    source, target = pair(tmp_path, {"label_column": "kind", "label_value": ZEBRA}, options)
     assert (source.label_value, target.label_value) == (ZEBRA, HORSE)
 
 
 @pytest.mark.parametrize(
     ("column", "value"), [("json.kind", HORSE), ("json.number", "3"), ("cls", 5), ("cls", "5")]
 )
-def test_a_webdatasets_label_is_of_cls_or_of_a_key_in_json(
+def test_resolve_domain_webdataset_label_is_cls_or_json_key(
     column: str, value: str | int, tmp_path: Path
 ) -> None:
     facts = {"kind": HORSE, "number": 3}
-    files = {"a__jpg": picture(), "a__json": json.dumps(facts).encode(), "a__cls": b"5\n"}
-    write_tar(tmp_path / "a.tar", **files, b__jpg=picture(), b__cls=b"4")
-    reading = one(tmp_path, label_column=column, label_value=value)
-    assert (reading.column, reading.label_column, reading.label_value) == (
+    files = {"a__jpg": png(), "a__json": json.dumps(facts).encode(), "a__cls": b"5\n"}
+    write_tar(tmp_path / "a.tar", **files, b__jpg=png(), b__cls=b"4")
+    view = resolve_one(tmp_path, label_column=column, label_value=value)
+    assert (view.column, view.label_column, view.label_value) == (
         "jpg",
         column,
         str(value),
     )
-    assert raw_label(FolderStore(tmp_path), reading) == (column, str(value))
-    assert one(tmp_path, **reading.settings()) == reading
+    assert stored_label(Inventory(FolderStore(tmp_path)), view) == (column, str(value))
+    assert resolve_one(tmp_path, **view.settings()) == view
 
 
-def test_a_split_is_said_and_is_train_otherwise(tmp_path: Path) -> None:
+def test_resolve_split_defaults_to_train_or_the_only_one(tmp_path: Path) -> None:
     domain_folders(tmp_path / "a")
-    said = {"split": "test"}
-    assert pair_settings(tmp_path / "a", said, said) == (
+    options = {"split": "test"}
+    assert pair_settings(tmp_path / "a", options, options) == (
         {"split": "test", "data_dir": "testA"},
         {"split": "test", "data_dir": "testB"},
     )
-    # Training pictures and test pictures are two domains, if someone says so.
-    write_parquet(tmp_path / "b" / "train.parquet", image=[picture()])
-    write_parquet(tmp_path / "b" / "test.parquet", image=[picture()])
+    # Two splits can be the two domains.
+    write_parquet(tmp_path / "b" / "train.parquet", image=[png()])
+    write_parquet(tmp_path / "b" / "test.parquet", image=[png()])
     source, target = pair(tmp_path / "b", {"split": "test"}, {"split": "train"})
     assert files_of(source) == ["test.parquet"] and files_of(target) == ["train.parquet"]
-    assert files_of(one(tmp_path / "b")) == ["train.parquet"]
-    # A split that stands alone is meant.
+    assert files_of(resolve_one(tmp_path / "b")) == ["train.parquet"]
+    # The only split is selected.
     write_folder(tmp_path / "c", "val/a.png")
-    assert one(tmp_path / "c").settings() == {"split": "validation"}
+    assert resolve_one(tmp_path / "c").settings() == {"split": "validation"}
 
 
-def test_a_folder_is_said(tmp_path: Path) -> None:
+def test_resolve_data_dir_selects_a_folder(tmp_path: Path) -> None:
     write_folder(
         tmp_path / "a", "set/horse/1.png", "set/zebra/1.png", "set/zebra/2.png", "other/1.png"
     )
-    reading = one(tmp_path / "a", data_dir="set/zebra")
-    assert files_of(reading) == ["set/zebra/1.png", "set/zebra/2.png"]
-    assert reading.settings() == {"split": "train", "data_dir": "set/zebra"}
-    said = {"data_dir": "set"}
-    source, target = pair_settings(tmp_path / "a", said, said)
+    view = resolve_one(tmp_path / "a", data_dir="set/zebra")
+    assert files_of(view) == ["set/zebra/1.png", "set/zebra/2.png"]
+    assert view.settings() == {"split": "train", "data_dir": "set/zebra"}
+    options = {"data_dir": "set"}
+    source, target = pair_settings(tmp_path / "a", options, options)
     assert (source["data_dir"], target["data_dir"]) == ("set/horse", "set/zebra")
     zip_of_folders(tmp_path / "b")
-    assert files_of(one(tmp_path / "b", data_dir="set/trainB")) == ["all.zip/set/trainB/1.png"]
-    write_parquet(tmp_path / "c" / "x" / "0.parquet", image=[picture()])
-    write_parquet(tmp_path / "c" / "y" / "0.parquet", image=[picture()])
-    reading = one(tmp_path / "c", data_dir="y")
+    assert files_of(resolve_one(tmp_path / "b", data_dir="set/trainB")) == [
+        "all.zip/set/trainB/1.png"
+    ]
+    write_parquet(tmp_path / "c" / "x" / "0.parquet", image=[png()])
+    write_parquet(tmp_path / "c" / "y" / "0.parquet", image=[png()])
+    view = resolve_one(tmp_path / "c", data_dir="y")
     assert (
-        files_of(reading) == ["y/0.parquet"]
-        and one(tmp_path / "c", **reading.settings()) == reading
+        files_of(view) == ["y/0.parquet"] and resolve_one(tmp_path / "c", **view.settings()) == view
     )
 
 
-def test_a_pair_is_found_below_what_both_sides_say(tmp_path: Path) -> None:
+def test_resolve_pair_shared_options_narrow_both_sides(tmp_path: Path) -> None:
     for name in (HORSE, ZEBRA):
-        pictures = [picture()]
-        write_parquet(tmp_path / name / "train.parquet", imageA=pictures, imageB=pictures)
-    said = {"name": ZEBRA}
-    source, target = pair_settings(tmp_path, said, said)
+        images = [png()]
+        write_parquet(tmp_path / name / "train.parquet", imageA=images, imageB=images)
+    options = {"name": ZEBRA}
+    source, target = pair_settings(tmp_path, options, options)
     assert source == {"name": ZEBRA, "split": "train", "column": "imageA"}
     assert target == {"name": ZEBRA, "split": "train", "column": "imageB"}
-    said = {"column": "imageB"}
-    source, target = pair_settings(tmp_path, said, said)
+    options = {"column": "imageB"}
+    source, target = pair_settings(tmp_path, options, options)
     assert source == {"name": HORSE, "split": "train", "column": "imageB"}
     assert target == {"name": ZEBRA, "split": "train", "column": "imageB"}
 
 
-def test_plain_bytes_are_pictures_too(tmp_path: Path) -> None:
-    table = pa.table(
-        {"png": [picture()], "text": ["a"], "big": pa.array([b"x"], pa.large_binary())}
-    )
+def test_resolve_pair_plain_bytes_columns_are_images(tmp_path: Path) -> None:
+    table = pa.table({"png": [png()], "text": ["a"], "big": pa.array([b"x"], pa.large_binary())})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert [reading.column for reading in pair(tmp_path)] == ["png", "big"]
+    assert [view.column for view in pair(tmp_path)] == ["png", "big"]
 
 
-def test_labels_that_are_truth_values_can_be_said_again(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", image=[picture()] * 2, striped=[True, False])
-    said = {"label_column": "striped"}
-    for reading in pair(tmp_path, said, said):
-        assert one(tmp_path, **reading.settings()) == reading
+def test_view_settings_bool_labels_select_the_same_view(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", image=[png()] * 2, striped=[True, False])
+    options = {"label_column": "striped"}
+    for view in pair(tmp_path, options, options):
+        assert resolve_one(tmp_path, **view.settings()) == view

@@ -1,4 +1,4 @@
-"""Bad networks, without any: what is tried again, for how long, and what is said of it."""
+"""RetryPolicy: what is retried, for how long, and what is logged and raised. No network is used."""
 
 import errno
 import itertools
@@ -26,11 +26,11 @@ from agit_hub.data import retry
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import DataError, DatasetError, FetchError
 
-WHAT, DOING = "the dataset user/pictures", "fetching a.parquet"
+WHAT, DOING = "the dataset user/images", "fetching a.parquet"
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -77,23 +77,23 @@ class Forever(Action):
 def _answered(
     status: int, kind: type[HfHubHTTPError] = HfHubHTTPError, **headers: str
 ) -> HfHubHTTPError:
-    request = httpx2.Request("GET", "http://hub/datasets/user/pictures")
+    request = httpx2.Request("GET", "http://hub/datasets/user/images")
     response = httpx2.Response(status, headers=headers, request=request)
     return kind(f"Client error {status}\nRequest ID: none", response=response)
 
 
 def _not_in_cache(cause: Exception | None) -> LocalEntryNotFoundError:
-    """As the client raises it when it has looked into its cache in the place of the Hub."""
+    """Return the error that the client raises after falling back to its cache."""
     error = LocalEntryNotFoundError("An error happened while trying to locate the file on the Hub.")
     error.__cause__ = cause
     return error
 
 
-def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def _log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "agit_hub.data"]
 
 
-# What passes, and how the one line tells it.
+# Transient errors, and how the log line describes them.
 TRANSIENT: dict[str, tuple[Exception, str]] = {
     "refused": (httpx2.ConnectError("Connection refused"), "Connection refused"),
     "too slow": (httpx2.ReadTimeout("The read operation timed out"), "The read operation timed"),
@@ -104,68 +104,66 @@ TRANSIENT: dict[str, tuple[Exception, str]] = {
     ),
     "of the wrong size": (OSError("Consistency check failed: of size 9"), "Consistency check"),
     "not in the cache either": (_not_in_cache(httpx2.ConnectError("Refused")), "Refused"),
-    "busy, not in the cache": (_not_in_cache(_answered(503)), "the Hub answers 503"),
+    "busy, not in the cache": (_not_in_cache(_answered(503)), "the Hub responded with status 503"),
     **{
-        f"answered {status}": (_answered(status), f"the Hub answers {status}")
+        f"answered {status}": (_answered(status), f"the Hub responded with status {status}")
         for status in (408, 429, 500, 502, 503, 504)
     },
 }
 
 
-@pytest.mark.parametrize("trouble", TRANSIENT)
-def test_what_passes_is_tried_again_with_one_line_in_the_log(
-    clock: Clock, caplog: pytest.LogCaptureFixture, trouble: str
+@pytest.mark.parametrize("case", TRANSIENT)
+def test_retry_transient_error_is_retried_and_logged_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    error, told = TRANSIENT[trouble]
+    error, expected = TRANSIENT[case]
     action = Action(error, error, error)
     assert RetryPolicy(WHAT, 60)(action, DOING) == "answer"
     assert action.calls == 4 and len(clock.slept) == 3
-    (line,) = _said(caplog)
-    assert line.startswith(f"{WHAT}: {DOING}: {told}") and "\n" not in line
-    assert line.endswith("; trying again for up to 60 s.")
+    (line,) = _log_lines(caplog)
+    assert line.startswith(f"{WHAT}: {DOING}: {expected}") and "\n" not in line
+    assert line.endswith("; retrying for up to 60 s.")
 
 
-def test_what_succeeds_at_once_says_nothing(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_retry_success_logs_nothing(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     assert RetryPolicy(WHAT, 60)(Action(), DOING) == "answer"
     assert RetryPolicy(WHAT, 60)(lambda: None, DOING) is None
-    assert clock.slept == [] == _said(caplog)
+    assert clock.slept == [] == _log_lines(caplog)
 
 
-def test_each_call_has_a_line_and_a_wait_of_its_own(
+def test_retry_each_call_has_its_own_line_and_time(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patient = RetryPolicy(WHAT, 10)
+    policy = RetryPolicy(WHAT, 10)
     for file in ("a", "b"):
         with pytest.raises(FetchError):
-            patient(Forever(_answered(503)), f"fetching {file}")
+            policy(Forever(_answered(503)), f"fetching {file}")
     assert clock.now == pytest.approx(20)
-    assert [line.split(": ")[1] for line in _said(caplog)] == ["fetching a", "fetching b"]
+    assert [line.split(": ")[1] for line in _log_lines(caplog)] == ["fetching a", "fetching b"]
 
 
-@pytest.mark.parametrize("trouble", TRANSIENT)
-def test_a_network_that_stays_bad_is_given_up_on_with_what_to_do(
-    clock: Clock, trouble: str
-) -> None:
-    error, told = TRANSIENT[trouble]
+@pytest.mark.parametrize("case", TRANSIENT)
+def test_retry_persistent_transient_error_raises_with_a_remedy(clock: Clock, case: str) -> None:
+    error, expected = TRANSIENT[case]
     action = Forever(error)
     with pytest.raises(FetchError) as caught:
         RetryPolicy(WHAT, 60)(action, DOING)
-    said = str(caught.value)
-    assert said.startswith(f"{WHAT}: {DOING} failed for 60 s, at last with: {told}")
-    assert "--resume" in said and "data.network_patience" in said and "\n" not in said
-    # At first at least half a second apart, at last tried once more when the time is up.
+    message = str(caught.value)
+    assert message.startswith(f"{WHAT}: {DOING} failed for 60 s; last error: {expected}")
+    assert "--resume" in message and "data.hub_timeout" in message and "\n" not in message
+    # Pauses begin at half a second; the last attempt is at the time limit.
     assert clock.now == pytest.approx(60) and 2 < action.calls < 120
 
 
-def test_without_patience_it_is_tried_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_retry_zero_seconds_tries_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     action = Forever(_answered(503))
     with pytest.raises(FetchError):
         RetryPolicy(WHAT, 0)(action, DOING)
-    assert action.calls == 1 and clock.slept == [] == _said(caplog)
+    assert action.calls == 1 and clock.slept == [] == _log_lines(caplog)
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, _not_in_cache], ids=["plain", "in cache"])
-def test_a_server_is_left_alone_for_as_long_as_it_asks(
+def test_retry_after_header_is_respected(
     clock: Clock, wrap: Callable[[Exception], Exception]
 ) -> None:
     error = wrap(_answered(429, **{"Retry-After": "20"}))
@@ -173,63 +171,85 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(
     assert all(20 <= seconds < 40 for seconds in clock.slept) and len(clock.slept) == 2
 
 
-def test_a_server_that_names_a_date_is_asked_again_all_the_same(clock: Clock) -> None:
+def test_retry_after_date_is_retried_normally(clock: Clock) -> None:
     error = _answered(429, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
     assert RetryPolicy(WHAT, 60)(Action(error), DOING) == "answer"
     assert 0.5 <= clock.now < 10
 
 
-def test_a_server_that_asks_for_an_hour_does_not_get_it(clock: Clock) -> None:
+def test_retry_after_beyond_the_time_limit_is_clipped(clock: Clock) -> None:
     action = Forever(_answered(429, **{"Retry-After": "3600"}))
-    with pytest.raises(FetchError, match="the Hub answers 429"):
+    with pytest.raises(FetchError, match="status 429"):
         RetryPolicy(WHAT, 60)(action, DOING)
     assert clock.slept == [pytest.approx(60)] and action.calls == 2
 
 
 @pytest.fixture
 def never() -> Iterator[threading.Event]:
-    """What is waited for in vain until the test is over."""
+    """An event that is set only after the test."""
     event = threading.Event()
     yield event
     event.set()
 
 
-def test_an_action_that_never_comes_back_is_left_behind(never: threading.Event) -> None:
-    with pytest.raises(FetchError, match="no answer"):
+def test_retry_hanging_action_raises_after_the_time_limit(never: threading.Event) -> None:
+    with pytest.raises(FetchError, match="no response"):
         RetryPolicy(WHAT, 0.3)(never.wait, DOING)
 
 
-def test_a_client_that_sleeps_as_long_as_it_is_told_is_left_behind_and_heard_once(
+def test_retry_sleeping_client_is_abandoned_and_logged_once(
     never: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client obeys Retry-After itself, within the call, and says so in lines of its own."""
+    """The client itself sleeps for Retry-After within the call and logs lines of its own."""
 
-    def sleep_and_tell() -> None:
+    def sleep_and_log() -> None:
         client = logging.getLogger("huggingface_hub.utils._http")
         client.warning("HTTP Error 429 thrown while requesting GET http://hub\nmore")
         client.warning("Rate limited. Waiting 3601.0s before retry [Retry 1/5].")
         never.wait()
 
-    with pytest.raises(FetchError, match=r"at last with: Rate limited. Waiting 3601"):
-        RetryPolicy(WHAT, 0.3)(sleep_and_tell, DOING)
-    (line,) = _said(caplog)
-    told = "HTTP Error 429 thrown while requesting GET http://hub"
-    assert line == f"{WHAT}: {DOING}: {told}; trying again for up to 0.3 s."
+    with pytest.raises(FetchError, match=r"last error: Rate limited. Waiting 3601"):
+        RetryPolicy(WHAT, 0.3)(sleep_and_log, DOING)
+    (line,) = _log_lines(caplog)
+    expected = "HTTP Error 429 thrown while requesting GET http://hub"
+    assert line == f"{WHAT}: {DOING}: {expected}; retrying for up to 0.3 s."
 
 
-# What will not pass, and what to do about it.
-LASTING: dict[str, tuple[Exception, str]] = {
+def test_retry_client_log_is_redirected_in_its_own_thread_and_during_calls_only() -> None:
+    client = logging.getLogger("huggingface_hub")
+    shown: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: shown.append(record.getMessage())  # type: ignore[method-assign]
+    client.addHandler(handler)
+    try:
+
+        def log_in_two_threads() -> None:
+            client.warning("in the call")
+            elsewhere = threading.Thread(target=client.warning, args=("elsewhere",))
+            elsewhere.start()
+            elsewhere.join()
+
+        RetryPolicy(WHAT, 60)(log_in_two_threads, DOING)
+        client.warning("afterwards")
+        assert handler.filters == []
+    finally:
+        client.removeHandler(handler)
+    assert shown == ["elsewhere", "afterwards"]
+
+
+# Permanent errors, and their remedies.
+PERMANENT: dict[str, tuple[Exception, str]] = {
     "a token that is not known": (_answered(401), "hf auth login"),
-    "a token that may not": (_answered(403), "the Hub refuses (403)"),
-    "terms": (_answered(403, GatedRepoError), "its terms must be accepted on its page"),
+    "a token that may not": (_answered(403), "status 403: run hf auth login"),
+    "terms": (_answered(403, GatedRepoError), "accept its terms on its page"),
     "no repository": (_answered(404, RepositoryNotFoundError), "it is private"),
     "no revision": (_answered(404, RevisionNotFoundError), "check data.*.revision"),
     "no file": (_answered(404, RemoteEntryNotFoundError), "pin a revision that has it"),
-    "a bad request": (_answered(400), "the Hub answers 400"),
+    "a bad request": (_answered(400), "the Hub responded with status 400"),
     "offline": (OfflineModeIsEnabled("Cannot reach http://hub"), "run once while online"),
     "offline and not fetched": (_not_in_cache(OfflineModeIsEnabled("no")), "not in the cache"),
     "nothing of its cause": (_not_in_cache(None), "not in the cache"),
-    "terms, not in the cache": (_not_in_cache(_answered(403, GatedRepoError)), "its terms must"),
+    "terms, not in the cache": (_not_in_cache(_answered(403, GatedRepoError)), "accept its terms"),
     "a full disk": (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
     "a disk that may not be written": (
         PermissionError(errno.EACCES, "Permission denied", "/x"),
@@ -239,21 +259,21 @@ LASTING: dict[str, tuple[Exception, str]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", LASTING)
-def test_what_will_not_pass_is_told_at_once_with_what_to_do(
-    clock: Clock, caplog: pytest.LogCaptureFixture, trouble: str
+@pytest.mark.parametrize("case", PERMANENT)
+def test_retry_permanent_error_raises_at_once_with_a_remedy(
+    clock: Clock, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    error, remedy = LASTING[trouble]
+    error, remedy = PERMANENT[case]
     action = Action(error)
     with pytest.raises(DataError) as caught:
         RetryPolicy(WHAT, 60)(action, DOING)
-    said = str(caught.value)
-    assert said.startswith(f"{WHAT}: {DOING} failed: ") and remedy in said
-    assert said.endswith(".") and not said.endswith("..") and "\n" not in said
-    assert action.calls == 1 and clock.slept == [] == _said(caplog)
+    message = str(caught.value)
+    assert message.startswith(f"{WHAT}: {DOING} failed: ") and remedy in message
+    assert message.endswith(".") and not message.endswith("..") and "\n" not in message
+    assert action.calls == 1 and clock.slept == [] == _log_lines(caplog)
 
 
-def test_what_turns_into_a_lasting_error_is_given_up_then(clock: Clock) -> None:
+def test_retry_transient_then_permanent_error_raises(clock: Clock) -> None:
     action = Action(_answered(503), _answered(404, RepositoryNotFoundError))
     with pytest.raises(DataError):
         RetryPolicy(WHAT, 60)(action, DOING)
@@ -261,7 +281,7 @@ def test_what_turns_into_a_lasting_error_is_given_up_then(clock: Clock) -> None:
 
 
 class Failing(Dataset[int]):
-    """Each sample meets the same trouble on the network."""
+    """Each sample raises the same network error."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -275,16 +295,16 @@ class Failing(Dataset[int]):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("trouble", "kind"),
+    ("error", "kind"),
     [(httpx2.ConnectError("Refused"), FetchError), (PermissionError(13, "No"), DataError)],
     ids=["passing", "lasting"],
 )
-def test_an_error_comes_out_of_a_loaders_worker_as_its_one_sentence(
-    trouble: Exception, kind: type[DatasetError], workers: int
+def test_retry_error_in_a_loader_worker_keeps_type_and_message(
+    error: Exception, kind: type[DatasetError], workers: int
 ) -> None:
     with pytest.raises(DatasetError) as alone:
-        Failing(trouble)[0]
-    loader = DataLoader(Failing(trouble), sampler=itertools.count(), num_workers=workers)  # type: ignore[arg-type]
+        Failing(error)[0]
+    loader = DataLoader(Failing(error), sampler=itertools.count(), num_workers=workers)  # type: ignore[arg-type]
     with pytest.raises(kind) as caught:
         next(iter(loader))
     assert type(caught.value) is kind is type(alone.value)

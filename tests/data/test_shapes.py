@@ -1,4 +1,4 @@
-"""Tests of the built-in plain and striped picture domains."""
+"""draw: the built-in plain and striped image domains."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
-def _pictures(label: str, start: int) -> tuple[np.ndarray, np.ndarray]:
+def _images(label: str, start: int) -> tuple[np.ndarray, np.ndarray]:
     drawn = [draw(label, index) for index in range(start, start + COUNT)]
-    return np.stack([np.asarray(picture) for picture, _ in drawn]), np.stack([m for _, m in drawn])
+    return np.stack([np.asarray(image) for image, _ in drawn]), np.stack([m for _, m in drawn])
 
 
 def _mean_iou(guess: np.ndarray, mask: np.ndarray) -> float:
@@ -47,26 +47,26 @@ def _luma(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_shape_and_type(label: str) -> None:
+def test_draw_image_and_mask_have_documented_form(label: str) -> None:
     for size in (16, 50, 64):
-        picture, mask = draw(label, 3, size)
-        assert picture.mode == "RGB" and picture.size == (size, size)
+        image, mask = draw(label, 3, size)
+        assert image.mode == "RGB" and image.size == (size, size)
         assert mask.dtype == np.bool_ and mask.shape == (size, size)
 
 
-def test_a_picture_depends_on_nothing_but_its_arguments() -> None:
+def test_draw_depends_on_its_arguments_only() -> None:
     keys = [(label, index, seed) for label in LABELS for index in range(3) for seed in (0, 5)]
     there = {key: draw(key[0], key[1], seed=key[2]) for key in keys}
     np.random.seed(1)
     for key in reversed(keys):
-        picture, mask = draw(key[0], key[1], seed=key[2])
-        assert picture.tobytes() == there[key][0].tobytes()
+        image, mask = draw(key[0], key[1], seed=key[2])
+        assert image.tobytes() == there[key][0].tobytes()
         assert mask.tobytes() == there[key][1].tobytes()
-    assert len({picture.tobytes() for picture, _ in there.values()}) == len(keys)
+    assert len({image.tobytes() for image, _ in there.values()}) == len(keys)
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_one_scene_at_any_size(label: str) -> None:
+def test_draw_any_size_shows_the_same_scene(label: str) -> None:
     for index in range(12):
         small, mask = draw(label, index, 64)
         for size in (128, 192):
@@ -81,32 +81,32 @@ def test_one_scene_at_any_size(label: str) -> None:
     assert np.abs(reduced - np.asarray(tiny, dtype=float)).mean() < 8
 
 
-def test_the_mask_lies_on_what_is_drawn() -> None:
+def test_draw_mask_covers_the_objects() -> None:
     extreme = {}
     for label in LABELS:
-        pixels, masks = _pictures(label, 0)
+        pixels, masks = _images(label, 0)
         luma = _luma(pixels)
         extreme[label] = np.mean((luma < 0.27) | (luma > 0.66), where=masks)
         assert 0.3 < np.mean(luma > 0.45, where=masks) < 0.65
-    # Stripes are light or dark, plain objects middling but for their highlight and their rim.
+    # Stripes are light or dark; plain objects are medium except for their highlight and rim.
     assert extreme["striped"] > 0.65
     assert extreme["plain"] < 0.3
-    pixels, masks = _pictures("plain", 0)
-    # Across an outline the picture changes more than between neighbours elsewhere.
+    pixels, masks = _images("plain", 0)
+    # The image changes more across an outline than between neighbors elsewhere.
     across = np.abs(np.diff(pixels.astype(float), axis=2)).sum(3)
     border = masks[:, :, 1:] != masks[:, :, :-1]
     assert across[border].mean() > 3 * across[~border].mean()
 
 
-def test_stripes_alternate_light_and_dark_across_every_object() -> None:
+def test_draw_striped_objects_alternate_light_and_dark() -> None:
     for index in range(20):
-        picture, mask = draw("striped", index)
-        luma = _luma(np.asarray(picture))[mask]
+        image, mask = draw("striped", index)
+        luma = _luma(np.asarray(image))[mask]
         assert 0.25 < np.mean(luma > 0.5) < 0.75
 
 
-def test_backgrounds_are_alike_in_distribution_and_never_the_same() -> None:
-    (plain, on_plain), (striped, on_striped) = _pictures("plain", 0), _pictures("striped", 0)
+def test_draw_backgrounds_share_a_distribution_but_no_scene() -> None:
+    (plain, on_plain), (striped, on_striped) = _images("plain", 0), _images("striped", 0)
     for one, other in zip(range(40), range(40), strict=True):
         free = ~on_plain[one] & ~on_striped[other]
         gap = np.abs(plain[one][free].astype(float) - striped[other][free].astype(float))
@@ -120,15 +120,15 @@ def test_backgrounds_are_alike_in_distribution_and_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_object_area(label: str) -> None:
-    area = _pictures(label, 0)[1].mean((1, 2))
+def test_draw_object_area_is_in_range(label: str) -> None:
+    area = _images(label, 0)[1].mean((1, 2))
     assert 0.25 < area.mean() < 0.31
     assert area.min() > 0.10 and area.max() < 0.45
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_neither_everything_nor_a_centre_box_finds_the_objects(label: str) -> None:
-    masks = _pictures(label, 0)[1]
+def test_draw_full_mask_or_center_box_does_not_find_objects(label: str) -> None:
+    masks = _images(label, 0)[1]
     assert _mean_iou(np.ones_like(masks), masks) <= 0.35
     for half in range(4, 33):
         box = np.zeros((64, 64), np.bool_)
@@ -137,9 +137,9 @@ def test_neither_everything_nor_a_centre_box_finds_the_objects(label: str) -> No
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_colour_alone_does_not_find_the_objects(label: str) -> None:
-    seen, truth = _pictures(label, 1000)
-    pixels, masks = _pictures(label, 0)
+def test_draw_color_alone_does_not_find_objects(label: str) -> None:
+    seen, truth = _images(label, 1000)
+    pixels, masks = _images(label, 0)
     target = truth.ravel().astype(float)
     features = _quadratic(seen)
     weights = np.linalg.solve(features.T @ features, features.T @ target)
@@ -150,7 +150,7 @@ def test_colour_alone_does_not_find_the_objects(label: str) -> None:
     assert _best_iou(posterior[_bins(pixels)].reshape(masks.shape), masks) <= 0.55
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
+def test_draw_invalid_argument_raises() -> None:
     with pytest.raises(ValueError, match=r"spotted.*plain.*striped"):
         draw("spotted", 0)
     with pytest.raises(ValueError, match="at least 16"):
@@ -161,14 +161,14 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         draw("plain", 0, seed=-1)
 
 
-def test_the_picture_is_an_ordinary_one(tmp_path: Path) -> None:
-    picture, _ = draw("striped", 1)
-    picture.save(tmp_path / "one.png")
+def test_draw_image_can_be_saved_and_reopened(tmp_path: Path) -> None:
+    image, _ = draw("striped", 1)
+    image.save(tmp_path / "one.png")
     with Image.open(tmp_path / "one.png") as again:
-        assert again.tobytes() == picture.tobytes()
+        assert again.tobytes() == image.tobytes()
 
 
-def test_importing_needs_numpy_and_pillow_only() -> None:
+def test_shapes_import_needs_numpy_and_pillow_only() -> None:
     code = (
         "import sys, agit_hub.data.shapes\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'huggingface_hub', 'scipy', 'matplotlib'}\n"

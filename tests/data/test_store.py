@@ -1,4 +1,4 @@
-"""Datasets on a Hub: listed, pinned, fetched, kept, and read with and without a network."""
+"""HubStore and FolderStore: list, pin, fetch, cache, offline use and network faults."""
 
 import os
 import pickle
@@ -15,11 +15,11 @@ from agit_hub.errors import DataError, FetchError
 from testing.hub_server import Hub
 from tests.online import connect
 
-REPO = "user/pictures"
-NAME = "the dataset user/pictures"
+REPO = "user/images"
+NAME = "the dataset user/images"
 CARD = b"---\nlicense: mit\nconfigs:\n- config_name: horse\n  data_files: horse/*\n---\n# Animals\n"
-# Long enough for the client's own first retry, after a second.
-PATIENCE = 20.0
+# Seconds: longer than the client's own first retry, after one second.
+TIMEOUT = 20.0
 MEGABYTE = 2**20
 
 
@@ -33,28 +33,28 @@ def go_offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def _open(revision: str | None = None, patience: float = PATIENCE) -> HubStore:
-    return HubStore(REPO, revision, patience)
+def _open(revision: str | None = None, hub_timeout: float = TIMEOUT) -> HubStore:
+    return HubStore(REPO, revision, hub_timeout)
 
 
-def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def _log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "agit_hub.data"]
 
 
 def _full_bodies(hub: Hub, file: str) -> int:
-    """How many times a file was asked for as a whole."""
-    wanted = [r for r in hub.requests if r.method == "GET" and r.path.endswith(f"/{file}")]
-    return sum(request.range is None for request in wanted)
+    """Return how many times a whole file was requested."""
+    found = [r for r in hub.requests if r.method == "GET" and r.path.endswith(f"/{file}")]
+    return sum(request.range is None for request in found)
 
 
-def _kept(folder: Path) -> list[str]:
+def _cached(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "cache").rglob("snapshots/*/*"))
 
 
-# What there is.
+# Listing.
 
 
-def test_a_store_lists_what_the_repository_holds_but_hidden_files(hub: Hub) -> None:
+def test_hub_store_lists_files_without_hidden_ones(hub: Hub) -> None:
     names = [
         "b/2.png",
         "b/1.png",
@@ -70,16 +70,16 @@ def test_a_store_lists_what_the_repository_holds_but_hidden_files(hub: Hub) -> N
     assert store.revision == commit and COMMIT.fullmatch(commit)
     assert store.card == {"configs": [{"config_name": "horse", "data_files": "horse/*"}]}
     assert store.name == NAME and store.fetches
-    assert store.describe("b/1.png") == "user/pictures/b/1.png"
+    assert store.describe("b/1.png") == "user/images/b/1.png"
 
 
-def test_a_repository_without_a_card_says_nothing_of_configs(hub: Hub) -> None:
+def test_hub_store_without_card_has_no_configs(hub: Hub) -> None:
     hub.commit(REPO, {"a.png": b"a"})
     assert not _open().card.get("configs")
 
 
 @pytest.mark.parametrize("name", ["main", "other", "tagged", "commit", None])
-def test_a_store_stays_at_the_commit_that_it_was_opened_at(hub: Hub, name: str | None) -> None:
+def test_hub_store_stays_at_the_opened_commit(hub: Hub, name: str | None) -> None:
     commit = hub.commit(REPO, {"a.txt": b"old", "b.txt": b"old"})
     hub.commit(REPO, {}, branch="other")
     branch = name if name in ("main", "other") else "main"
@@ -101,7 +101,7 @@ def test_a_store_stays_at_the_commit_that_it_was_opened_at(hub: Hub, name: str |
         assert again.fetch("a.txt").read_bytes() == b"new"
 
 
-def test_a_commit_that_was_listed_is_not_asked_for_again(hub: Hub) -> None:
+def test_hub_store_listed_commit_makes_no_request(hub: Hub) -> None:
     commit = hub.commit(REPO, {"a.txt": b"a"})
     first = _open()
     asked = len(hub.requests)
@@ -113,7 +113,7 @@ def test_a_commit_that_was_listed_is_not_asked_for_again(hub: Hub) -> None:
 # Fetching.
 
 
-def test_a_file_is_fetched_once(hub: Hub) -> None:
+def test_hub_store_fetch_downloads_once(hub: Hub) -> None:
     content = os.urandom(MEGABYTE)
     hub.commit(REPO, {"deep/a.bin": content, "b.txt": b"b"})
     store = _open()
@@ -124,7 +124,7 @@ def test_a_file_is_fetched_once(hub: Hub) -> None:
     assert len(hub.requests) == asked and _full_bodies(hub, "deep/a.bin") == 1
 
 
-def test_an_empty_file_and_odd_names_arrive_too(hub: Hub) -> None:
+def test_hub_store_fetch_handles_empty_files_and_odd_names(hub: Hub) -> None:
     names = ["empty.txt", "with space.txt", "100%.txt", "ünï/#1?.txt", "a+b&c=d.txt"]
     hub.commit(REPO, {name: b"" if name == "empty.txt" else name.encode() for name in names})
     store = _open()
@@ -136,17 +136,17 @@ def test_an_empty_file_and_odd_names_arrive_too(hub: Hub) -> None:
         assert store.fetch(name).read_bytes() == expected
 
 
-def test_all_files_are_fetched_at_once(hub: Hub, tmp_path: Path) -> None:
+def test_hub_store_fetch_all_downloads_every_file(hub: Hub, tmp_path: Path) -> None:
     contents = {f"{number}.txt": os.urandom(100) for number in range(30)}
     hub.commit(REPO, contents)
     store = _open()
     store.fetch_all(store.files)
     asked = len(hub.requests)
     assert {name: store.fetch(name).read_bytes() for name in store.files} == contents
-    assert len(hub.requests) == asked and _kept(tmp_path) == sorted(contents)
+    assert len(hub.requests) == asked and _cached(tmp_path) == sorted(contents)
 
 
-def test_trouble_with_one_of_all_files_is_told(hub: Hub) -> None:
+def test_hub_store_fetch_all_raises_for_one_failed_file(hub: Hub) -> None:
     hub.commit(REPO, {f"{number}.txt": b"x" for number in range(10)})
     store = _open()
     hub.fail("status", path="/7.txt", times=None, status=403)
@@ -154,7 +154,7 @@ def test_trouble_with_one_of_all_files_is_told(hub: Hub) -> None:
         store.fetch_all(store.files)
 
 
-def test_a_file_is_fetched_in_the_background(hub: Hub) -> None:
+def test_hub_store_fetch_ahead_downloads_in_the_background(hub: Hub) -> None:
     content = os.urandom(MEGABYTE)
     hub.commit(REPO, {"a.bin": content})
     store = _open()
@@ -168,13 +168,13 @@ def test_a_file_is_fetched_in_the_background(hub: Hub) -> None:
 
 def _wait_for_threads() -> None:
     for thread in threading.enumerate():
-        if "_try_to_fetch" in thread.name:
+        if "_prefetch" in thread.name:
             thread.join(timeout=30)
 
 
-def test_trouble_in_the_background_is_told_to_whoever_needs_the_file(hub: Hub) -> None:
+def test_hub_store_fetch_ahead_error_is_raised_by_fetch(hub: Hub) -> None:
     hub.commit(REPO, {"a.bin": b"a"})
-    store = _open(patience=0)
+    store = _open(hub_timeout=0)
     hub.fail("status", path="a.bin", times=None, status=503)
     store.fetch_ahead("a.bin")
     _wait_for_threads()
@@ -184,7 +184,7 @@ def test_trouble_in_the_background_is_told_to_whoever_needs_the_file(hub: Hub) -
     assert _open().fetch("a.bin").read_bytes() == b"a"
 
 
-def test_a_pickled_store_reads_the_same_commit(hub: Hub) -> None:
+def test_hub_store_pickled_reads_the_same_commit(hub: Hub) -> None:
     hub.commit(REPO, {"a.txt": b"old", "b.txt": b"b"})
     store = _open()
     store.fetch_ahead("b.txt")
@@ -196,10 +196,10 @@ def test_a_pickled_store_reads_the_same_commit(hub: Hub) -> None:
         assert file.read() == b"b"
 
 
-# Reading where it lies.
+# Reading ranges.
 
 
-def test_a_part_of_a_file_is_read_without_the_rest(hub: Hub, tmp_path: Path) -> None:
+def test_hub_store_open_reads_only_the_requested_range(hub: Hub, tmp_path: Path) -> None:
     content = os.urandom(8 * MEGABYTE)
     hub.commit(REPO, {"a.bin": content})
     store = _open()
@@ -211,10 +211,10 @@ def test_a_part_of_a_file_is_read_without_the_rest(hub: Hub, tmp_path: Path) -> 
         assert file.read(50) == content[3 * MEGABYTE :][:50] and file.tell() == 3 * MEGABYTE + 50
         assert file.seek(-25, os.SEEK_CUR) and file.read(25) == content[3 * MEGABYTE + 25 :][:25]
     assert 0 < hub.bytes_sent("a.bin") < MEGABYTE
-    assert _kept(tmp_path) == []
+    assert _cached(tmp_path) == []
 
 
-def test_a_file_that_was_fetched_is_read_from_disk(hub: Hub) -> None:
+def test_hub_store_open_fetched_file_reads_from_disk(hub: Hub) -> None:
     hub.commit(REPO, {"a.bin": b"0123456789"})
     store = _open()
     store.fetch("a.bin")
@@ -225,10 +225,10 @@ def test_a_file_that_was_fetched_is_read_from_disk(hub: Hub) -> None:
     assert len(hub.requests) == asked
 
 
-# Without a network.
+# Offline.
 
 
-def test_what_was_fetched_is_there_offline(hub: Hub, go_offline: Callable[[], None]) -> None:
+def test_hub_store_offline_reads_fetched_files(hub: Hub, go_offline: Callable[[], None]) -> None:
     commit = hub.commit(REPO, {"a.txt": b"a", "b.txt": b"b", "README.md": CARD})
     before = _open()
     before.fetch("a.txt")
@@ -247,30 +247,30 @@ def test_what_was_fetched_is_there_offline(hub: Hub, go_offline: Callable[[], No
     assert len(hub.requests) == asked
 
 
-def test_what_was_never_seen_is_not_there_offline(hub: Hub, go_offline: Callable[[], None]) -> None:
+def test_hub_store_offline_unknown_dataset_raises(hub: Hub, go_offline: Callable[[], None]) -> None:
     hub.commit(REPO, {"a.txt": b"a"})
     go_offline()
-    with pytest.raises(DataError, match=f"{NAME}: .*HF_HUB_OFFLINE is set.*never.*while online"):
+    with pytest.raises(DataError, match=f"{NAME}: .*HF_HUB_OFFLINE is set.*run once while online"):
         _open()
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("kind", ["refuse", "status"])
-def test_a_hub_that_cannot_be_reached_is_done_without_where_it_was_listed_before(
+def test_hub_store_unreachable_hub_uses_the_cached_list(
     hub: Hub, caplog: pytest.LogCaptureFixture, kind: Any
 ) -> None:
     commit = hub.commit(REPO, {"a.txt": b"a"})
     _open().fetch("a.txt")
     hub.commit(REPO, {"a.txt": b"new"})
     hub.fail(kind, times=None, status=503)
-    store = _open(patience=0)
+    store = _open(hub_timeout=0)
     assert store.revision == commit and store.fetch("a.txt").read_bytes() == b"a"
-    (line,) = _said(caplog)
+    (line,) = _log_lines(caplog)
     assert line.startswith(f"{NAME}: listing its files failed")
-    assert f"what was listed before: {commit[:8]}" in line
+    assert f"commit {commit[:8]}" in line
 
 
-def test_a_hub_as_far_away_as_most_is_asked_anew_although_it_was_listed_before(
+def test_hub_store_slow_hub_is_asked_despite_the_cached_list(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.commit(REPO, {"a.txt": b"a"})
@@ -286,14 +286,14 @@ def test_a_hub_as_far_away_as_most_is_asked_anew_although_it_was_listed_before(
     assert _open().revision == newest
 
 
-def test_a_hub_that_cannot_be_reached_and_was_never_listed_is_given_up_on(hub: Hub) -> None:
+def test_hub_store_unreachable_hub_without_cached_list_raises(hub: Hub) -> None:
     hub.commit(REPO, {"a.txt": b"a"})
     hub.fail("refuse", times=None)
     with pytest.raises(FetchError, match=f"{NAME}: listing its files failed"):
-        _open(patience=0)
+        _open(hub_timeout=0)
 
 
-# Without access.
+# Access.
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda token: monkeypatch.setenv("HF_TOKEN", token)
 
 
-def test_a_private_dataset_needs_a_token(hub: Hub, token: Callable[[str], None]) -> None:
+def test_hub_store_private_dataset_needs_a_token(hub: Hub, token: Callable[[str], None]) -> None:
     hub.commit(REPO, {"a.txt": b"a"}, private=True)
     with pytest.raises(DataError, match=f"{NAME}: .*it is private.*HF_TOKEN"):
         _open()
@@ -316,7 +316,7 @@ def test_a_private_dataset_needs_a_token(hub: Hub, token: Callable[[str], None])
         assert file.read() == b"b"
 
 
-def test_a_gated_dataset_needs_its_terms_accepted(
+def test_hub_store_gated_dataset_needs_accepted_terms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: Callable[[str], None]
 ) -> None:
     with Hub(tokens={"hf_test": "user", "hf_other": "other"}) as hub:
@@ -324,11 +324,11 @@ def test_a_gated_dataset_needs_its_terms_accepted(
         hub.commit(REPO, {"a.txt": b"a"}, gated=True)
         for value in ("", "hf_other"):
             token(value)
-            with pytest.raises(DataError, match="its terms must be accepted on its page") as caught:
+            with pytest.raises(DataError, match="accept its terms on its page") as caught:
                 _open().fetch("a.txt")
             assert str(caught.value).startswith(f"{NAME}: ")
             with (
-                pytest.raises(DataError, match="its terms must be accepted on its page"),
+                pytest.raises(DataError, match="accept its terms on its page"),
                 _open().open("a.txt") as file,
             ):
                 file.read()
@@ -336,23 +336,23 @@ def test_a_gated_dataset_needs_its_terms_accepted(
         assert _open().fetch("a.txt").read_bytes() == b"a"
 
 
-def test_a_name_that_is_not_there_is_told(hub: Hub) -> None:
+def test_hub_store_unknown_repo_revision_or_file_raises(hub: Hub) -> None:
     with pytest.raises(DataError, match=f"{NAME}: .*it is private"):
         _open()
     hub.commit(REPO, {"a.txt": b"a"})
-    with pytest.raises(DataError, match=r"no such revision: check data\.\*\.revision"):
+    with pytest.raises(DataError, match=r"the revision does not exist: check data\.\*\.revision"):
         _open("nowhere")
-    with pytest.raises(DataError, match=r"fetching b\.txt failed: .*no such file"):
+    with pytest.raises(DataError, match=r"fetching b\.txt failed: .*no longer on the Hub"):
         _open().fetch("b.txt")
 
 
-def test_only_what_failed_in_passing_is_asked_for_twice(hub: Hub) -> None:
+def test_hub_store_permanent_error_is_not_retried(hub: Hub) -> None:
     with pytest.raises(DataError):
         _open()
     assert len(hub.requests) == 1
 
 
-# With a bad network.
+# Network faults.
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -367,7 +367,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_file_arrives_whole_all_the_same(
+def test_hub_store_fetch_with_network_fault_is_complete(
     hub: Hub, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     content = os.urandom(MEGABYTE)
@@ -376,12 +376,12 @@ def test_a_file_arrives_whole_all_the_same(
     hub.fail(**FAULTS[fault], path="a.bin", method="GET")
     assert store.fetch("a.bin").read_bytes() == content
     assert hub.faults_served == 1
-    (line,) = _said(caplog)
+    (line,) = _log_lines(caplog)
     assert line.startswith(f"{NAME}: fetching a.bin: ") and "\n" not in line
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_part_is_read_rightly_all_the_same(
+def test_hub_store_open_with_network_fault_reads_right_bytes(
     hub: Hub, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     content = os.urandom(MEGABYTE)
@@ -392,29 +392,31 @@ def test_a_part_is_read_rightly_all_the_same(
         assert file.read(5000) == content[1000:6000]
         assert file.read(5) == content[6000:6005]
     assert hub.faults_served == 1
-    (line,) = _said(caplog)
+    (line,) = _log_lines(caplog)
     assert line.startswith(f"{NAME}: reading a.bin: ")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_listing_is_had_all_the_same(hub: Hub, fault: str) -> None:
+def test_hub_store_list_with_network_fault_is_complete(hub: Hub, fault: str) -> None:
     commit = hub.commit(REPO, {f"{number}.txt": b"x" for number in range(10)})
     hub.fail(**FAULTS[fault], path="/api/datasets/", method="GET")
-    store = _open(patience=4)
+    store = _open(hub_timeout=4)
     assert (store.revision, len(store.files)) == (commit, 10)
     assert hub.faults_served == 1
 
 
-def test_a_file_that_stays_short_is_never_taken_for_whole(hub: Hub, tmp_path: Path) -> None:
+def test_hub_store_fetch_truncated_file_raises_and_caches_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.commit(REPO, {"a.bin": os.urandom(MEGABYTE)})
-    store = _open(patience=0.5)
+    store = _open(hub_timeout=0.5)
     hub.fail("truncate", path="a.bin", method="GET", times=None)
     with pytest.raises(FetchError, match=r"fetching a\.bin failed .*should be of size 1048576"):
         store.fetch("a.bin")
-    assert _kept(tmp_path) == []
+    assert _cached(tmp_path) == []
 
 
-def test_a_full_disk_is_told_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_store_fetch_full_disk_raises_at_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise OSError(28, "No space left on device")
 
@@ -425,10 +427,10 @@ def test_a_full_disk_is_told_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) 
         store.fetch("a.bin")
 
 
-# A folder is a store as well.
+# FolderStore.
 
 
-def test_a_folder_is_a_store_that_fetches_nothing(tmp_path: Path) -> None:
+def test_folder_store_lists_and_opens_files(tmp_path: Path) -> None:
     for name in ("b/1.png", "a.png", ".hidden.png", ".git/x.png", "b/.thumbs/y.png"):
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_bytes(name.encode())
@@ -443,7 +445,7 @@ def test_a_folder_is_a_store_that_fetches_nothing(tmp_path: Path) -> None:
     assert store.describe("a.png") == str(tmp_path / "root" / "a.png")
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_folder_store_missing_folder_or_file_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         FolderStore(tmp_path / "missing")
     (tmp_path / "file").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""A domain parted in two: together the whole, and nothing in both."""
+"""Subset: the held-out images and the rest."""
 
 import pytest
 from PIL import Image
@@ -9,7 +9,7 @@ LENGTHS = (1, 2, 3, 7, 9, 10, 11, 20, 21)
 
 
 class Known:
-    """A domain whose pictures say in their colour where they lie."""
+    """A domain whose images encode their location in their color."""
 
     window = 2
 
@@ -35,7 +35,7 @@ class Known:
 
 
 def _rows(part: Subset) -> list[tuple[int, int]]:
-    """Where each picture of a part lies in the whole, in the part's order."""
+    """Return the location in the whole domain of each image, in the subset's order."""
     found = []
     for block in range(part.blocks):
         for row in range(part.block_length(block)):
@@ -46,19 +46,19 @@ def _rows(part: Subset) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("every", [2, 3, 10])
-def test_both_parts_together_are_the_whole(every: int) -> None:
+def test_subset_both_parts_together_are_the_whole(every: int) -> None:
     whole = Known(LENGTHS)
     held_out, kept = Subset(whole, every, held_out=True), Subset(whole, every, held_out=False)
     one, other = _rows(held_out), _rows(kept)
     everything = [(b, row) for b, length in enumerate(LENGTHS) for row in range(length)]
-    # As sorted lists, so that a picture that came twice would be seen.
+    # Sorted lists, so that duplicates are detected.
     assert sorted(one + other) == everything
     assert one == sorted(one) and other == sorted(other)
     assert len(one) == sum(length // every for length in LENGTHS)
     assert (held_out.length, kept.length) == (len(one), len(other))
 
 
-def test_which_are_held_out() -> None:
+def test_subset_holds_out_every_nth_row_of_each_block() -> None:
     whole = Known((8, 2))
     assert _rows(Subset(whole, 3, held_out=True)) == [(0, 2), (0, 5)]
     assert _rows(Subset(whole, 3, held_out=False)) == [
@@ -68,7 +68,7 @@ def test_which_are_held_out() -> None:
     assert _rows(Subset(whole, 2, held_out=True)) == [(0, 1), (0, 3), (0, 5), (0, 7), (1, 1)]
 
 
-def test_blocks_stay_what_they_are() -> None:
+def test_subset_keeps_blocks_shards_and_window() -> None:
     whole = Known(LENGTHS)
     for held_out in (True, False):
         part = Subset(whole, 3, held_out)
@@ -78,8 +78,8 @@ def test_blocks_stay_what_they_are() -> None:
     assert whole.prepared == [4, 4]
 
 
-def test_the_length_is_unknown_as_long_as_the_wholes_is() -> None:
-    """Asking it must not have a stream count, which is to fetch, all of its shards."""
+def test_subset_length_of_uncounted_domain_is_none() -> None:
+    """Reading the length must not fetch all shards to count them."""
     whole = Known((5, 5), counted=False)
     part = Subset(whole, 2, held_out=False)
     assert part.length is None

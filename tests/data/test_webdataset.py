@@ -1,4 +1,4 @@
-"""Pictures out of webdataset shards: each the right one, or a reason."""
+"""WebDataset: counting, labels and damaged tars."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains.webdataset import read_index
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
-from tests.data.shards import SIZE, numbers, picture, stream, ten_in_tars, web_domain, write_tar
+from tests.data.shards import SIZE, numbers, png, stream, ten_in_tars, web_domain, write_tar
 
 
-def test_a_tar_is_counted_when_it_is_needed(tmp_path: Path) -> None:
+def test_webdataset_tar_is_counted_when_needed(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE)
     assert domain.blocks == 3 and domain.length is None and samples.epoch is None
@@ -24,7 +24,7 @@ def test_a_tar_is_counted_when_it_is_needed(tmp_path: Path) -> None:
     assert domain.block_length(1) == 3 and domain.length == 10 and samples.epoch == 10
 
 
-def test_a_later_tar_need_not_be_there_yet(tmp_path: Path) -> None:
+def test_webdataset_later_tar_may_be_missing(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     for later in ("1.tar", "2.tar"):
@@ -32,24 +32,24 @@ def test_a_later_tar_need_not_be_there_yet(tmp_path: Path) -> None:
     assert [int(samples[k].source[0, 0, 0]) for k in (0, 1, 2)] == [10, 11, 12]
 
 
-def test_a_picture_in_a_tar_is_described_by_tar_and_member(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", {"deep/x.png": picture(1), "deep/y.left.png": picture(2)})
+def test_webdataset_describe_gives_tar_and_member(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"deep/x.png": png(1), "deep/y.left.png": png(2)})
     assert web_domain(tmp_path).describe(0, 0) == str(tmp_path / "a.tar" / "deep" / "x.png")
     left = web_domain(tmp_path, "left.png")
     assert numbers(left) == [[2]]
     assert left.describe(0, 0) == str(tmp_path / "a.tar" / "deep" / "y.left.png")
 
 
-def test_a_sample_is_the_files_of_one_name(tmp_path: Path) -> None:
+def test_read_index_groups_files_of_one_name(tmp_path: Path) -> None:
     files = {
-        "x/1.png": picture(1),
-        "y/1.png": picture(2),
+        "x/1.png": png(1),
+        "y/1.png": png(2),
         "x/1.cls": b"a",
         "y/1.CLS": b"b",
-        "x/.png": picture(3),
+        "x/.png": png(3),
         "x/noending": b"",
         "x/._1.png": b"a Mac's own",
-        "v1.0/2.left.PNG": picture(4),
+        "v1.0/2.left.PNG": png(4),
     }
     write_tar(tmp_path / "a.tar", files)
     samples = read_index(FolderStore(tmp_path), "a.tar")
@@ -64,13 +64,11 @@ def _labelled(root: Path) -> None:
     facts = [{"kind": "horse", "age": 3}, {"kind": "zebra", "age": 3}, {"age": 4}]
     files: dict[str, bytes] = {}
     for number, (cls, fact) in enumerate(zip((b"0", b"1\n", b"1"), facts, strict=True)):
-        files[f"{number}.png"] = picture(number)
+        files[f"{number}.png"] = png(number)
         files[f"{number}.cls"] = cls
         files[f"{number}.json"] = json.dumps(fact).encode()
     write_tar(root / "a.tar", files)
-    write_tar(
-        root / "b.tar", {"3.png": picture(3), "4.cls": b"1", "5.png": picture(5), "5.cls": b"1"}
-    )
+    write_tar(root / "b.tar", {"3.png": png(3), "4.cls": b"1", "5.png": png(5), "5.cls": b"1"})
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def _labelled(root: Path) -> None:
         (("json.age", "3"), [[0, 1], []]),
     ],
 )
-def test_a_label_chooses_samples(
+def test_webdataset_label_selects_samples(
     label: tuple[str, str] | None, wanted: list[list[int]], tmp_path: Path
 ) -> None:
     _labelled(tmp_path)
@@ -95,19 +93,19 @@ def test_a_label_chooses_samples(
     ("column", "label", "wanted"),
     [("jpg", None, "jpg"), ("png", ("cls", "7"), "cls = 7"), ("png", ("txt", "a"), "txt = a")],
 )
-def test_tars_of_other_things_are_refused(
+def test_webdataset_without_matching_samples_raises(
     column: str, label: tuple[str, str] | None, wanted: str, tmp_path: Path
 ) -> None:
     _labelled(tmp_path)
     domain = web_domain(tmp_path, column, label)
     samples = UnpairedDataset(domain, domain, SIZE)
-    with pytest.raises(DataError, match="no pictures") as refusal:
+    with pytest.raises(DataError, match="no images") as refusal:
         samples[0]
     assert str(tmp_path) in str(refusal.value) and wanted in str(refusal.value)
 
 
-def test_a_damaged_picture_in_a_tar_is_passed_over_and_named(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", {"0.png": b"no picture", "1.png": picture(61)})
+def test_webdataset_damaged_image_is_skipped_and_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"0.png": b"no image", "1.png": png(61)})
     domain = web_domain(tmp_path)
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
     drawn = samples[0]
@@ -115,7 +113,7 @@ def test_a_damaged_picture_in_a_tar_is_passed_over_and_named(tmp_path: Path) -> 
     assert drawn.unreadable[0].startswith(str(tmp_path / "a.tar" / "0.png"))
 
 
-# A member is a block of 512 bytes that describes it, and its data in such blocks.
+# A member is a header block of 512 bytes, followed by its data in blocks of 512 bytes.
 
 
 def _overwritten(data: bytes, start: int, length: int) -> bytes:
@@ -135,8 +133,8 @@ def _overwritten(data: bytes, start: int, length: int) -> bytes:
         pytest.param(lambda data: _overwritten(data, 1024, 300), id="header-overwritten"),
     ],
 )
-def test_a_damaged_tar_is_refused_by_name(damage: Any, tmp_path: Path) -> None:
-    files = {f"{k}.png": picture(k) for k in range(3)}
+def test_webdataset_damaged_tar_raises_with_its_name(damage: Any, tmp_path: Path) -> None:
+    files = {f"{k}.png": png(k) for k in range(3)}
     assert all(len(data) <= 512 for data in files.values())
     write_tar(tmp_path / "a.tar", files)
     (tmp_path / "a.tar").write_bytes(damage((tmp_path / "a.tar").read_bytes()))
@@ -146,7 +144,7 @@ def test_a_damaged_tar_is_refused_by_name(damage: Any, tmp_path: Path) -> None:
     assert str(tmp_path / "a.tar") in str(refusal.value)
 
 
-def test_a_damaged_tar_ends_a_run_with_its_name_out_of_a_worker_too(tmp_path: Path) -> None:
+def test_webdataset_damaged_tar_in_a_worker_raises_with_its_name(tmp_path: Path) -> None:
     domain = ten_in_tars(tmp_path)
     (tmp_path / "1.tar").write_bytes((tmp_path / "1.tar").read_bytes()[:700])
     samples = UnpairedDataset(domain, domain, SIZE, shuffle=False)
@@ -156,8 +154,8 @@ def test_a_damaged_tar_ends_a_run_with_its_name_out_of_a_worker_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", [b"{broken", b"[1, 2]"])
-def test_a_damaged_label_is_refused_by_the_tars_name(text: bytes, tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", {"0.png": picture(0), "0.json": text})
+def test_webdataset_damaged_label_raises_with_the_tar(text: bytes, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"0.png": png(0), "0.json": text})
     domain = web_domain(tmp_path, label=("json.kind", "horse"))
     with pytest.raises(DataError, match=r"a\.tar"):
         domain.block_length(0)

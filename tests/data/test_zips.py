@@ -1,4 +1,4 @@
-"""Pictures out of zips: each the right one, or a reason."""
+"""FilesDomain: images in zips."""
 
 import zipfile
 from pathlib import Path
@@ -6,31 +6,31 @@ from pathlib import Path
 import pytest
 
 from agit_hub.data.dataset import UnpairedDataset
-from agit_hub.data.domains.files import members
+from agit_hub.data.domains.files import find_images
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
-from tests.data.shards import SIZE, files_domain, numbers, picture, ten_in_zips, write_zip
+from tests.data.shards import SIZE, files_domain, numbers, png, ten_in_zips, write_zip
 
 
-def test_a_picture_in_a_zip_is_described_by_zip_and_member(tmp_path: Path) -> None:
+def test_files_domain_describe_gives_zip_and_member(tmp_path: Path) -> None:
     domain = ten_in_zips(tmp_path)
     assert domain.describe(1, 0) == str(tmp_path / "b" / "b.zip" / "deep" / "13.png")
     assert domain.describe(2, 3) == str(tmp_path / "c19.png")
 
 
-def test_a_zip_is_a_block_and_so_are_loose_pictures(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture(1))
-    (tmp_path / "b.png").write_bytes(picture(2))
-    write_zip(tmp_path / "c.zip", {"z.png": picture(4), "a.png": picture(3), "read.me": b"horses"})
-    write_zip(tmp_path / "d.zip", {"read.me": b"no pictures"})
-    (tmp_path / "e.png").write_bytes(picture(5))
+def test_files_domain_zips_and_loose_images_are_blocks(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "b.png").write_bytes(png(2))
+    write_zip(tmp_path / "c.zip", {"z.png": png(4), "a.png": png(3), "read.me": b"horses"})
+    write_zip(tmp_path / "d.zip", {"read.me": b"no images"})
+    (tmp_path / "e.png").write_bytes(png(5))
     domain = files_domain(tmp_path)
     assert numbers(domain) == [[1, 2], [3, 4], [5]] and domain.length == 5
     assert len(set(domain.shards)) == 3
 
 
-def test_a_damaged_member_of_a_zip_is_passed_over_and_named(tmp_path: Path) -> None:
-    write_zip(tmp_path / "a.zip", {"0.png": picture(20), "1.png": picture(21), "2.png": b"no"})
+def test_files_domain_damaged_zip_member_is_skipped_and_named(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", {"0.png": png(20), "1.png": png(21), "2.png": b"no"})
     data = bytearray((tmp_path / "a.zip").read_bytes())
     with zipfile.ZipFile(tmp_path / "a.zip") as opened:
         start = opened.infolist()[0].header_offset
@@ -46,10 +46,10 @@ def test_a_damaged_member_of_a_zip_is_passed_over_and_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("keep", [0, 100, -30])
-def test_a_damaged_zip_is_refused_by_name(keep: int, tmp_path: Path) -> None:
-    write_zip(tmp_path / "a.zip", {f"{k}.png": picture(k) for k in range(5)})
+def test_find_images_damaged_zip_raises_with_its_name(keep: int, tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", {f"{k}.png": png(k) for k in range(5)})
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:keep])
     store = FolderStore(tmp_path)
     with pytest.raises(DataError, match="not a complete zip") as refusal:
-        members(store, store.files)
+        find_images(store)
     assert str(tmp_path / "a.zip") in str(refusal.value)

@@ -1,4 +1,4 @@
-"""Measures worked out by hand, and a witness that must be right about real drawings."""
+"""Metrics against values computed by hand, and the accuracy of the shapes classifier."""
 
 import numpy as np
 import pytest
@@ -32,19 +32,17 @@ MASK = np.array([[True, True, False], [False, False, False]])
         ([[1, 0, 1], [0, 0, 0]], 0.5, 1 / 3),
         ([[1, 1, 1], [1, 1, 1]], 0.5, 2 / 6),
         ([[0, 0, 0], [0, 0, 0]], 0.5, 0),
-        # What lies at the threshold is not above it.
+        # A value at the threshold is not above it.
         ([[0.5, 0.6, 0.5], [0, 0, 0]], 0.5, 1 / 2),
         ([[0.3, 0.1, 0.3], [0.2, 0, 0]], 0.2, 1 / 3),
         ([[0.1, 0.1, 0], [0, 0, 0.1]], 0, 2 / 3),
     ],
 )
-def test_intersection_over_union(
-    attention: list[list[float]], threshold: float, expected: float
-) -> None:
+def test_iou_of_known_maps(attention: list[list[float]], threshold: float, expected: float) -> None:
     assert iou(np.array(attention, np.float32), MASK, threshold) == pytest.approx(expected)
 
 
-def test_two_empty_maps_agree() -> None:
+def test_iou_of_two_empty_maps_is_1() -> None:
     nothing = np.zeros((2, 3), np.float32)
     assert iou(nothing, nothing > 0) == 1
     assert iou(nothing + 1, nothing > 0) == 0
@@ -60,11 +58,11 @@ def _change(before: Pixels, after: Pixels) -> Change:
     return found
 
 
-def test_change_is_a_share_of_the_full_range_outside_the_objects() -> None:
+def test_change_outside_is_a_share_of_the_full_range() -> None:
     before = np.full((16, 16, 3), 100, np.uint8)
     after = before.copy()
     assert _change(before, after) == Change(0, 100, pytest.approx(1))
-    after[HALF] = 255  # what happens to the objects does not count
+    after[HALF] = 255  # changes of the objects do not count
     assert _change(before, after).error == 0
     after[8, 2] = (90, 100, 130)
     after[15, 0] = (0, 255, 100)
@@ -79,13 +77,13 @@ def test_change_is_a_share_of_the_full_range_outside_the_objects() -> None:
     assert change_outside(black, white, np.ones_like(HALF)) is None
 
 
-def test_structural_similarity_falls_where_the_background_loses_its_structure() -> None:
+def test_change_outside_ssim_drops_with_the_backgrounds_structure() -> None:
     random = np.random.default_rng(0)
     before = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     mask = np.zeros((32, 32), bool)
     mask[:8] = True
     after = before.copy()
-    after[:2] = 0  # beyond the reach of the window, which goes five pixels far
+    after[:2] = 0  # outside the reach of the window, which is five pixels
     unchanged = change_outside(before, after, mask)
     assert unchanged is not None and unchanged.ssim == pytest.approx(1, abs=1e-6)
     after[16:] = 255 - after[16:]
@@ -93,7 +91,7 @@ def test_structural_similarity_falls_where_the_background_loses_its_structure() 
     assert changed is not None and changed.ssim < 0.5
 
 
-def test_the_curve_is_the_iou_at_each_threshold() -> None:
+def test_iou_curve_equals_iou_at_each_threshold() -> None:
     random = np.random.default_rng(0)
     attention = (random.integers(0, 101, (9, 7)) / 100).astype(np.float32)
     mask = random.random((9, 7)) < 0.3
@@ -103,7 +101,7 @@ def test_the_curve_is_the_iou_at_each_threshold() -> None:
     assert iou_curve(np.zeros_like(attention), nothing).tolist() == [1] * len(THRESHOLDS)
 
 
-def test_average_precision() -> None:
+def test_average_precision_of_known_maps() -> None:
     # Sorted by the map: hit, miss, hit, miss. Precision 1 at recall 1/2, 2/3 at recall 1.
     attention = np.array([[0.9, 0.8], [0.7, 0.1]], np.float32)
     mask = np.array([[True, False], [True, False]])
@@ -113,15 +111,15 @@ def test_average_precision() -> None:
     assert average_precision(attention, np.zeros_like(mask)) is None
 
 
-def test_pointing() -> None:
+def test_points_at_object_needs_most_of_the_maximum() -> None:
     attention = np.array([[0.9, 0.8], [0.7, 0.1]], np.float32)
     assert points_at_object(attention, np.array([[True, False], [False, False]]))
     assert not points_at_object(attention, np.array([[False, True], [True, True]]))
-    # A map that is highest everywhere points at what most of the picture is.
+    # A uniform map points at whatever covers most of the image.
     assert not points_at_object(np.ones((2, 2), np.float32), np.eye(2, dtype=bool))
 
 
-def test_the_box_in_the_middle() -> None:
+def test_centre_box_covers_half_of_each_side() -> None:
     assert centre_box(4, 8).tolist() == [
         [0, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 1, 0, 0],
@@ -130,7 +128,7 @@ def test_the_box_in_the_middle() -> None:
     ]
 
 
-def test_what_is_identical() -> None:
+def test_identical_share_counts_pixels_equal_in_every_byte() -> None:
     before = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     after = before.copy()
     assert identical_share(before, after) == 1
@@ -140,7 +138,7 @@ def test_what_is_identical() -> None:
 
 
 @pytest.fixture(scope="module")
-def judge() -> ShapesClassifier:
+def classifier() -> ShapesClassifier:
     torch.set_num_threads(1)
     state = torch.get_rng_state()
     made = ShapesClassifier(64)
@@ -149,30 +147,30 @@ def judge() -> ShapesClassifier:
 
 
 def _share(
-    judge: ShapesClassifier, label: str, pictures: list[Image.Image], masks: list[Mask]
+    classifier: ShapesClassifier, label: str, images: list[Image.Image], masks: list[Mask]
 ) -> float:
-    return sum(judge(pictures, masks, label)) / len(pictures)
+    return sum(classifier(images, masks, label)) / len(images)
 
 
-def test_the_judge_is_right_about_drawings_it_has_never_seen(judge: ShapesClassifier) -> None:
-    assert judge.accuracy >= 0.98
+def test_shapes_classifier_is_accurate_on_unseen_drawings(classifier: ShapesClassifier) -> None:
+    assert classifier.accuracy >= 0.98
     for label, other in (shapes.LABELS, shapes.LABELS[::-1]):
         drawn = [shapes.draw(label, index, 64, seed=7) for index in range(40)]
-        pictures, masks = [p for p, _ in drawn], [m for _, m in drawn]
-        assert _share(judge, label, pictures, masks) >= 0.95
-        share = _share(judge, other, pictures, masks)
-        assert share == pytest.approx(1 - _share(judge, label, pictures, masks))
+        images, masks = [p for p, _ in drawn], [m for _, m in drawn]
+        assert _share(classifier, label, images, masks) >= 0.95
+        share = _share(classifier, other, images, masks)
+        assert share == pytest.approx(1 - _share(classifier, label, images, masks))
 
 
-def test_the_judge_looks_at_the_objects_alone(judge: ShapesClassifier) -> None:
-    """Stripes painted on the background turn no plain object into a striped one."""
+def test_shapes_classifier_ignores_the_background(classifier: ShapesClassifier) -> None:
+    """Stripes on the background do not change the class of a plain object."""
     stripes = Image.fromarray(np.tile(np.arange(64) // 3 % 2 * 255, (64, 1)).astype(np.uint8))
     drawn = [shapes.draw("plain", index, 64, seed=7) for index in range(20)]
-    pictures, masks = [p for p, _ in drawn], [m for _, m in drawn]
+    images, masks = [p for p, _ in drawn], [m for _, m in drawn]
     on_stripes = [
-        Image.composite(picture, stripes.convert("RGB"), Image.fromarray(mask))
-        for picture, mask in drawn
+        Image.composite(image, stripes.convert("RGB"), Image.fromarray(mask))
+        for image, mask in drawn
     ]
-    assert judge(on_stripes, masks, "plain") == judge(pictures, masks, "plain")
+    assert classifier(on_stripes, masks, "plain") == classifier(images, masks, "plain")
     everywhere = [np.ones_like(mask) for mask in masks]
-    assert judge([stripes.convert("RGB")] * 20, everywhere, "striped") == [1] * 20
+    assert classifier([stripes.convert("RGB")] * 20, everywhere, "striped") == [1] * 20

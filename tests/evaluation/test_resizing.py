@@ -1,4 +1,4 @@
-"""Each resizing against the formula that its code publishes, pixel by pixel."""
+"""Each resizing against its published formula, pixel by pixel."""
 
 import math
 from typing import get_args
@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.evaluation.resizing import Resize, resizer
+from agit_hub.evaluation.features import Resize, resizer
 
 Array = npt.NDArray[np.float64]
-# (width, height): larger and smaller than the 24 pixels that are asked for, and both.
+# (width, height): smaller and larger than the 24 pixels of the result, and both.
 SIZES = [(9, 7), (50, 40), (16, 61)]
 SIDE = 24
 
@@ -23,7 +23,7 @@ def _noise(size: tuple[int, int]) -> Image.Image:
 
 
 def _bilinear(length: int, at: float) -> Array:
-    """Weights of `length` pixels at a place between two of them."""
+    """Return the weights of `length` pixels at a position between two of them."""
     at = min(max(at, 0.0), length - 1.0)
     weights = np.zeros(length)
     low = int(at)
@@ -33,13 +33,13 @@ def _bilinear(length: int, at: float) -> Array:
 
 
 def _torch_weights(length: int) -> Array:
-    """Pixel centres: output n lies at (n + 1/2) * scale - 1/2."""
+    """Pixel centres: output n is at (n + 1/2) * scale - 1/2."""
     scale = length / SIDE
     return np.stack([_bilinear(length, (n + 0.5) * scale - 0.5) for n in range(SIDE)])
 
 
 def _tensorflow_weights(length: int) -> Array:
-    """Corners: output n lies at n * scale."""
+    """Corners: output n is at n * scale."""
     return np.stack([_bilinear(length, n * length / SIDE) for n in range(SIDE)])
 
 
@@ -93,7 +93,7 @@ def test_pillow_float_clips_and_does_not_round() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_pillow_is_pillow_float_rounded(size: tuple[int, int]) -> None:
-    image = _noise(size).point(lambda value: 64 + value // 2)  # so that nothing overshoots
+    image = _noise(size).point(lambda value: 64 + value // 2)  # prevents overshoot
     found = resizer("pillow")(image, SIDE)
     assert found.dtype == torch.uint8
     # Pillow rounds between its two passes as well.

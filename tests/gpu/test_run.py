@@ -34,7 +34,12 @@ def _trained(images: Path, run: Path, device: torch.device, *options: str) -> di
     PartialState._reset_state()
     tiny = ["--model.image_size=32", "--model.channels=8", "--model.blocks=1"]
     tiny += ["--model.attention_channels=8", "--train.discriminator_channels=8"]
-    tiny += ["--train.pool_size=3", "--train.batch_size=2", "--train.ema=0.5", "--log.every=1"]
+    tiny += [
+        "--train.pool_size=3",
+        "--train.batch_size=2",
+        "--train.ema_decay=0.5",
+        "--log.steps=1",
+    ]
     data = [f"--data.{side}.path={images / side}" for side in ("source", "target")]
     command = parse([*tiny, *data, f"--output_dir={run}", *options])
     trainer = Trainer(command.config, command.resume)
@@ -74,7 +79,7 @@ def test_images_of_folders_are_kept_in_memory_and_cropped_by_workers(
 
     options = ["--train.max_steps=3", "--data.crop_size=32"]
     if device.type == "cpu":
-        options += ["--data.in_memory=true", "--data.workers=2"]
+        options += ["--data.in_memory=true", "--data.num_workers=2"]
     run = tmp_path / "run"
     _trained(images, run, device, *options)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -82,5 +87,5 @@ def test_images_of_folders_are_kept_in_memory_and_cropped_by_workers(
     data = [f"--data.{side}.path={images / side}" for side in ("source", "target")]
     config = parse([*data, f"--output_dir={tmp_path / 'other'}", *options]).config
     trainer = Trainer(config)
-    assert trainer._images.workers >= 1
-    assert all(isinstance(domain, InMemoryDomain) for domain in trainer._images.domains)
+    assert trainer._loader.num_workers >= 1
+    assert all(isinstance(domain, InMemoryDomain) for domain in trainer._loader.domains)

@@ -10,13 +10,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
+from agit_hub.data.loader import Batch
 from agit_hub.models.ema import MovingAverage
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.config_loader import parse
-from agit_hub.training.figures import MeanMetrics
-from agit_hub.training.initial import build_networks
-from agit_hub.training.networks import Batch
+from agit_hub.training.metrics import MeanMetrics
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.setup import build_networks
 from agit_hub.training.step import Step
 
 pytestmark = pytest.mark.gpu
@@ -25,7 +25,7 @@ RECIPES = ("paper", "official", "horse2zebra")
 
 
 def configure(recipe: str, *options: str) -> TrainConfig:
-    preset = ("--config", "horse2zebra") if recipe == "horse2zebra" else ("--preset", recipe)
+    preset = ("--config", recipe)
     small = ("--model.channels=8", "--model.blocks=2", "--model.attention_channels=8")
     sizes = (f"--model.image_size={SIZE}", "--data.crop_size=null", "--train.pool_size=3")
     places = ("--data.source.path=a", "--data.target.path=b", "--output_dir=c")

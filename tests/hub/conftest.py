@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, and a Hub that this process takes for the Hub."""
+"""A run folder as training writes it, and a local Hub for this process's client."""
 
 import json
 from collections.abc import Callable
@@ -18,14 +18,14 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """A Hub whose user is logged in here."""
+    """A local Hub with a logged-in user."""
     connect(monkeypatch, hub.url, tmp_path / "home")
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     return hub
 
 
 def line(step: int, mean: float, switched: float = 0.0) -> dict[str, float]:
-    """A line of `metrics.jsonl`, as far as a card reads it."""
+    """Return a line of `metrics.jsonl` with the entries that a card reads."""
     attention = {
         f"attention/{side}/{name}": value
         for side in ("source", "target")
@@ -59,13 +59,13 @@ def make_run(tmp_path: Path, make_model: MakeModel) -> MakeRun:
             "device": "a fast GPU",
             "processes": 1,
             "software": "torch",
-            "pictures": {"source": 7, "target": 9},
+            "images": {"source": 7, "target": 9},
         }
         (folder / "run.json").write_text(json.dumps(facts))
         make_model().save_pretrained(folder / "model")
         for step, shade in ((20, "red"), (40, "blue")):
-            picture = Image.new("RGB", (8, 8), shade)
-            picture.save(folder / "samples" / f"step-{step:08d}.png")
+            image = Image.new("RGB", (8, 8), shade)
+            image.save(folder / "samples" / f"step-{step:08d}.png")
         return folder
 
     return make

@@ -1,4 +1,4 @@
-"""The card says what the run can show, names what was not measured, and keeps private what is private."""
+"""The card states what the run folder shows, names what was not measured, and hides private paths."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,13 @@ from huggingface_hub import ModelCard
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
-from agit_hub.hub.facts import read_run
+from agit_hub.runs import read_run
 from testing.hub_server import Hub
 from tests.hub.conftest import MakeRun, line
 
 IOU = MetricResult(
-    "attention_iou", "Attention IoU", 0.8125, "horses", "test", "map > 0.5, 64 pictures",
-    "horse to zebra", ceiling=0.25,
+    "attention_iou", "Attention IoU", 0.8125, "horses", "test", "map > 0.5, 64 images",
+    "horse to zebra", baseline=0.25,
 )  # fmt: skip
 
 
@@ -24,14 +24,14 @@ def _card(run: Path, samples: bool = True, license_name: str = "cc-by-4.0") -> M
     return build_card(read_run(run), "user/agit-horse2zebra", license_name, samples)
 
 
-def test_the_metadata_are_those_the_hub_reads(make_run: MakeRun) -> None:
+def test_card_metadata_is_what_the_hub_reads(make_run: MakeRun) -> None:
     data = _card(make_run()).data.to_dict()
     assert data["library_name"] == "agit-hub" and data["pipeline_tag"] == "image-to-image"
     assert data["license"] == "cc-by-4.0" and "agit-hub" in data["tags"]
     assert "datasets" not in data and "model-index" not in data  # neither from the Hub nor measured
 
 
-def test_datasets_of_the_hub_are_named_and_linked_at_their_commit(make_run: MakeRun) -> None:
+def test_card_links_hub_datasets_at_their_commit(make_run: MakeRun) -> None:
     commit = "0123456789" * 4
     path = {"data.source.path": "user/horses", "data.source.revision": commit}
     card = _card(make_run(**path, **{"data.source.column": "image"}))
@@ -40,26 +40,26 @@ def test_datasets_of_the_hub_are_named_and_linked_at_their_commit(make_run: Make
     assert "column `image`" in card.text
 
 
-def test_figures_come_with_protocol_and_what_doing_nothing_gets(make_run: MakeRun) -> None:
+def test_card_shows_metrics_with_baseline_and_protocol(make_run: MakeRun) -> None:
     run = make_run()
     write_results(run, [IOU])
     card = _card(run)
     (result,) = card.data.to_dict()["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == 0.8125
-    assert "map > 0.5, 64 pictures" in result["metrics"][0]["name"]
+    assert "map > 0.5, 64 images" in result["metrics"][0]["name"]
     assert result["dataset"]["split"] == "test" and result["dataset"]["name"] == "horses"
-    row = "| Attention IoU | horse to zebra | 0.8125 |  | 0.25 | horses, test | map > 0.5, 64 pictures |"
-    assert row in card.text
+    assert "| Attention IoU | horse to zebra | 0.8125 |  | 0.25 |" in card.text
+    assert "Attention IoU, horse to zebra, on horses, test: map > 0.5, 64 images" in card.text
     assert "Not measured: KID, FID, change outside the object." in card.text
 
 
-def test_what_was_not_measured_is_said_to_be_not_measured(make_run: MakeRun) -> None:
+def test_card_lists_metrics_that_were_not_measured(make_run: MakeRun) -> None:
     text = _card(make_run()).text
     assert "Not measured: KID, FID, attention IoU against true masks" in text
-    assert "| figure |" not in text
+    assert "| reference |" not in text
 
 
-def test_no_path_of_the_authors_machine_is_published(make_run: MakeRun, tmp_path: Path) -> None:
+def test_card_contains_no_path_of_the_machine(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(**{"train.init_from": str(tmp_path / "secret" / "before")})
     card = str(_card(run))
     assert str(tmp_path) not in card and "/home/joe" not in card and "output_dir" not in card
@@ -69,15 +69,17 @@ def test_no_path_of_the_authors_machine_is_published(make_run: MakeRun, tmp_path
     assert settings["data"]["target"]["path"] == "shapes"
 
 
-def test_pictures_of_the_training_set_are_shown_only_if_allowed(make_run: MakeRun) -> None:
+def test_card_shows_training_images_only_if_allowed(make_run: MakeRun) -> None:
     run = make_run()
     assert "](samples.png)" in _card(run).text
     hidden = _card(run, samples=False).text
     assert "samples.png" not in hidden and "would publish the training set" in hidden
 
 
-def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
-    text = _card(make_run(**{"train.learning_rate": 3e-4, "train.ema": 0.5, "train.seed": 3})).text
+def test_card_states_the_training_procedure(make_run: MakeRun) -> None:
+    text = _card(
+        make_run(**{"train.learning_rate": 3e-4, "train.ema_decay": 0.5, "train.seed": 3})
+    ).text
     for row in (
         "| steps | 40 of batch 2, seed 3 |",
         "learning rate 0.0003",
@@ -90,10 +92,10 @@ def test_the_procedure_is_the_runs(make_run: MakeRun) -> None:
     ):
         assert row in text
     assert 'AGITPipeline.from_pretrained("user/agit-horse2zebra")' in text
-    assert "| discriminators | of patches, from nothing |" in text
+    assert "| discriminators | of patches, trained from scratch |" in text
 
 
-def test_labels_that_a_discriminator_has_seen_are_confessed(make_run: MakeRun) -> None:
+def test_card_states_that_imagenet_labels_were_used(make_run: MakeRun) -> None:
     run = make_run(
         **{
             "model.attention": "features",
@@ -109,22 +111,22 @@ def test_labels_that_a_discriminator_has_seen_are_confessed(make_run: MakeRun) -
     assert "pixels, trained on squares of 32 |" in text
 
 
-@pytest.mark.parametrize(("mean", "fallen"), [(0.001, True), (0.999, True), (0.2, False)])
-def test_a_collapsed_attention_is_confessed(mean: float, fallen: bool, make_run: MakeRun) -> None:
+@pytest.mark.parametrize(("mean", "collapsed"), [(0.001, True), (0.999, True), (0.2, False)])
+def test_card_states_collapsed_attention(mean: float, collapsed: bool, make_run: MakeRun) -> None:
     text = _card(make_run(curve=[line(20, 0.4), line(40, mean)])).text
-    assert ("has collapsed" in text) is fallen
-    assert f"{mean:.3f} on horse pictures" in text
+    assert ("has collapsed" in text) is collapsed
+    assert f"{mean:.3f} on horse images" in text
 
 
-def test_a_run_without_a_log_claims_nothing(make_run: MakeRun) -> None:
+def test_card_of_a_run_without_log_claims_nothing(make_run: MakeRun) -> None:
     text = _card(make_run(curve=[])).text
     assert "Not measured: the run has no log." in text and "attention.png" not in text
 
 
-@pytest.mark.parametrize("changes", [{}, {"preset": "cyclegan"}, {"train.switch.epoch": "null"}])
-def test_the_hub_accepts_the_card(changes: dict[str, Any], make_run: MakeRun, hub: Hub) -> None:
+@pytest.mark.parametrize("changes", [{}, {"config": "cyclegan"}, {"train.switch.epoch": "null"}])
+def test_card_is_accepted_by_the_hub(changes: dict[str, Any], make_run: MakeRun, hub: Hub) -> None:
     run = make_run(**changes)
-    write_results(run, [IOU, replace(IOU, metric="kid", floor=0.1, ceiling=None)])
+    write_results(run, [IOU, replace(IOU, metric="kid", reference=0.1, baseline=None)])
     card = _card(run)
     card.validate()
     assert [r.path for r in hub.requests if r.status == 200] == ["/api/validate-yaml"]
@@ -132,14 +134,14 @@ def test_the_hub_accepts_the_card(changes: dict[str, Any], make_run: MakeRun, hu
     assert again.data.to_dict() == card.data.to_dict()
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path, make_run: MakeRun) -> None:
-    with pytest.raises(RunFolderError, match=r"no run folder: it has no config\.yaml"):
+def test_read_run_refuses_other_folders(tmp_path: Path, make_run: MakeRun) -> None:
+    with pytest.raises(RunFolderError, match=r"no config\.yaml"):
         read_run(tmp_path)
     run = make_run()
     (run / "model" / "model.safetensors").unlink()
-    with pytest.raises(RunFolderError, match="no model yet"):
+    with pytest.raises(RunFolderError, match="no model"):
         read_run(run)
     (run / "measurements.json").write_text('{"a": 1}')
     (run / "model" / "model.safetensors").write_bytes(b"")
-    with pytest.raises(RunFolderError, match=r"measurements\.json holds no measurements"):
+    with pytest.raises(RunFolderError, match=r"measurements\.json"):
         read_run(run)

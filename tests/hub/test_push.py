@@ -1,4 +1,4 @@
-"""Pushes of a model: whole or not at all, and read again as they were."""
+"""Pushes of a model are atomic, and load again unchanged."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ from tests.conftest import MakeModel
 from tests.hub.conftest import MakeRun
 
 REPO = "user/agit-horse2zebra"
-TARGET = Target(REPO, "mit", patience=20)
+TARGET = Target(REPO, "mit", hub_timeout=20)
 FILES = ["README.md", "attention.png", "config.json", "model.safetensors", "samples.png"]
 
 
-def test_a_push_is_one_commit_of_everything(make_run: MakeRun, hub: Hub) -> None:
+def test_push_is_one_commit_of_all_files(make_run: MakeRun, hub: Hub) -> None:
     run = make_run()
     page = push_run(run, TARGET)
     assert page == f"{hub.url}/{REPO}"
@@ -32,23 +32,23 @@ def test_a_push_is_one_commit_of_everything(make_run: MakeRun, hub: Hub) -> None
     assert len(commits) == 1
 
 
-def test_samples_stay_at_home_if_they_shall(make_run: MakeRun, hub: Hub) -> None:
+def test_push_without_samples_publishes_none(make_run: MakeRun, hub: Hub) -> None:
     push_run(make_run(), Target(REPO, "mit", samples=False))
     assert sorted(hub.files(REPO)) == [name for name in FILES if name != "samples.png"]
 
 
-def test_a_private_repo_and_a_branch(make_run: MakeRun, hub: Hub) -> None:
+def test_push_to_a_branch_of_a_private_repo(make_run: MakeRun, hub: Hub) -> None:
     run = make_run()
-    push_run(run, Target(REPO, "mit", private=True, branch="on-the-way"))
-    assert "model.safetensors" in hub.files(REPO, revision="on-the-way")
+    push_run(run, Target(REPO, "mit", private=True, branch="preview"))
+    assert "model.safetensors" in hub.files(REPO, revision="preview")
     assert "model.safetensors" not in hub.files(REPO)
-    loaded = AGITModel.from_pretrained(REPO, revision="on-the-way")
+    loaded = AGITModel.from_pretrained(REPO, revision="preview")
     assert loaded.config.source_label == "horse"
 
 
 @pytest.mark.parametrize("attention", ["network", "ones"])
 @pytest.mark.parametrize("decoder", ["paper", "official"])
-def test_weights_come_back_to_the_last_bit_in_both_directions(
+def test_pushed_weights_load_bit_identically(
     attention: str, decoder: str, make_run: MakeRun, make_model: MakeModel, hub: Hub
 ) -> None:
     run = make_run()
@@ -60,12 +60,12 @@ def test_weights_come_back_to_the_last_bit_in_both_directions(
     expected, found = model.state_dict(), again.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    pictures = torch.rand(1, 3, 16, 16) * 2 - 1
+    images = torch.rand(1, 3, 16, 16) * 2 - 1
     for label in model.config.labels:
-        assert torch.equal(model.eval()(pictures, label).image, again(pictures, label).image)
+        assert torch.equal(model.eval()(images, label).image, again(images, label).image)
 
 
-def test_what_was_loaded_once_is_loaded_offline(
+def test_pushed_model_loads_offline_from_the_cache(
     make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push_run(make_run(), TARGET)
@@ -78,7 +78,7 @@ def test_what_was_loaded_once_is_loaded_offline(
         AGITModel.from_pretrained("user/other")
 
 
-# A fault, and whether pushing again helps.
+# Faults after which a retry succeeds.
 FAULTS = {
     "a lost connection": {"kind": "refuse"},
     "a lost answer": {"kind": "drop"},
@@ -96,7 +96,7 @@ PLACES = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_push_outlasts_a_fault_wherever_it_strikes(
+def test_push_retries_a_fault_of_any_request(
     fault: str, place: str, make_run: MakeRun, hub: Hub
 ) -> None:
     run = make_run()
@@ -108,7 +108,7 @@ def test_a_push_outlasts_a_fault_wherever_it_strikes(
 
 
 def _consistent(hub: Hub) -> bool:
-    """Whether weights and config of what is published go together."""
+    """Return whether published weights and config match."""
     files = hub.files(REPO)
     weights, config = load(files["model.safetensors"]), json.loads(files["config.json"])
     return weights["generator_st.layers.1.weight"].shape[0] == config["channels"]
@@ -116,7 +116,7 @@ def _consistent(hub: Hub) -> bool:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("place", ["asking", "uploading", "committing"])
-def test_a_refused_push_leaves_what_is_published_as_it_was(
+def test_refused_push_leaves_the_repo_unchanged(
     place: str, status: int, make_run: MakeRun, make_model: MakeModel, hub: Hub
 ) -> None:
     run = make_run()
@@ -124,7 +124,7 @@ def test_a_refused_push_leaves_what_is_published_as_it_was(
     before = hub.files(REPO)
     make_model(channels=8).save_pretrained(run / "model")
     hub.fail("status", path=f".*{PLACES[place]}.*", times=None, status=status)
-    with pytest.raises(PushError, match="the repository user/agit-horse2zebra: uploading"):
+    with pytest.raises(PushError, match="user/agit-horse2zebra: uploading"):
         push_run(run, TARGET)
     assert hub.files(REPO) == before and _consistent(hub)
     hub.heal()
@@ -132,24 +132,24 @@ def test_a_refused_push_leaves_what_is_published_as_it_was(
     assert hub.files(REPO) != before and _consistent(hub)
 
 
-def test_a_network_that_stays_bad_is_given_up(make_run: MakeRun, hub: Hub) -> None:
+def test_push_gives_up_after_hub_timeout(make_run: MakeRun, hub: Hub) -> None:
     run = make_run()
     hub.fail("refuse", times=None)
-    with pytest.raises(PushError, match="making it failed for") as refusal:
-        push_run(run, Target(REPO, "mit", patience=0.2))
+    with pytest.raises(PushError, match="making it failed") as refusal:
+        push_run(run, Target(REPO, "mit", hub_timeout=0.2))
     assert not isinstance(refusal.value, PushRefusedError)
     assert (run / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("repo", ["somebody/agit", "user/no good name"])
-def test_a_repo_that_is_not_ones_own_is_refused_at_once(
+def test_push_to_a_foreign_or_invalid_repo_is_refused(
     repo: str, make_run: MakeRun, hub: Hub
 ) -> None:
     with pytest.raises(PushRefusedError, match=repo):
         push_run(make_run(), Target(repo, "mit"))
 
 
-def test_no_message_shows_the_token(
+def test_push_errors_hide_the_token(
     make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
@@ -163,7 +163,7 @@ def test_no_message_shows_the_token(
     assert "secretsecret" not in seen and "hf auth login" in seen
 
 
-def test_what_is_staged_is_gone_afterwards(make_run: MakeRun) -> None:
+def test_staged_folder_is_removed_afterwards(make_run: MakeRun) -> None:
     with staged(make_run(), TARGET) as folder:
         kept = Path(folder)
         assert sorted(file.name for file in kept.iterdir()) == FILES

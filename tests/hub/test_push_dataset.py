@@ -1,4 +1,4 @@
-"""Two folders become a dataset that the trainer reads without a word more."""
+"""push_pair: two folders become a dataset that load_domains reads without further options."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.loading import load_domains
+from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
 from agit_hub.hub.push_dataset import push_pair
 from testing.hub_server import Hub
@@ -45,7 +45,7 @@ def _shades(repo: str) -> list[set[tuple[int, int]]]:
     return found
 
 
-def test_every_picture_arrives_in_its_domain(folders: dict[str, Path], hub: Hub) -> None:
+def test_push_pair_every_image_is_in_its_domain(folders: dict[str, Path], hub: Hub) -> None:
     page = push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     assert page == f"{hub.url}/datasets/{REPO}"
     cats, dogs = _shades(REPO)
@@ -53,7 +53,7 @@ def test_every_picture_arrives_in_its_domain(folders: dict[str, Path], hub: Hub)
     assert dogs == {(20, number) for number in range(3)}
 
 
-def test_the_bytes_are_those_of_the_files(
+def test_push_pair_keeps_the_bytes_of_the_files(
     folders: dict[str, Path], hub: Hub, tmp_path: Path
 ) -> None:
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
@@ -64,7 +64,7 @@ def test_the_bytes_are_those_of_the_files(
     assert rows[2]["bytes"] == (folders["dogs"] / "deep" / "1.png").read_bytes()
 
 
-def test_shards_are_no_larger_than_asked(folders: dict[str, Path], hub: Hub) -> None:
+def test_push_pair_shard_bytes_limits_shards(folders: dict[str, Path], hub: Hub) -> None:
     size = (folders["cats"] / "0.png").stat().st_size
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=2 * size + 10)
     names = sorted(name for name in hub.files(REPO, kind="dataset") if name.endswith(".parquet"))
@@ -75,7 +75,7 @@ def test_shards_are_no_larger_than_asked(folders: dict[str, Path], hub: Hub) -> 
     assert [len(shades) for shades in _shades(REPO)] == [5, 3]
 
 
-def test_splits_stay_apart(tmp_path: Path, hub: Hub) -> None:
+def test_push_pair_keeps_splits(tmp_path: Path, hub: Hub) -> None:
     both = {}
     for name, shade in (("cats", 10), ("dogs", 20)):
         for split in ("train", "test"):
@@ -88,32 +88,34 @@ def test_splits_stay_apart(tmp_path: Path, hub: Hub) -> None:
     assert opened.domain.length == 1
 
 
-def test_a_damaged_picture_is_left_out_and_named(
+def test_push_pair_damaged_image_is_skipped_and_logged(
     folders: dict[str, Path], hub: Hub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (folders["cats"] / "broken.png").write_bytes(b"no picture")
+    (folders["cats"] / "broken.png").write_bytes(b"no image")
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     assert "broken.png" in caplog.text
     assert len(_shades(REPO)[0]) == 5
 
 
-def test_the_card_counts_them_and_says_how_to_train(folders: dict[str, Path], hub: Hub) -> None:
+def test_push_pair_card_has_counts_and_a_training_command(
+    folders: dict[str, Path], hub: Hub
+) -> None:
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     card = hub.files(REPO, kind="dataset")["README.md"].decode()
     assert "license: cc0-1.0" in card and f"--data.source.path {REPO}" in card
     assert "| cats | train | 5 | 1 |" in card and "| dogs | train | 3 | 1 |" in card
 
 
-def test_folders_that_cannot_be_told_apart_or_hold_nothing_are_refused(
+def test_push_pair_unusable_folders_raise(
     folders: dict[str, Path], tmp_path: Path, hub: Hub
 ) -> None:
     with pytest.raises(DataError, match="same name"):
         push_pair({"cats": folders["cats"]}, REPO, "mit", private=False, shard_bytes=1)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         push_pair(folders | {"dogs": empty}, REPO, "mit", False, 1)
-    (empty / "a.png").write_bytes(b"no picture")
+    (empty / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="can be read"):
         push_pair({"cats": empty, "dogs": folders["dogs"]}, REPO, "mit", False, 1)
     assert hub.requests == []

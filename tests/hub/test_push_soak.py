@@ -1,4 +1,4 @@
-"""Long trials of publishing."""
+"""Long tests of publishing."""
 
 import json
 import os
@@ -23,14 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.soak
-def test_fifty_faults_break_no_repo_lose_no_model_and_show_no_token(
+def test_push_with_fifty_faults_keeps_repo_and_model_and_hides_the_token(
     make_run: MakeRun,
     make_model: MakeModel,
     hub: Hub,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Each push brings another width, so that weights and config of two pushes never go together."""
+    """Each push has a random width, so weights and config of different pushes do not match."""
     chance = random.Random(0)
     run, served, arrived = make_run(), 0, 0
     seen = ""
@@ -47,7 +47,7 @@ def test_fifty_faults_break_no_repo_lose_no_model_and_show_no_token(
             )
         before = hub.faults_served
         try:
-            push_run(run, Target(REPO, "mit", patience=30))
+            push_run(run, Target(REPO, "mit", hub_timeout=30))
             arrived += 1
             assert hub.files(REPO)["model.safetensors"] == weights
         except PushError as error:
@@ -69,25 +69,25 @@ CARD_LINES = """
 from PIL import Image
 from agit_hub import AGITPipeline
 pipe = AGITPipeline.from_pretrained("user/agit-horse2zebra")
-pipe(Image.open("picture.jpg"), to="zebra").images[0].save("translated.png")
+pipe(Image.open("image.jpg"), to="zebra").images[0].save("translated.png")
 """
 
 
 @pytest.mark.soak
-def test_a_stranger_with_the_wheel_alone_follows_the_card(
+def test_card_example_runs_with_the_wheel_alone(
     tmp_path: Path, make_run: MakeRun, hub: Hub
 ) -> None:
-    """In a fresh environment and an empty cache, without what only training installs."""
+    """In a fresh environment without the training extra, and an empty cache."""
     push_run(make_run(), Target(REPO, "mit"))
     card = hub.files(REPO)["README.md"].decode()
     lines = [line for line in CARD_LINES.splitlines() if line]
     assert all(line in card for line in lines)
 
-    home = tmp_path / "stranger"
+    home = tmp_path / "user"
     venv.create(home / "venv", with_pip=True)
     python = str(home / "venv" / "bin" / "python")
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(ROOT)], check=True)
-    Image.new("RGB", (40, 24), "brown").save(home / "picture.jpg")
+    Image.new("RGB", (40, 24), "brown").save(home / "image.jpg")
     environment = {
         "PATH": os.environ["PATH"],
         "HF_ENDPOINT": hub.url,

@@ -1,4 +1,4 @@
-"""A model as it is saved, refused and loaded again."""
+"""Saving, strict loading and forward passes of AGITModel."""
 
 import json
 import shutil
@@ -34,16 +34,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> Pa
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of a whole saved model, to be damaged."""
+    """Copy a saved model, for a test to damage."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
-def _pictures(count: int = 2, size: int = 16) -> Tensor:
+def _images(count: int = 2, size: int = 16) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_round_trip_changes_no_bit(preset: str, make_model: MakeModel, tmp_path: Path) -> None:
+def test_save_pretrained_round_trip_is_bit_identical(
+    preset: str, make_model: MakeModel, tmp_path: Path
+) -> None:
     model = make_model(**PRESETS[preset], attention_threshold=0.25).train()
     model.save_pretrained(tmp_path)
     assert {"config.json", "model.safetensors", "README.md"} <= {
@@ -59,7 +61,7 @@ def test_a_round_trip_changes_no_bit(preset: str, make_model: MakeModel, tmp_pat
     assert not loaded.training
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     for to in ("horse", "zebra"):
-        for ours, theirs in zip(model(_pictures(), to), loaded(_pictures(), to), strict=True):
+        for ours, theirs in zip(model(_images(), to), loaded(_images(), to), strict=True):
             assert torch.equal(ours, theirs)
     loaded.save_pretrained(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
@@ -67,7 +69,7 @@ def test_a_round_trip_changes_no_bit(preset: str, make_model: MakeModel, tmp_pat
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_file_holds_the_networks_that_are_published_and_no_more(
+def test_save_pretrained_weights_hold_published_networks_only(
     preset: str, make_model: MakeModel, tmp_path: Path
 ) -> None:
     make_model(**PRESETS[preset]).save_pretrained(tmp_path)
@@ -82,51 +84,73 @@ def test_the_file_holds_the_networks_that_are_published_and_no_more(
     assert config["attention"] == ("ones" if preset == "cyclegan" else "network")
 
 
-def test_saving_again_replaces_the_earlier_model(make_model: MakeModel, folder: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_save_pretrained_dtype_halves_file_and_loads_as_float32(
+    dtype: torch.dtype, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model(channels=8, blocks=2)
+    model.save_pretrained(tmp_path / "full")
+    model.save_pretrained(tmp_path / "low", dtype=dtype)
+    full, low = (
+        sum(w.nbytes for w in load_file(tmp_path / name / "model.safetensors").values())
+        for name in ("full", "low")
+    )
+    assert low * 2 == full
+    assert all(w.dtype == torch.float32 for w in model.state_dict().values())
+    for wanted in (torch.float32, torch.float16):
+        loaded = AGITModel.from_pretrained(tmp_path / "low", dtype=wanted).state_dict()
+        for name, weight in model.state_dict().items():
+            assert loaded[name].dtype == wanted
+            assert torch.equal(loaded[name], weight.to(dtype).to(wanted))
+
+
+def test_save_pretrained_existing_folder_replaces_model(
+    make_model: MakeModel, folder: Path
+) -> None:
     make_model(channels=8, target_label="cow").save_pretrained(folder)
     loaded = AGITModel.from_pretrained(folder)
     assert loaded.config.channels == 8 and loaded.config.target_label == "cow"
 
 
-def test_forward_goes_where_it_is_told(make_model: MakeModel) -> None:
+def test_forward_label_selects_direction(make_model: MakeModel) -> None:
     model = make_model(maps=(0.25, 0.75), shades=(204, 51))  # greys of 0.6 and -0.6
-    pictures = _pictures()
+    images = _images()
     for to, share, grey in ((None, 0.25, 0.6), ("zebra", 0.25, 0.6), ("horse", 0.75, -0.6)):
-        result = model(pictures, to)
+        result = model(images, to)
         torch.testing.assert_close(result.attention, torch.full((2, 1, 16, 16), share))
         torch.testing.assert_close(result.generated, torch.full((2, 3, 16, 16), grey))
-        torch.testing.assert_close(result.image, share * grey + (1 - share) * pictures)
+        torch.testing.assert_close(result.image, share * grey + (1 - share) * images)
     for name in ("cow", "", "Zebra"):
         with pytest.raises(ValueError, match=f"'zebra'.*'horse'.*{name!r}"):
-            model(pictures, name)
+            model(images, name)
 
 
-def test_attention_one_leaves_everything_to_the_generator(make_model: MakeModel) -> None:
-    result = make_model(attention="ones")(_pictures())
+def test_forward_full_attention_returns_generated(make_model: MakeModel) -> None:
+    result = make_model(attention="ones")(_images())
     assert result.attention.eq(1).all() and torch.equal(result.image, result.generated)
 
 
-def _lacks_one(weights: Weights) -> None:
+def _delete_one(weights: Weights) -> None:
     del weights["generator_ts.layers.0.bias"]
 
 
-def _has_one_more(weights: Weights) -> None:
+def _add_one(weights: Weights) -> None:
     weights["discriminator_s.head.bias"] = torch.zeros(1)
 
 
-def _misnames_one(weights: Weights) -> None:
+def _rename_one(weights: Weights) -> None:
     weights["attention_s.tail.bias"] = weights.pop("attention_s.head.bias")
 
 
-def _misshapes_one(weights: Weights) -> None:
+def _reshape_one(weights: Weights) -> None:
     weights["attention_t.head.bias"] = torch.zeros(2)
 
 
-def _halves_one(weights: Weights) -> None:
-    weights["generator_st.layers.0.bias"] = weights["generator_st.layers.0.bias"].half()
+def _widen_one(weights: Weights) -> None:
+    weights["generator_st.layers.0.bias"] = weights["generator_st.layers.0.bias"].double()
 
 
-def test_both_generators_double_as_configured(make_model: MakeModel) -> None:
+def test_generators_upsampling_follows_config(make_model: MakeModel) -> None:
     for upsampling, count in (("transposed", 2), ("nearest", 0)):
         model = make_model(upsampling=upsampling)
         for generator in (model.generator_st, model.generator_ts):
@@ -135,34 +159,34 @@ def test_both_generators_double_as_configured(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
-        (_lacks_one, ["lacks generator_ts.layers.0.bias"]),
-        (_has_one_more, ["has discriminator_s.head.bias"]),
-        (_misnames_one, ["lacks attention_s.head.bias", "has attention_s.tail.bias"]),
-        (_misshapes_one, ["attention_t.head.bias", "(2,)", "(1,)"]),
-        (_halves_one, ["generator_st.layers.0.bias", "float16", "float32"]),
+        (_delete_one, ["lacks generator_ts.layers.0.bias"]),
+        (_add_one, ["has discriminator_s.head.bias"]),
+        (_rename_one, ["lacks attention_s.head.bias", "has attention_s.tail.bias"]),
+        (_reshape_one, ["attention_t.head.bias", "(2,)", "(1,)"]),
+        (_widen_one, ["generator_st.layers.0.bias", "float64", "float32"]),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(
-    damage: Callable[[Weights], None], said: list[str], folder: Path
+def test_from_pretrained_mismatched_weights_are_refused_by_name(
+    damage: Callable[[Weights], None], expected: list[str], folder: Path
 ) -> None:
     weights = load_file(folder / "model.safetensors")
     damage(weights)
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ModelLoadError) as refusal:
         AGITModel.from_pretrained(folder)
-    for words in (str(folder), *said):
+    for words in (str(folder), *expected):
         assert words in str(refusal.value)
 
 
-def _rewritten(folder: Path, **changes: Any) -> None:
+def _edit_config(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"blockz": 1}, ["'blockz'", "'blocks'"]),
         ({"blocks": "1"}, ["blocks", "'1'", "int"]),
@@ -174,13 +198,13 @@ def _rewritten(folder: Path, **changes: Any) -> None:
         ({"attention_decoder": "official"}, ["attention_s.decoder", "(8, 8, 3, 3)"]),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_by_key(
-    changes: dict[str, Any], said: list[str], folder: Path
+def test_from_pretrained_mismatched_config_is_refused_by_key(
+    changes: dict[str, Any], expected: list[str], folder: Path
 ) -> None:
-    _rewritten(folder, **changes)
+    _edit_config(folder, **changes)
     with pytest.raises(ModelLoadError) as refusal:
         AGITModel.from_pretrained(folder)
-    for words in (str(folder), *said):
+    for words in (str(folder), *expected):
         assert words in str(refusal.value)
 
 
@@ -199,7 +223,7 @@ def test_a_config_that_does_not_fit_is_refused_by_key(
         ("model.safetensors", 0.5),
     ],
 )
-def test_a_missing_or_broken_file_is_refused_by_name(
+def test_from_pretrained_missing_or_broken_file_is_refused_by_name(
     name: str, content: bytes | float | None, folder: Path
 ) -> None:
     path = folder / name
@@ -215,7 +239,7 @@ def test_a_missing_or_broken_file_is_refused_by_name(
     assert str(folder) in str(refusal.value)
 
 
-def test_an_existing_folder_wins_over_a_repo_of_that_name(
+def test_from_pretrained_existing_folder_precedes_repo(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder.parent / "someone").mkdir()
@@ -225,7 +249,7 @@ def test_an_existing_folder_wins_over_a_repo_of_that_name(
 
 
 @pytest.mark.parametrize("place", ["/no/such/model", "./model", "runs/shapes/model", "~/model"])
-def test_a_folder_that_is_not_there_is_no_usable_model(
+def test_from_pretrained_missing_folder_is_refused(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -233,14 +257,14 @@ def test_a_folder_that_is_not_there_is_no_usable_model(
         AGITModel.from_pretrained(place)
 
 
-def test_a_repo_out_of_reach_is_not_called_unusable(tmp_path: Path) -> None:
-    """The Hub is switched off here: that says nothing about what the repo holds."""
+def test_from_pretrained_unreachable_repo_is_not_called_invalid(tmp_path: Path) -> None:
+    """The Hub is offline in tests, which does not mean that the repo is invalid."""
     with pytest.raises((ModelLoadError, LocalEntryNotFoundError)) as refusal:
         AGITModel.from_pretrained("someone/agit-horse2zebra", cache_dir=tmp_path)
     assert "not an AGIT model" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("typo", ["revison", "threshold"])
-def test_a_mistyped_argument_is_refused(typo: str, folder: Path) -> None:
+def test_from_pretrained_mistyped_argument_is_refused(typo: str, folder: Path) -> None:
     with pytest.raises(TypeError, match=typo):
         AGITModel.from_pretrained(folder, **{typo: 1})  # type: ignore[arg-type]

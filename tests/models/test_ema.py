@@ -14,7 +14,7 @@ def _fill(model: AGITModel, value: float) -> None:
             weight.fill_(value)
 
 
-def test_update_copies_first_and_then_moves_by_the_rest_of_the_decay(make_model: MakeModel) -> None:
+def test_moving_average_update_copies_then_decays(make_model: MakeModel) -> None:
     model = make_model()
     average = MovingAverage(model, decay=0.75)
     for value, expected in ((4.0, 4.0), (8.0, 5.0), (5.0, 5.0), (1.0, 4.0)):
@@ -25,7 +25,7 @@ def test_update_copies_first_and_then_moves_by_the_rest_of_the_decay(make_model:
             assert not weight.requires_grad
 
 
-def test_load_state_dict_goes_on_as_if_nothing_had_happened(make_model: MakeModel) -> None:
+def test_moving_average_load_state_dict_resumes_identically(make_model: MakeModel) -> None:
     model = make_model()
     average, resumed = MovingAverage(model, 0.5), MovingAverage(model, 0.5)
     for value in (2.0, 6.0):
@@ -37,7 +37,7 @@ def test_load_state_dict_goes_on_as_if_nothing_had_happened(make_model: MakeMode
     assert all(torch.equal(w, torch.full_like(w, 6.0)) for w in resumed.model.parameters())
 
 
-def test_frozen_features_are_shared_not_copied() -> None:
+def test_moving_average_shares_frozen_features() -> None:
     config = AGITConfig(
         image_size=16, channels=4, blocks=0, attention_channels=4, attention="features"
     )

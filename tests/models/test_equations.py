@@ -1,4 +1,4 @@
-"""The method's equations against numbers worked out by hand."""
+"""The method's equations against values computed by hand."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from agit_hub.models.equations import composite, foreground
 
 
 def _pixels(*columns: tuple[float, float, float]) -> Tensor:
-    """A picture one pixel high, (1, 3, 1, W), from its pixels."""
+    """Return an image one pixel high, (1, 3, 1, W)."""
     return torch.tensor(columns).T.reshape(1, 3, 1, -1)
 
 
@@ -16,7 +16,7 @@ def _map(*values: float) -> Tensor:
     return torch.tensor(values).reshape(1, 1, 1, -1)
 
 
-def test_composite_is_equation_1_in_every_channel() -> None:
+def test_composite_matches_equation_1_in_every_channel() -> None:
     image = _pixels((1.0, -0.5, 0.2), (1.0, -0.5, 0.2), (0.8, 0.0, -1.0))
     generated = _pixels((-1.0, 0.5, 0.6), (-1.0, 0.5, 0.6), (0.4, 1.0, 1.0))
     # s + a (F - s) with a = 0, 1 and 1/4.
@@ -24,13 +24,13 @@ def test_composite_is_equation_1_in_every_channel() -> None:
     torch.testing.assert_close(composite(image, generated, _map(0, 1, 0.25)), expected)
 
 
-def test_composite_keeps_what_is_not_attended_to_the_last_bit() -> None:
+def test_composite_zero_attention_returns_input_bits() -> None:
     image, generated = torch.randn(2, 1, 3, 64, 64).tanh()
     assert torch.equal(composite(image, generated, torch.zeros(1, 1, 64, 64)), image)
     assert torch.equal(composite(image, generated, torch.ones(1, 1, 64, 64)), generated)
 
 
-def test_composite_passes_gradient_as_equation_1_says() -> None:
+def test_composite_gradients_match_equation_1() -> None:
     image = _pixels((0.5, -0.5, 1.0)).requires_grad_()
     generated = _pixels((-0.25, 0.5, 0.0)).requires_grad_()
     attention = _map(0.25).requires_grad_()
@@ -43,7 +43,7 @@ def test_composite_passes_gradient_as_equation_1_says() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_foreground_passes_the_threshold_itself_and_blanks_what_is_below(
+def test_foreground_keeps_threshold_and_zeroes_below(
     dtype: torch.dtype,
 ) -> None:
     tau = 0.1
@@ -51,24 +51,24 @@ def test_foreground_passes_the_threshold_itself_and_blanks_what_is_below(
     attention = torch.stack([at, torch.nextafter(at, at * 0), at * 0, at * 0 + 1, at * 2])
     image = _pixels(*[(0.5, -1.0, 0.25)] * 5).to(dtype)
     seen = foreground(image, attention.reshape(1, 1, 1, -1), tau)
-    kept, blank = [0.5, -1.0, 0.25], [0.0, 0.0, 0.0]
-    assert seen.squeeze().T.tolist() == [kept, blank, blank, kept, kept]
+    kept, zeros = [0.5, -1.0, 0.25], [0.0, 0.0, 0.0]
+    assert seen.squeeze().T.tolist() == [kept, zeros, zeros, kept, kept]
     assert seen.dtype == dtype
 
 
-def test_threshold_0_passes_every_pixel() -> None:
+def test_foreground_threshold_0_keeps_every_pixel() -> None:
     image = torch.rand(2, 3, 8, 8) * 2 - 1
     attention = torch.rand(2, 1, 8, 8)
     attention[:, :, :4] = 0
     assert torch.equal(foreground(image, attention, 0.0), image)
 
 
-def test_no_gradient_reaches_attention_through_the_mask() -> None:
+def test_foreground_mask_has_no_gradient() -> None:
     image = torch.rand(1, 3, 4, 4, requires_grad=True)
     attention = torch.linspace(0, 1, 16).reshape(1, 1, 4, 4).requires_grad_()
     foreground(image, attention, 0.5).sum().backward()
     assert attention.grad is None
-    # Of the picture only what is seen gets any: 8 of the 16 values of the map are 0.5 or more.
+    # Only kept pixels have a gradient: 8 of the 16 values of the map are 0.5 or more.
     assert image.grad is not None
     assert image.grad.flatten().tolist() == ([0.0] * 8 + [1.0] * 8) * 3
 
@@ -82,7 +82,7 @@ def test_no_gradient_reaches_attention_through_the_mask() -> None:
         ((2, 3, 4, 6), (2, 4, 6)),
     ],
 )
-def test_a_map_of_the_wrong_shape_is_refused_with_both_shapes(
+def test_equations_wrong_map_shape_names_both_shapes(
     shape: tuple[int, ...], wrong: tuple[int, ...]
 ) -> None:
     image, attention = torch.zeros(shape), torch.zeros(wrong)
@@ -96,7 +96,7 @@ def test_a_map_of_the_wrong_shape_is_refused_with_both_shapes(
             assert str(named) in str(refusal.value)
 
 
-def test_a_generated_picture_of_another_shape_is_refused_with_both_shapes() -> None:
+def test_composite_wrong_generated_shape_names_both_shapes() -> None:
     with pytest.raises(ValueError, match="generated") as refusal:
         composite(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.zeros(2, 1, 4, 4))
     assert "(2, 3, 4, 4)" in str(refusal.value) and "(1, 3, 4, 4)" in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The three networks: their geometry, their size and how their weights begin."""
+"""The three networks: geometry, size and initialization."""
 
 import math
 
@@ -11,65 +11,63 @@ from agit_hub.config import AttentionDecoder
 from agit_hub.models.attention import AttentionNetwork, FullAttention
 from agit_hub.models.discriminators import PatchDiscriminator
 from agit_hub.models.generator import ResnetGenerator
-from agit_hub.models.layers import DoublingConv2d, SamePad, TransposedConv2d, reflected
+from agit_hub.models.layers import SamePad, TransposedConv2d, UpsampleConv2d, reflection_pad
 
 DECODERS: tuple[AttentionDecoder, ...] = ("paper", "official")
 
 
-def _pictures(*shape: int) -> Tensor:
+def _images(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (20, 32), (36, 24)])
-def test_shapes_and_ranges(height: int, width: int) -> None:
+def test_networks_outputs_have_expected_shapes_and_ranges(height: int, width: int) -> None:
     torch.manual_seed(0)
-    pictures = _pictures(2, 3, height, width) * 5
+    images = _images(2, 3, height, width) * 5
     for generator in (ResnetGenerator(4, 1), ResnetGenerator(4, 1, "nearest")):
-        translated = generator(pictures)
-        assert translated.shape == pictures.shape
+        translated = generator(images)
+        assert translated.shape == images.shape
         assert translated.abs().max() <= 1
     for network in (*(AttentionNetwork(4, decoder) for decoder in DECODERS), FullAttention()):
-        attention = network(pictures)
+        attention = network(images)
         assert attention.shape == (2, 1, height, width)
         assert attention.min() >= 0 and attention.max() <= 1
 
 
-def test_full_attention_is_1_and_holds_nothing() -> None:
+def test_full_attention_is_1_and_has_no_weights() -> None:
     full = FullAttention()
-    assert full(_pictures(2, 3, 16, 16).double()).equal(
-        torch.ones(2, 1, 16, 16, dtype=torch.float64)
-    )
+    assert full(_images(2, 3, 16, 16).double()).equal(torch.ones(2, 1, 16, 16, dtype=torch.float64))
     assert not full.state_dict()
 
 
-def test_the_discriminator_scores_patches_without_bound() -> None:
+def test_patch_discriminator_scores_are_unbounded() -> None:
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(4)
     # Padding 2: n -> n // 2 + 1 three times, then n + 1 twice. 32: 17, 9, 5, 6, 7.
-    assert discriminator(_pictures(2, 3, 32, 32)).shape == (2, 1, 7, 7)
-    assert discriminator(_pictures(1, 3, 256, 128)).shape == (1, 1, 35, 19)
+    assert discriminator(_images(2, 3, 32, 32)).shape == (2, 1, 7, 7)
+    assert discriminator(_images(1, 3, 256, 128)).shape == (1, 1, 35, 19)
     with torch.no_grad():
         discriminator.head.bias.fill_(7.0)
-    assert discriminator(_pictures(1, 3, 32, 32)).min() > 5
+    assert discriminator(_images(1, 3, 32, 32)).min() > 5
 
 
 @pytest.mark.parametrize(("layers", "side"), [(1, 16), (2, 34), (3, 70)])
-def test_a_score_sees_a_patch_of_the_stated_size(layers: int, side: int) -> None:
-    """Backwards from one score: 4 pixels, 7, then 2 (n - 1) + 4 for each layer of stride 2."""
+def test_patch_discriminator_receptive_field_has_stated_size(layers: int, side: int) -> None:
+    """Backwards from one score: 4 pixels, 7, then 2 (n - 1) + 4 for each stride-2 layer."""
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(2, layers).double()
-    pictures = _pictures(1, 3, 128, 128).double().requires_grad_()
-    scores = discriminator(pictures, normalise=False)
+    images = _images(1, 3, 128, 128).double().requires_grad_()
+    scores = discriminator(images, normalise=False)
     middle = scores.shape[-1] // 2
     scores[0, 0, middle, middle].backward()
-    assert pictures.grad is not None
-    seen = pictures.grad[0].ne(0).any(0)
+    assert images.grad is not None
+    seen = images.grad[0].ne(0).any(0)
     for axis in (0, 1):
-        (felt,) = seen.any(axis).nonzero(as_tuple=True)
-        assert felt[-1] - felt[0] + 1 == side
+        (positions,) = seen.any(axis).nonzero(as_tuple=True)
+        assert positions[-1] - positions[0] + 1 == side
 
 
-def test_same_padding_lets_output_i_see_inputs_2i_to_2i_plus_2() -> None:
+def test_same_pad_output_i_covers_inputs_2i_to_2i_plus_2() -> None:
     """TensorFlow pads an even side by 0 before and 1 after for a 3x3 stride-2 convolution."""
     kernel = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     for row, column in ((4, 4), (5, 4), (0, 0), (7, 7)):
@@ -83,27 +81,27 @@ def test_same_padding_lets_output_i_see_inputs_2i_to_2i_plus_2() -> None:
         assert torch.equal(F.conv2d(SamePad()(delta), kernel, stride=2), expected)
 
 
-def test_transposed_convolution_is_the_adjoint_of_the_padded_one() -> None:
-    """In both of its forms, with biases 0."""
-    x, y = _pictures(2, 3, 12, 8).double(), _pictures(2, 5, 6, 4).double()
+def test_transposed_conv_is_adjoint_of_same_padded_conv() -> None:
+    """In both of its implementations, with biases 0."""
+    x, y = _images(2, 3, 12, 8).double(), _images(2, 5, 6, 4).double()
     layer = TransposedConv2d(5, 3).double()
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     forward = (F.conv2d(SamePad()(x), layer.weight, stride=2) * y).sum()
-    for back in (layer(y), layer.by_phases(y)):
-        torch.testing.assert_close((back * x).sum(), forward)
+    for adjoint in (layer(y), layer.forward_by_phases(y)):
+        torch.testing.assert_close((adjoint * x).sum(), forward)
 
 
-def test_transposed_convolution_by_phases_is_the_same() -> None:
+def test_transposed_conv_by_phases_matches_pytorch() -> None:
     torch.manual_seed(0)
     layer = TransposedConv2d(4, 3).double()
-    x = _pictures(2, 4, 5, 6).double().requires_grad_()
-    expected, found = layer(x), layer.by_phases(x)
+    x = _images(2, 4, 5, 6).double().requires_grad_()
+    expected, found = layer(x), layer.forward_by_phases(x)
     torch.testing.assert_close(found, expected)
-    pull = torch.randn_like(expected)
+    grad_output = torch.randn_like(expected)
     for one, other in zip(
-        torch.autograd.grad(found, (x, *layer.parameters()), pull),
-        torch.autograd.grad(expected, (x, *layer.parameters()), pull),
+        torch.autograd.grad(found, (x, *layer.parameters()), grad_output),
+        torch.autograd.grad(expected, (x, *layer.parameters()), grad_output),
         strict=True,
     ):
         torch.testing.assert_close(one, other)
@@ -112,10 +110,10 @@ def test_transposed_convolution_by_phases_is_the_same() -> None:
     assert low.dtype == torch.bfloat16 and (low.double() - expected).abs().max() < 0.05
 
 
-def _reach(network: nn.Module, size: int, at: int) -> tuple[int, int, int, int]:
-    """Where in the output one lit pixel is felt: first and last row, first and last column.
+def _affected_region(network: nn.Module, size: int, at: int) -> tuple[int, int, int, int]:
+    """Return the first and last row and column of the output that one input pixel affects.
 
-    Every weight is made positive and every norm left out, so that nothing cancels.
+    Every weight is made positive and every norm removed, so that nothing cancels.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -127,50 +125,55 @@ def _reach(network: nn.Module, size: int, at: int) -> tuple[int, int, int, int]:
     lit = dark.clone()
     lit[..., at, at] = 1
     network = network.double()
-    felt = (network(lit) != network(dark))[0].any(0)
-    rows, columns = felt.any(1).nonzero().flatten(), felt.any(0).nonzero().flatten()
+    positions = (network(lit) != network(dark))[0].any(0)
+    rows, columns = positions.any(1).nonzero().flatten(), positions.any(0).nonzero().flatten()
     return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
-def test_reach_of_one_pixel_through_the_generator() -> None:
+def test_generator_pixel_affects_expected_region() -> None:
     # 7x7: 13..19. SAME stride 2, output i sees 2i..2i+2: 6..9, then 2..4.
-    # Transposed, i gives to 2i..2i+2: 4..10, then 8..22. 7x7: 5..25.
-    assert _reach(ResnetGenerator(2, blocks=0), size=32, at=16) == (5, 25, 5, 25)
-    # 2..4 as before. Doubled: 4..9. 3x3: 3..10. Doubled: 6..21. 3x3: 5..22. 7x7: 2..25.
-    doubled = ResnetGenerator(2, blocks=0, upsampling="nearest")
-    assert _reach(doubled, size=32, at=16) == (2, 25, 2, 25)
+    # Transposed, i affects 2i..2i+2: 4..10, then 8..22. 7x7: 5..25.
+    assert _affected_region(ResnetGenerator(2, blocks=0), size=32, at=16) == (5, 25, 5, 25)
+    # 2..4 as before. Upsampled: 4..9. 3x3: 3..10. Upsampled: 6..21. 3x3: 5..22. 7x7: 2..25.
+    nearest = ResnetGenerator(2, blocks=0, upsampling="nearest")
+    assert _affected_region(nearest, size=32, at=16) == (2, 25, 2, 25)
 
 
 @pytest.mark.parametrize(
     ("decoder", "first", "last"),
     [
         # 7x7 stride 2 with 3 in front: 15..17. SAME stride 2: 7..8. Two 3x3: 5..10.
-        # Doubled: 10..21. 3x3: 9..22. Doubled: 18..45. 3x3: 17..46. 7x7: 14..49.
+        # Upsampled: 10..21. 3x3: 9..22. Upsampled: 18..45. 3x3: 17..46. 7x7: 14..49.
         ("paper", 14, 49),
-        # As far as 10..21, then 1x1; doubled: 20..43, and 1x1.
+        # As far as 10..21, then 1x1; upsampled: 20..43, and 1x1.
         ("official", 20, 43),
     ],
 )
-def test_reach_of_one_pixel_through_attention(
+def test_attention_pixel_affects_expected_region(
     decoder: AttentionDecoder, first: int, last: int
 ) -> None:
-    assert _reach(AttentionNetwork(2, decoder), size=64, at=32) == (first, last, first, last)
+    assert _affected_region(AttentionNetwork(2, decoder), size=64, at=32) == (
+        first,
+        last,
+        first,
+        last,
+    )
 
 
-def test_official_maps_are_constant_in_blocks_of_4_and_the_papers_are_not() -> None:
+def test_attention_official_decoder_is_constant_in_4x4_blocks() -> None:
     torch.manual_seed(0)
-    pictures = _pictures(2, 3, 32, 24)
+    images = _images(2, 3, 32, 24)
     spread = {}
     for decoder in DECODERS:
-        blocks = AttentionNetwork(8, decoder)(pictures).reshape(2, 8, 4, 6, 4)
+        blocks = AttentionNetwork(8, decoder)(images).reshape(2, 8, 4, 6, 4)
         spread[decoder] = (blocks.amax((2, 4)) - blocks.amin((2, 4))).max().item()
         assert blocks.amax() - blocks.amin() > 1e-3
     assert spread["official"] == 0
     assert spread["paper"] > 1e-3
 
 
-def test_generators_pad_with_zeros_and_attention_reflects() -> None:
-    """A constant picture stays constant under reflection; zeros show at the border."""
+def test_padding_generator_zeros_attention_reflection() -> None:
+    """A constant image stays constant under reflection; zeros change the border."""
     torch.manual_seed(0)
     flat = torch.full((1, 3, 32, 32), 0.7, dtype=torch.float64)
     first = AttentionNetwork(4).double().encoder[0](flat)
@@ -179,19 +182,19 @@ def test_generators_pad_with_zeros_and_attention_reflects() -> None:
     assert (edge[..., 0, 0] - edge[..., 16, 16]).abs().max() > 1e-3
 
 
-def test_bypassed_norms_have_no_effect() -> None:
+def test_patch_discriminator_bypassed_norms_have_no_effect() -> None:
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(4)
-    pictures = _pictures(2, 3, 32, 32)
-    with_norm, without = (discriminator(pictures, normalise=on) for on in (True, False))
+    images = _images(2, 3, 32, 32)
+    with_norm, without = (discriminator(images, normalise=on) for on in (True, False))
     assert not torch.allclose(with_norm, without)
-    assert torch.equal(discriminator(pictures), with_norm)
+    assert torch.equal(discriminator(images), with_norm)
     with torch.no_grad():
         for norm in discriminator.norms:
             norm.weight.mul_(3).add_(0.5)
             norm.bias.fill_(0.7)
-    assert torch.equal(discriminator(pictures, normalise=False), without)
-    assert not torch.allclose(discriminator(pictures), with_norm)
+    assert torch.equal(discriminator(images, normalise=False), without)
+    assert not torch.allclose(discriminator(images), with_norm)
 
 
 def _count(network: nn.Module) -> int:
@@ -199,11 +202,11 @@ def _count(network: nn.Module) -> int:
 
 
 def _layer(kernel: int, inputs: int, outputs: int, norm: bool = True) -> int:
-    """Weights and biases of a convolution, and scale and offset of its norm."""
+    """Count weights and biases of a convolution, and scale and offset of its norm."""
     return kernel * kernel * inputs * outputs + outputs + 2 * outputs * norm
 
 
-def test_parameters_of_the_papers_networks() -> None:
+def test_networks_parameter_counts_match_paper() -> None:
     generator = (
         _layer(7, 3, 32)
         + _layer(3, 32, 64)
@@ -238,7 +241,7 @@ def test_parameters_of_the_papers_networks() -> None:
     "network",
     [ResnetGenerator, AttentionNetwork, PatchDiscriminator],
 )
-def test_weights_begin_normal_and_cut_at_two_sigma(network: type[nn.Module]) -> None:
+def test_initialize_weights_truncates_normal_at_two_sigma(network: type[nn.Module]) -> None:
     torch.manual_seed(0)
     weights, scales, offsets = [], [], []
     for module in network(16).modules():
@@ -248,7 +251,7 @@ def test_weights_begin_normal_and_cut_at_two_sigma(network: type[nn.Module]) -> 
             kind.append(module.weight.detach().flatten())
             offsets.append(module.bias.detach())
     assert torch.cat(offsets).eq(0).all()
-    # Of a normal cut at z = 2: variance 1 - 2 z pdf(z) / (cdf(z) - cdf(-z)).
+    # Of a normal truncated at z = 2: variance 1 - 2 z pdf(z) / (cdf(z) - cdf(-z)).
     density = math.exp(-2) / math.sqrt(2 * math.pi)
     std = 0.02 * math.sqrt(1 - 4 * density / math.erf(math.sqrt(2)))
     assert std == pytest.approx(0.0176, abs=1e-4)
@@ -262,15 +265,15 @@ def test_weights_begin_normal_and_cut_at_two_sigma(network: type[nn.Module]) -> 
     assert scale.mean().item() == pytest.approx(1, abs=5 * std / math.sqrt(len(scale)))
 
 
-def test_smoothing_averages_the_head_over_a_window_and_the_border_counts_on() -> None:
+def test_attention_smoothing_averages_logits_with_replicated_border() -> None:
     torch.manual_seed(0)
     plain, smooth = AttentionNetwork(4), AttentionNetwork(4, smoothing=3)
     smooth.load_state_dict(plain.state_dict())
     for network in (plain, smooth):
         network.head.weight.data.mul_(40)
-    picture = torch.rand(1, 3, 16, 20) * 2 - 1
-    logits = torch.logit(plain(picture).double())[0, 0]
-    found = torch.logit(smooth(picture).double())[0, 0]
+    image = torch.rand(1, 3, 16, 20) * 2 - 1
+    logits = torch.logit(plain(image).double())[0, 0]
+    found = torch.logit(smooth(image).double())[0, 0]
     assert logits.std() > 0.5
 
     def at(row: int, column: int) -> float:
@@ -282,15 +285,15 @@ def test_smoothing_averages_the_head_over_a_window_and_the_border_counts_on() ->
 
 
 @pytest.mark.parametrize("edge", [0, 1, 3])
-def test_reflected_is_reflection_padding(edge: int) -> None:
+def test_reflection_pad_matches_pytorch(edge: int) -> None:
     x = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4)
-    assert torch.equal(reflected(x, edge), F.pad(x, (edge,) * 4, mode="reflect"))
+    assert torch.equal(reflection_pad(x, edge), F.pad(x, (edge,) * 4, mode="reflect"))
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
-def test_doubling_convolution_is_one_of_the_doubled_image(padding_mode: str) -> None:
+def test_upsample_conv_matches_conv_of_upsampled_image(padding_mode: str) -> None:
     torch.manual_seed(0)
-    layer = DoublingConv2d(3, 5, padding_mode).double()  # type: ignore[arg-type]
+    layer = UpsampleConv2d(3, 5, padding_mode).double()  # type: ignore[arg-type]
     x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
     mode = "constant" if padding_mode == "zeros" else "reflect"
     padded = F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), mode=mode)
@@ -298,10 +301,10 @@ def test_doubling_convolution_is_one_of_the_doubled_image(padding_mode: str) -> 
     found = layer(x)
     assert torch.allclose(found, expected, atol=1e-12)
     inputs = (x, layer.weight, layer.bias)
-    pull = torch.randn_like(expected)
+    grad_output = torch.randn_like(expected)
     for one, other in zip(
-        torch.autograd.grad(found, inputs, pull),
-        torch.autograd.grad(expected, inputs, pull),
+        torch.autograd.grad(found, inputs, grad_output),
+        torch.autograd.grad(expected, inputs, grad_output),
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-10)

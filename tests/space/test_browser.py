@@ -205,12 +205,12 @@ def test_files_to_keep_are_whole_and_without_loss(
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("notes.png", b"these are no pixels", "notes.png is not a picture of a known kind"),
+        ("notes.png", b"these are no pixels", "notes.png is not an image in a known format"),
         ("nothing.png", b"", "nothing.png is empty"),
         (
             "drawing.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "drawing.svg is not a picture",
+            "drawing.svg is not an image",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the tests of training share: pictures, tiny runs, and processes that train."""
+"""Fixtures of the tests of training: images, tiny runs, and processes that train."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-# What must be equal to the last bit is compared on the CPU, wherever the tests run.
+# Exact comparisons run on the CPU, even on a machine with a GPU.
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
 import numpy as np
@@ -41,18 +41,18 @@ TINY = {
     "train.max_steps": 4,
     "train.learning_rate": 1e-3,
     "train.switch.epoch": None,
-    "log.every": 1,
-    "log.samples": 1,
+    "log.steps": 1,
+    "log.num_samples": 1,
 }
 
-# Each process of its own is forked from one that has imported already what takes seconds to import.
+# Processes are forked from one that has already imported the slow modules.
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(
     ["agit_hub.training.trainer", "tests.training.conftest", "jinja2"]
 )
 
 
-def _write_pictures(folder: Path, count: int, seed: int) -> Path:
+def _write_images(folder: Path, count: int, seed: int) -> Path:
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     for number in range(count):
@@ -63,20 +63,20 @@ def _write_pictures(folder: Path, count: int, seed: int) -> Path:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of five pictures."""
-    return _write_pictures(tmp_path_factory.mktemp("pictures") / "source", 5, seed=0)
+    """A folder of five images."""
+    return _write_images(tmp_path_factory.mktemp("images") / "source", 5, seed=0)
 
 
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three pictures."""
-    return _write_pictures(tmp_path_factory.mktemp("pictures") / "target", 3, seed=1)
+    """A folder of three images."""
+    return _write_images(tmp_path_factory.mktemp("images") / "target", 3, seed=1)
 
 
 @pytest.fixture(scope="session")
 def damaged_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of six pictures, the third of which breaks off in the middle."""
-    folder = _write_pictures(tmp_path_factory.mktemp("pictures") / "damaged", 6, seed=0)
+    """A folder of six images; the third is truncated."""
+    folder = _write_images(tmp_path_factory.mktemp("images") / "damaged", 6, seed=0)
     whole = (folder / "2.png").read_bytes()
     (folder / "2.png").write_bytes(whole[: len(whole) // 2])
     return folder
@@ -88,7 +88,7 @@ Train = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def arguments(source: Path, target: Path) -> Arguments:
-    """The command line of a tiny run into a folder, with some keys set otherwise."""
+    """Return the command line of a tiny run, with some keys changed."""
 
     def make(output: Path, changes: Mapping[str, Any] | None = None, *flags: str) -> list[str]:
         paths = {"data.source.path": source, "data.target.path": target, "output_dir": output}
@@ -103,7 +103,7 @@ def arguments(source: Path, target: Path) -> Arguments:
 
 @pytest.fixture(scope="session")
 def configure(arguments: Arguments) -> Callable[..., TrainConfig]:
-    """The configuration of a tiny run."""
+    """Return the configuration of a tiny run."""
     return lambda *args: parse(arguments(*args)).config
 
 
@@ -120,7 +120,7 @@ def train(configure: Callable[..., TrainConfig]) -> Train:
 
 
 class _Interrupting(io.StringIO):
-    """Standard error that presses Ctrl-C when it reads a text."""
+    """Standard error that raises SIGINT when a text is written."""
 
     def __init__(self, text: str, times: int) -> None:
         super().__init__()
@@ -136,12 +136,12 @@ class _Interrupting(io.StringIO):
 
 @pytest.fixture
 def interrupt_when() -> Callable[..., Any]:
-    """Within the block, a SIGINT reaches this process each time it says a text."""
+    """Context in which this process receives SIGINT each time it logs a text."""
 
     @contextmanager
-    def pressing(text: str, times: int = 1) -> Iterator[io.StringIO]:
+    def interrupting(text: str, times: int = 1) -> Iterator[io.StringIO]:
         stream = _Interrupting(text, times)
-        # A process that was started in the background may have been told to ignore Ctrl-C.
+        # A process started in the background may ignore Ctrl-C.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with redirect_stderr(stream):
@@ -149,16 +149,16 @@ def interrupt_when() -> Callable[..., Any]:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    return pressing
+    return interrupting
 
 
 class Process:
-    """A function, by default `train_accelerate.py` itself, in a process of its own.
+    """A function, by default `train_accelerate.py` itself, in a separate process.
 
     Args:
         arguments: Of the command line, or of the function.
         environment: Variables to set there.
-        largest_file: In bytes: any larger one meets a full disk.
+        largest_file: Size in bytes above which writing a file fails, as on a full disk.
     """
 
     def __init__(
@@ -181,21 +181,21 @@ class Process:
         self._lines = os.fdopen(os.dup(self._err.fileno()), encoding="utf-8")
 
     def wait_for(self, start: str) -> None:
-        """Read standard error up to a line that begins so."""
-        said = []
+        """Read standard error up to a line that starts with a text."""
+        lines = []
         for line in self._lines:
-            said.append(line)
+            lines.append(line)
             if line.startswith(start):
                 return
-        pytest.fail(f"never said {start!r} but {said}")
+        pytest.fail(f"never logged {start!r} but {lines}")
 
     def finish(self) -> tuple[int, str, str]:
-        """Exit code, (the rest of) standard error, standard output."""
+        """Wait, and return the exit code, the rest of standard error, and standard output."""
         with self._lines, os.fdopen(os.dup(self._out.fileno()), encoding="utf-8") as out:
-            said, printed = self._lines.read(), out.read()
+            log, printed = self._lines.read(), out.read()
         self._process.join()
         assert self._process.exitcode is not None
-        return self._process.exitcode, said, printed
+        return self._process.exitcode, log, printed
 
 
 def _child(
@@ -206,7 +206,7 @@ def _child(
     err: Connection,
     out: Connection,
 ) -> None:
-    # A process group of its own, as a job or a service has.
+    # A separate process group, as of a job or a service.
     os.setsid()
     os.dup2(err.fileno(), 2)
     os.dup2(out.fileno(), 1)
@@ -234,7 +234,7 @@ def process() -> type[Process]:
 
 @pytest.fixture
 def two_ranks() -> Callable[..., list[Process]]:
-    """Start a run of two processes, told of each other as a launcher tells them."""
+    """Start a run of two processes with the environment of a launcher."""
 
     def start(
         arguments: Sequence[Any],
@@ -254,7 +254,7 @@ def two_ranks() -> Callable[..., list[Process]]:
 
 @pytest.fixture
 def metrics() -> Callable[[Path], list[dict[str, float]]]:
-    """The lines of a run's `metrics.jsonl`, without what the clock had a part in."""
+    """Read `metrics.jsonl` of a run, without values that depend on time."""
 
     def read(run: Path) -> list[dict[str, float]]:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -266,7 +266,7 @@ def metrics() -> Callable[[Path], list[dict[str, float]]]:
 
 @pytest.fixture
 def states() -> Callable[[Path], dict[str, Any]]:
-    """Every file of every checkpoint of a run: 'step-00000004/state.pt' -> its content."""
+    """Load every file of every checkpoint of a run, by name such as 'step-00000004/state.pt'."""
 
     def read(run: Path) -> dict[str, Any]:
         files = sorted((run / "checkpoints").rglob("*.pt"))
@@ -295,12 +295,12 @@ def _assert_same(one: Any, other: Any, where: str) -> None:
 
 @pytest.fixture
 def assert_same() -> Callable[[Any, Any, str], None]:
-    """Two nested states are equal, to the last bit of every tensor."""
+    """Assert that two nested states are equal bit for bit."""
     return _assert_same
 
 
 def saved_networks(states: dict[str, Any], step: int, prefix: str = "") -> dict[str, Tensor]:
-    """The weights in a checkpoint whose names begin so, without that beginning."""
+    """Return the weights in a checkpoint whose names start with `prefix`, without it."""
     weights: dict[str, Tensor] = states[f"step-{step:08d}/state.pt"]["training"]["networks"]
     return {
         name.removeprefix(prefix): tensor

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there at all, also on a disk that fills up."""
+"""Checkpoints and models: complete or absent, even if the disk is full."""
 
 import shutil
 from collections.abc import Callable
@@ -10,18 +10,19 @@ import torch
 
 from agit_hub.atomic import write_bytes
 from agit_hub.config import AGITConfig
-from agit_hub.errors import ConfigError
+from agit_hub.errors import ConfigError, SaveError
 from agit_hub.models.agit import AGITModel
+from agit_hub.runs import checkpoint_path, list_checkpoints
 from agit_hub.training import checkpoint
 from tests.training.conftest import Arguments, Process, Train
 
-DISK_FULL = "File too large"  # what the system says where a limit plays the full disk
+DISK_FULL = "File too large"  # error of a file size limit, which simulates a full disk
 
 
 def _write(folder: Path, step: int, **state: Any) -> Path:
     packed = checkpoint.pack({"step": step, **state})
     checkpoint.write_checkpoint(folder, step, packed, [checkpoint.pack({"own": 1})])
-    return checkpoint.checkpoint_path(folder, step)
+    return checkpoint_path(folder, step)
 
 
 def _model(seed: int) -> AGITModel:
@@ -37,67 +38,67 @@ def _content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_checkpoint_has_its_name_only_when_all_of_it_is_written(
+def test_write_checkpoint_renames_only_when_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert checkpoint.checkpoints(tmp_path / "nowhere") == []
-    path = checkpoint.checkpoint_path(tmp_path, 7)
+    assert list_checkpoints(tmp_path / "nowhere") == []
+    path = checkpoint_path(tmp_path, 7)
     assert path == tmp_path / "step-00000007"
     written = []
 
     def watch(file: Path, content: bytes) -> None:
         write_bytes(file, content)
         written.append(file.name)
-        assert not path.exists() and checkpoint.checkpoints(tmp_path) == []
+        assert not path.exists() and list_checkpoints(tmp_path) == []
 
     monkeypatch.setattr(checkpoint, "write_bytes", watch)
     ranks = [checkpoint.pack({"rank": rank}) for rank in range(2)]
     checkpoint.write_checkpoint(tmp_path, 7, checkpoint.pack({"step": 7}), ranks)
     assert sorted(written) == ["rank-0.pt", "rank-1.pt", "state.pt"]
-    assert checkpoint.checkpoints(tmp_path) == [path] == list(tmp_path.iterdir())
+    assert list_checkpoints(tmp_path) == [path] == list(tmp_path.iterdir())
     states = [checkpoint.unpack(checkpoint.read_state(path / name)) for name in sorted(written)]
     assert states == [{"rank": 0}, {"rank": 1}, {"step": 7}]
 
 
-def test_a_checkpoint_that_cannot_be_written_is_removed(
+def test_write_checkpoint_failure_removes_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(file: Path, content: bytes) -> None:
         if file.name == "state.pt":
-            raise checkpoint.SaveError(f"{file} could not be written: disk full")
+            raise SaveError(f"{file} could not be written: disk full")
         write_bytes(file, content)
 
     monkeypatch.setattr(checkpoint, "write_bytes", fill)
-    with pytest.raises(checkpoint.SaveError, match=r"state\.pt"):
+    with pytest.raises(SaveError, match=r"state\.pt"):
         checkpoint.write_checkpoint(tmp_path, 7, b"", [b""])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rotation_keeps_the_newest_and_clears_what_was_left_behind(tmp_path: Path) -> None:
+def test_rotate_keeps_newest_and_removes_unfinished(tmp_path: Path) -> None:
     steps = (90, 1000, 10_000, 200)
     for step in steps:
         _write(tmp_path, step)
     left = _write(tmp_path, 20_000)
     left.rename(left.with_name(f"{left.name}.unfinished"))
-    found = [path.name for path in checkpoint.checkpoints(tmp_path)]
+    found = [path.name for path in list_checkpoints(tmp_path)]
     assert found == ["step-00000090", "step-00000200", "step-00001000", "step-00010000"]
-    checkpoint.rotate(tmp_path, keep=2)
+    checkpoint.rotate(tmp_path, limit=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == found[2:]
-    checkpoint.rotate(tmp_path, keep=5)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == found[2:]
+    checkpoint.rotate(tmp_path, limit=5)
+    assert [path.name for path in list_checkpoints(tmp_path)] == found[2:]
 
 
-def test_a_copy_that_a_person_made_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+def test_rotate_ignores_other_folders(tmp_path: Path) -> None:
     copied = _write(tmp_path, 3).rename(tmp_path / "step-00000003-good")
     notes = tmp_path / "step-notes"
     notes.mkdir()
     newer = _write(tmp_path, 2)
-    checkpoint.rotate(tmp_path, keep=1)
-    assert checkpoint.checkpoints(tmp_path) == [newer]
+    checkpoint.rotate(tmp_path, limit=1)
+    assert list_checkpoints(tmp_path) == [newer]
     assert copied.is_dir() and notes.is_dir()
 
 
-def test_reading_a_state_runs_no_code(tmp_path: Path) -> None:
+def test_read_state_of_pickled_code_raises_without_running_it(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "ran",)
@@ -108,12 +109,12 @@ def test_reading_a_state_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_model_is_replaced_at_once_and_holds_what_would_be_pushed(tmp_path: Path) -> None:
+def test_save_model_replaces_files_atomically(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     checkpoint.save_model(_model(0), folder)
     before = _content(folder)
     assert sorted(before) == ["README.md", "config.json", "model.safetensors"]
-    # A reader of the earlier model goes on reading the earlier model.
+    # An open file of the earlier model can still be read.
     with (folder / "model.safetensors").open("rb") as reader:
         start = reader.read(100)
         checkpoint.save_model(_model(1), folder)
@@ -123,25 +124,23 @@ def test_a_model_is_replaced_at_once_and_holds_what_would_be_pushed(tmp_path: Pa
     assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
 
 
-def _save_a_model_over(folder: Path) -> None:
+def _overwrite_model(folder: Path) -> None:
     try:
         checkpoint.save_model(_model(1), folder)
-    except checkpoint.SaveError as error:
+    except SaveError as error:
         raise SystemExit(f"SaveError: {error}") from None
 
 
-def test_a_model_that_does_not_fit_leaves_the_earlier_one(
-    tmp_path: Path, process: type[Process]
-) -> None:
+def test_save_model_full_disk_keeps_earlier_model(tmp_path: Path, process: type[Process]) -> None:
     folder = tmp_path / "model"
     checkpoint.save_model(_model(0), folder)
     before = _content(tmp_path)
     for largest_file in (20_000, 100):
-        child = process([folder], function=_save_a_model_over, largest_file=largest_file)
-        code, said, _ = child.finish()
+        child = process([folder], function=_overwrite_model, largest_file=largest_file)
+        code, log, _ = child.finish()
         assert code == 1
-        assert said.startswith(f"SaveError: The model could not be written to {folder}")
-        assert DISK_FULL in said
+        assert log.startswith(f"SaveError: The model could not be written to {folder}")
+        assert DISK_FULL in log
         assert _content(tmp_path) == before
 
 
@@ -163,7 +162,7 @@ def four_steps(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
         (100_000, "state.pt"),
     ],
 )
-def test_on_a_full_disk_a_run_stops_in_a_sentence_and_loses_nothing(
+def test_run_full_disk_fails_and_keeps_checkpoint(
     tmp_path: Path,
     four_steps: Path,
     arguments: Arguments,
@@ -176,34 +175,34 @@ def test_on_a_full_disk_a_run_stops_in_a_sentence_and_loses_nothing(
     before = {name: _content(run / name) for name in ("checkpoints", "model")}
 
     longer = arguments(run, {"train.max_steps": 6}, "--resume")
-    code, said, _ = process(longer, largest_file=largest_file).finish()
-    last = said.splitlines()[-1]
-    assert code == 1 and "Traceback" not in said
+    code, log, _ = process(longer, largest_file=largest_file).finish()
+    last = log.splitlines()[-1]
+    assert code == 1 and "Traceback" not in log
     assert last.startswith("error: ") and DISK_FULL in last
     assert last.endswith(f"The checkpoint {run / 'checkpoints' / 'step-00000004'} is safe.")
     assert {name: _content(run / name) for name in before} == before
     assert not list(run.rglob("*.unfinished*"))
     assert culprit in last
 
-    # With room again it goes on where it was.
+    # When there is space again, it resumes.
     AGITModel.from_pretrained(run / "model")
     assert train(run, {"train.max_steps": 6}, resume=True).finished
     assert (run / "checkpoints" / "step-00000006").is_dir()
 
 
-def test_a_run_that_found_no_room_can_be_started_again(
+def test_run_full_disk_at_start_can_be_repeated(
     tmp_path: Path, arguments: Arguments, process: type[Process], train: Train
 ) -> None:
     run = tmp_path / "run"
-    code, said, _ = process(arguments(run), largest_file=100).finish()
-    assert code == 1 and DISK_FULL in said and "No checkpoint was saved yet." in said
+    code, log, _ = process(arguments(run), largest_file=100).finish()
+    assert code == 1 and DISK_FULL in log and "No checkpoint was saved yet." in log
     assert train(run).finished
 
 
-def test_every_file_of_a_run_loads_without_running_code(
+def test_run_checkpoints_load_with_weights_only(
     tmp_path: Path, train: Train, states: Callable[[Path], dict[str, Any]]
 ) -> None:
-    train(tmp_path, {"train.ema": 0.9, "train.checkpoint_every": 2, "log.every": 3})
+    train(tmp_path, {"train.ema_decay": 0.9, "train.checkpointing_steps": 2, "log.steps": 3})
     assert list(states(tmp_path)) == [
         f"step-{step:08d}/{file}.pt" for step in (2, 4) for file in ("rank-0", "state")
     ]

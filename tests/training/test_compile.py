@@ -1,4 +1,4 @@
-"""TrainingNetworks with kernels of their own learn what the others learn."""
+"""Training with torch.compile."""
 
 from collections.abc import Callable
 from functools import partialmethod
@@ -17,11 +17,11 @@ from tests.training.conftest import SIZE, Arguments, Process
 Metrics = Callable[[Path], list[dict[str, float]]]
 
 
-def test_all_six_are_compiled_and_nothing_that_is_saved_is(
+def test_torch_compile_compiles_six_networks_only(
     tmp_path: Path, configure: Callable[..., TrainConfig]
 ) -> None:
     trainers = [
-        Trainer(configure(tmp_path, {"train.torch_compile": compile, "train.ema": 0.5}))
+        Trainer(configure(tmp_path, {"train.torch_compile": compile, "train.ema_decay": 0.5}))
         for compile in (True, False)
     ]
     compiled, plain = (trainer._networks for trainer in trainers)
@@ -33,22 +33,22 @@ def test_all_six_are_compiled_and_nothing_that_is_saved_is(
     assert trainers[0].published.generator_st._compiled_call_impl is None
 
 
-def test_what_is_drawn_at_another_size_is_not_compiled_for(
+def test_torch_compile_sample_grids_run_eagerly(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:
     settings = {"model.image_size": 2 * SIZE, "data.crop_size": SIZE, "train.torch_compile": True}
-    command = arguments(tmp_path, settings | {"train.switch.step": 2, "log.samples_every": 1})
-    code, said, printed = process([command], function=_train_and_tell_what_is_compiled).finish()
-    assert code == 0, said
+    command = arguments(tmp_path, settings | {"train.switch.step": 2, "log.sample_steps": 1})
+    code, log, printed = process([command], function=_train_and_print_compiled_sizes).finish()
+    assert code == 0, log
     sides = set(map(int, printed.splitlines()[-1].split()))
     assert SIZE in sides and 2 * SIZE not in sides
 
 
-def _train_and_tell_what_is_compiled(arguments: list[str]) -> None:
+def _train_and_print_compiled_sizes(arguments: list[str]) -> None:
     sides: set[int] = set()
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-        """No kernels, which would be waited for: the graph itself, and how wide its inputs are."""
+        """Run the graph itself, without compiling kernels, and record the sizes of its inputs."""
         sides.update(each.shape[-1] for each in inputs if getattr(each, "ndim", 0) == 4)
         return graph.forward
 
@@ -58,18 +58,16 @@ def _train_and_tell_what_is_compiled(arguments: list[str]) -> None:
 
 
 @pytest.mark.soak
-def test_a_compiled_run_differs_by_rounding_across_the_switch(
+def test_torch_compile_run_equals_eager_up_to_rounding(
     tmp_path: Path, arguments: Arguments, process: type[Process], metrics: Metrics
 ) -> None:
-    """Kernels are written for minutes."""
+    """Compiling takes minutes."""
     settings = {"train.max_steps": 5, "train.switch.step": 3}
     runs = {compile: tmp_path / str(compile) for compile in (True, False)}
     for compile, run in runs.items():
-        code, said, _ = process(
-            arguments(run, settings | {"train.torch_compile": compile})
-        ).finish()
-        assert code == 0, said
-        assert "recompile_limit" not in said
+        code, log, _ = process(arguments(run, settings | {"train.torch_compile": compile})).finish()
+        assert code == 0, log
+        assert "recompile_limit" not in log
     compiled, plain = (metrics(run) for run in runs.values())
     assert len(compiled) == len(plain) == 5
     for one, other in zip(compiled, plain, strict=True):
@@ -78,7 +76,7 @@ def test_a_compiled_run_differs_by_rounding_across_the_switch(
         torch.load(next(run.rglob("state.pt")), weights_only=True)["training"]["networks"]
         for run in runs.values()
     ]
-    # Adam makes rounding large where a gradient is nothing else: most must be the same.
+    # Adam amplifies rounding where a gradient is only rounding: most weights must be equal.
     for name, one in weights[0].items():
         if _is_before_a_norm(name, weights[0]):
             continue
@@ -86,6 +84,6 @@ def test_a_compiled_run_differs_by_rounding_across_the_switch(
 
 
 def _is_before_a_norm(name: str, weights: dict[str, torch.Tensor]) -> bool:
-    """Whether it is the bias of a convolution to more than a head's channels, which a norm undoes."""
+    """Return whether it is the bias of a convolution before a norm, which removes it."""
     convolution = weights[name.removesuffix("bias") + "weight"] if name.endswith("bias") else None
     return convolution is not None and convolution.ndim == 4 and len(weights[name]) > 3

@@ -1,4 +1,4 @@
-"""What depends on the device: switches of arithmetic, optimisers, workers, memory."""
+"""Device flags and optimisers, and the defaults of the data loader for each device."""
 
 import multiprocessing
 import os
@@ -10,19 +10,24 @@ import pytest
 import torch
 from torch import nn
 
-from agit_hub.data.config import DomainConfig
+from agit_hub.data.config import DataConfig, DomainConfig
 from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.in_memory import InMemoryDomain
-from agit_hub.data.loading import load_domains
-from agit_hub.training.config import DataConfig, TrainSettings
-from agit_hub.training.device import adam, configure_device, indices_on, memory_format
-from agit_hub.training.loading import keep_in_memory, loader_workers
+from agit_hub.data.load import load_domains
+from agit_hub.data.loader import keep_in_memory, resolve_num_workers
+from agit_hub.training.config import TrainSettings
+from agit_hub.training.distributed import (
+    configure_device,
+    indices_on,
+    make_adam,
+    memory_format,
+)
 from tests.training.conftest import Train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def _switches() -> tuple[bool, ...]:
+def _flags() -> tuple[bool, ...]:
     cudnn = torch.backends.cudnn
     return (
         torch.backends.cuda.matmul.allow_tf32,
@@ -34,9 +39,9 @@ def _switches() -> tuple[bool, ...]:
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restore_flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    matmul, tf32, benchmark, deterministic, algorithms = _switches()
+    matmul, tf32, benchmark, deterministic, algorithms = _flags()
     yield
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
     torch.backends.cuda.matmul.allow_tf32 = matmul
@@ -51,41 +56,41 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (TrainSettings(), (True, True, True, False, False)),
         (TrainSettings(tf32=False), (False, False, True, False, False)),
         (TrainSettings(cudnn_benchmark=False), (True, True, False, False, False)),
-        # The fastest algorithm may be another one each time.
+        # The fastest algorithm may differ between runs.
         (TrainSettings(deterministic=True), (True, True, False, True, True)),
     ],
 )
-def test_configure_device_sets_the_switches_of_a_gpu(
+def test_configure_device_gpu_sets_flags(
     settings: TrainSettings, expected: tuple[bool, ...]
 ) -> None:
     configure_device(settings, CUDA)
-    assert _switches() == expected
+    assert _flags() == expected
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is settings.deterministic
 
 
-def test_configure_device_leaves_a_cpu_alone() -> None:
-    before = _switches()
+def test_configure_device_cpu_changes_nothing() -> None:
+    before = _flags()
     configure_device(TrainSettings(deterministic=True), CPU)
-    assert _switches() == before
+    assert _flags() == before
 
 
 @pytest.mark.parametrize(
     ("device", "fused", "expected"), [(CUDA, True, True), (CUDA, False, None), (CPU, True, None)]
 )
-def test_adam_is_fused_on_a_gpu(device: torch.device, fused: bool, expected: bool | None) -> None:
+def test_make_adam_gpu_is_fused(device: torch.device, fused: bool, expected: bool | None) -> None:
     settings = TrainSettings(fused_adam=fused, adam_beta1=0.25)
-    groups = [{"params": [nn.Parameter(torch.zeros(1))], "of": "generators"}]
-    optimizer = adam(groups, settings, device)
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "kind": "generators"}]
+    optimizer = make_adam(groups, settings, device)
     assert optimizer.defaults["fused"] is expected
     assert optimizer.defaults["betas"] == (0.25, 0.999)
 
 
-def test_memory_format_follows_the_setting() -> None:
+def test_memory_format_follows_setting() -> None:
     assert memory_format(TrainSettings()) is torch.contiguous_format
     assert memory_format(TrainSettings(channels_last=True)) is torch.channels_last
 
 
-def test_indices_on_keeps_lists_apart() -> None:
+def test_indices_on_several_lists_splits_them() -> None:
     lists = [[3, 1], [], [7]]
     assert [each.tolist() for each in indices_on(CPU, *lists)] == lists
 
@@ -99,7 +104,7 @@ def domains(source: Path, target: Path) -> tuple[Domain, Domain]:
 
 @pytest.fixture
 def settings(source: Path, target: Path) -> DataConfig:
-    """As typed for two folders."""
+    """Settings for two folders."""
     return DataConfig(source=DomainConfig(str(source)), target=DomainConfig(str(target)))
 
 
@@ -115,7 +120,7 @@ def settings(source: Path, target: Path) -> DataConfig:
         (0, CUDA, 16, 1, 0),
     ],
 )
-def test_loader_workers_follow_cores_and_processes(
+def test_resolve_num_workers_follows_cores_and_processes(
     domains: tuple[Domain, Domain],
     settings: DataConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,8 +131,8 @@ def test_loader_workers_follow_cores_and_processes(
     expected: int,
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    asked = replace(settings, workers=workers)
-    assert loader_workers(domains, asked, device, processes) == expected
+    config = replace(settings, num_workers=workers)
+    assert resolve_num_workers(domains, config, device, processes) == expected
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,7 @@ def test_loader_workers_follow_cores_and_processes(
     [
         (None, CPU, "fork", False),
         (None, CUDA, "fork", True),
-        (None, CUDA, "spawn", False),  # each worker would get a copy
+        (None, CUDA, "spawn", False),  # each worker would copy it
         (False, CUDA, "fork", False),
         (True, CPU, "spawn", True),
     ],
@@ -153,10 +158,10 @@ def test_keep_in_memory_follows_setting_or_rule(
     kept = keep_in_memory(domains, replace(settings, in_memory=in_memory), device)
     assert [isinstance(domain, InMemoryDomain) for domain in kept] == [expected] * 2
     if expected and start == "spawn":
-        assert loader_workers(kept, settings, CUDA, 1) == 0
+        assert resolve_num_workers(kept, settings, CUDA, 1) == 0
 
 
-def test_a_run_logs_that_images_are_kept_in_memory(
+def test_run_in_memory_logs_size(
     tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Eight images of 16 x 16 pixels are 6 144 bytes."""
@@ -166,7 +171,7 @@ def test_a_run_logs_that_images_are_kept_in_memory(
     assert "in memory" not in capsys.readouterr().err
 
 
-def test_keep_in_memory_leaves_what_is_on_the_hub(
+def test_keep_in_memory_hub_dataset_is_unchanged(
     domains: tuple[Domain, Domain], settings: DataConfig
 ) -> None:
     remote = replace(settings, source=DomainConfig("user/horses"))

@@ -1,7 +1,8 @@
-"""Training as a person starts it: processes, exit codes, signals, launchers."""
+"""Training from the command line: processes, exit codes, signals, launchers."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from agit_hub.cli.train import main
 from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel
 from agit_hub.training.config_loader import parse
@@ -43,45 +45,48 @@ def _launch(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Path]:
-    """Folders that no run can use."""
+    """Folders that a run cannot use."""
     for name in ("empty", "unreadable", "thesis"):
         (tmp_path / name).mkdir()
-    (tmp_path / "unreadable" / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "unreadable" / "a.png").write_bytes(b"not an image")
     (tmp_path / "unreadable" / "b.jpg").write_bytes(b"")
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     return {path.name: path for path in tmp_path.iterdir()}
 
 
-# What is asked for, and what the answer says beside where.
+# Invalid settings, and a pattern of the error message.
 REFUSALS: dict[str, tuple[dict[str, str], str]] = {
     "a missing folder": ({"data.source.path": "{}/missing"}, "{}/missing does not exist"),
-    "an empty folder": ({"data.target.path": "{}/empty"}, "{}/empty holds no pictures"),
-    "no readable picture": ({"data.source.path": "{}/unreadable"}, "None of the 2 picture files"),
+    "an empty folder": ({"data.target.path": "{}/empty"}, "{}/empty"),
+    "no readable image": ({"data.source.path": "{}/unreadable"}, "None of the 2 "),
     "a file for a folder": ({"data.source.path": "{}/thesis/thesis.tex"}, "thesis.tex is a file"),
-    "another's folder": ({"output_dir": "{}/thesis"}, "{}/thesis holds files that are not a run's"),
+    "a folder with other files": ({"output_dir": "{}/thesis"}, "{}/thesis holds files"),
     "a file to write into": ({"output_dir": "{}/thesis/thesis.tex"}, "thesis.tex is a file"),
     "below a file": ({"output_dir": "{}/thesis/thesis.tex/run"}, "thesis.tex"),
     "an odd size": ({"model.image_size": "65"}, "model.image_size is 65"),
     "an unknown key": ({"train.max_step": "3"}, "Did you mean 'train.max_steps'?"),
     "a huge seed": ({"train.seed": str(2**32)}, f"train.seed is {2**32}"),
     "half precision": ({"train.mixed_precision": "fp16"}, "fp16, which needs a GPU"),
-    "an absent tracker": ({"log.trackers": "[tensorboard, wandbb]"}, "log.trackers names 'wandbb'"),
+    "an absent tracker": (
+        {"log.report_to": "[tensorboard, wandbb]"},
+        "log.report_to is 'wandbb'",
+    ),
 }
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
-def test_a_mistake_is_answered_in_one_sentence_and_leaves_nothing_behind(
+def test_main_user_error_prints_one_sentence_and_writes_nothing(
     tmp_path: Path,
     places: dict[str, Path],
     arguments: Arguments,
     process: type[Process],
     reason: str,
 ) -> None:
-    changes, sentence = REFUSALS[reason]
+    changes, part = REFUSALS[reason]
     changes = {key: value.format(tmp_path) for key, value in changes.items()}
-    code, said, printed = process(arguments(tmp_path / "run", changes)).finish()
-    (line,) = said.splitlines()
-    assert line.startswith("error: ") and sentence.format(tmp_path) in line
+    code, log, printed = process(arguments(tmp_path / "run", changes)).finish()
+    (line,) = log.splitlines()
+    assert line.startswith("error: ") and part.format(tmp_path) in line
     assert (code, printed) == (2, "")
     assert sorted(tmp_path.iterdir()) == sorted(places.values())
     assert (tmp_path / "thesis" / "thesis.tex").read_text() == "years of work"
@@ -95,52 +100,52 @@ def _train_in_two_precisions(*commands: list[str]) -> None:
             print(error, flush=True)
 
 
-def test_a_second_run_of_one_process_in_another_precision_is_answered_in_a_sentence(
+def test_trainer_second_precision_in_one_process_raises_config_error(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:
     first = arguments(tmp_path / "first")
     second = arguments(tmp_path / "second", {"train.mixed_precision": "bf16"})
     running = process([first, first, second], function=_train_in_two_precisions)
     code, _, printed = running.finish()
-    said = printed.splitlines()
-    assert code == 0 and "already holds a run" in said[0]
-    assert said[1].startswith("train.mixed_precision is bf16, and this process has trained in no")
+    errors = printed.splitlines()
+    assert code == 0 and "already holds a run" in errors[0]
+    assert re.match("train.mixed_precision is bf16, .* no, ", errors[1])
     assert not (tmp_path / "second").exists()
 
 
-def test_an_unknown_tracker_is_not_offered_for_installation(
+def test_main_unknown_tracker_does_not_suggest_installation(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:
-    """A mistyped name may be anybody's package: the answer names those that Accelerate knows."""
-    _, said, _ = process(arguments(tmp_path, {"log.trackers": "tensorbord"})).finish()
-    assert "pip install tensorbord" not in said
-    assert "tensorboard" in said
+    """A mistyped name may be another package: the message lists the trackers of Accelerate."""
+    _, log, _ = process(arguments(tmp_path, {"log.report_to": "tensorbord"})).finish()
+    assert "pip install tensorbord" not in log
+    assert "tensorboard" in log
 
 
-def test_a_run_is_not_written_over_and_a_finished_one_has_nothing_left_to_do(
+def test_main_existing_run_is_refused_and_finished_run_resumes_unchanged(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:
     run = tmp_path / "run"
-    code, said, printed = process(arguments(run)).finish()
-    assert code == 0 and "Traceback" not in said
-    assert printed == f"Finished. Model: {run / 'model'}  Pictures: {run / 'samples'}\n"
-    assert [line[:8] for line in said.splitlines() if line.startswith("step ")] == [
+    code, log, printed = process(arguments(run)).finish()
+    assert code == 0 and "Traceback" not in log
+    assert printed == f"Finished. Model: {run / 'model'}  Samples: {run / 'samples'}\n"
+    assert [line[:8] for line in log.splitlines() if line.startswith("step ")] == [
         f"step {step}/4" for step in (1, 2, 3, 4)
     ]
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
 
-    code, said, _ = process(arguments(run)).finish()
-    (line,) = said.splitlines()
+    code, log, _ = process(arguments(run)).finish()
+    (line,) = log.splitlines()
     assert code == 2 and line.startswith(f"error: output_dir {run} already holds a run")
-    code, said, _ = process(arguments(run, {"train.lambda_cyc": 3}, "--resume")).finish()
-    assert code == 2 and "train.lambda_cyc was 10.0 and is 3.0" in said
-    code, said, printed = process(arguments(run, {}, "--resume")).finish()
+    code, log, _ = process(arguments(run, {"train.lambda_cyc": 3}, "--resume")).finish()
+    assert code == 2 and "train.lambda_cyc was 10.0 and is 3.0" in log
+    code, log, printed = process(arguments(run, {}, "--resume")).finish()
     assert code == 0 and printed.startswith("Finished.")
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_saves_and_says_where_and_the_run_goes_on_from_there(
+def test_signal_saves_checkpoint_and_run_resumes(
     tmp_path: Path, arguments: Arguments, train: Train, metrics: Metrics, number: signal.Signals
 ) -> None:
     with subprocess.Popen(
@@ -154,13 +159,13 @@ def test_a_signal_saves_and_says_where_and_the_run_goes_on_from_there(
             if line.startswith("step 1/"):
                 break
         running.send_signal(number)
-        said = running.stderr.read()
-    assert running.returncode == 0 and "Traceback" not in said
-    last = said.splitlines()[-1]
+        log = running.stderr.read()
+    assert running.returncode == 0 and "Traceback" not in log
+    last = log.splitlines()[-1]
     checkpoints = list((tmp_path / "checkpoints").iterdir())
     assert len(checkpoints) == 1
     step = int(checkpoints[0].name.removeprefix("step-"))
-    assert last.startswith(f"Stopped at step {step} of 100000 and saved it in {tmp_path}.")
+    assert last.startswith(f"Stopped at step {step} of 100000 ") and str(tmp_path) in last
     assert "--resume" in last
     AGITModel.from_pretrained(tmp_path / "model")
 
@@ -170,26 +175,26 @@ def test_a_signal_saves_and_says_where_and_the_run_goes_on_from_there(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_to_the_whole_group_saves_although_workers_hear_it_too(
+def test_signal_to_process_group_saves_checkpoint(
     tmp_path: Path, arguments: Arguments, process: type[Process], number: signal.Signals
 ) -> None:
-    """As a terminal sends Ctrl-C; as launchers, Slurm and systemd send SIGTERM."""
-    running = process(arguments(tmp_path, FOREVER | {"data.workers": 2}))
+    """As terminals, launchers, Slurm and systemd do: loader workers receive the signal too."""
+    running = process(arguments(tmp_path, FOREVER | {"data.num_workers": 2}))
     running.wait_for("step 1/")
     os.killpg(running.pid, number)
-    code, said, _ = running.finish()
-    assert "Traceback" not in said
-    assert code == 0 and said.splitlines()[-1].startswith("Stopped at step ")
+    code, log, _ = running.finish()
+    assert "Traceback" not in log
+    assert code == 0 and log.splitlines()[-1].startswith("Stopped at step ")
     assert len(list((tmp_path / "checkpoints").glob("step-????????"))) == 1
 
 
-def test_the_launchers_precision_and_a_tracker(
+def test_launch_with_precision_and_tracker_trains(
     tmp_path: Path, arguments: Arguments, process: type[Process], metrics: Metrics
 ) -> None:
     options = ["--num_processes", "1", "--cpu", "--mixed_precision", "bf16"]
-    settings = {"log.trackers": "tensorboard", "log.every": 2}
+    settings = {"log.report_to": "tensorboard", "log.steps": 2}
     command = arguments(tmp_path, settings)
-    done = _launch(*options, "-m", "agit_hub.training", *command)
+    done = _launch(*options, "-m", "agit_hub.cli", "train", *command)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert "mixed_precision bf16" in done.stderr and "Finished." in done.stdout
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
@@ -202,17 +207,17 @@ def test_the_launchers_precision_and_a_tracker(
     events = [file for file in tmp_path.rglob("*tfevents*") if b"loss/cycle_s" in file.read_bytes()]
     assert len(events) == 1
 
-    # Started again without the launcher it would be another run; told two things, it asks which.
-    code, said, _ = process(arguments(tmp_path, settings, "--resume")).finish()
-    assert code == 2 and "train.mixed_precision was 'bf16' and is 'no'" in said
+    # Without the launcher it would be another run; a contradiction is refused.
+    code, log, _ = process(arguments(tmp_path, settings, "--resume")).finish()
+    assert code == 2 and "train.mixed_precision was 'bf16' and is 'no'" in log
     other = arguments(tmp_path / "other", {"train.mixed_precision": "no"})
-    code, said, _ = process(other, {"ACCELERATE_MIXED_PRECISION": "bf16"}).finish()
-    (line,) = said.splitlines()
+    code, log, _ = process(other, {"ACCELERATE_MIXED_PRECISION": "bf16"}).finish()
+    (line,) = log.splitlines()
     assert code == 2 and "train.mixed_precision is no" in line
     assert "--mixed_precision bf16" in line and not (tmp_path / "other").exists()
 
 
-def test_two_processes_equal_one_with_twice_the_batch_across_the_switch(
+def test_two_processes_equal_one_with_twice_the_batch(
     tmp_path: Path, arguments: Arguments, train: Train, metrics: Metrics, states: States
 ) -> None:
     rate, steps = 1e-3, 5
@@ -229,7 +234,7 @@ def test_two_processes_equal_one_with_twice_the_batch_across_the_switch(
     assert done.returncode == 0 and "Traceback" not in done.stderr
     train(alone, settings | {"train.batch_size": 4})
 
-    # One voice, one line a step, one file of the whole and one of each rank.
+    # One process logs; one shared state and one of each rank are saved.
     assert done.stderr.count("2 process(es) on cpu") == 1 == done.stdout.count("Finished.")
     assert sorted(states(together)) == [
         f"step-00000005/{name}.pt" for name in ("rank-0", "rank-1", "state")
@@ -247,10 +252,10 @@ def test_two_processes_equal_one_with_twice_the_batch_across_the_switch(
 
 
 def _assert_close(one: Mapping[str, Any], other: Mapping[str, Any], furthest: float) -> None:
-    """Equal up to rounding, which Adam makes large only where a gradient is nothing but rounding.
+    """Assert equality up to rounding, which Adam amplifies only where a gradient is only rounding.
 
-    That is so of the biases that a norm takes away again. Had the processes not been averaged, or
-    had they seen other pictures, weights would differ by up to the furthest that they can move.
+    These are biases before a norm. Without averaging over the processes, or with other images, weights
+    would differ by up to `furthest`.
     """
     assert one.keys() == other.keys()
     checked = 0
@@ -263,7 +268,7 @@ def _assert_close(one: Mapping[str, Any], other: Mapping[str, Any], furthest: fl
     assert checked > len(one) / 3
 
 
-def test_two_processes_stop_together_and_go_on_to_the_last_bit(
+def test_two_processes_signal_to_one_stops_both_and_resumes_exactly(
     tmp_path: Path,
     arguments: Arguments,
     two_ranks: TwoRanks,
@@ -272,19 +277,19 @@ def test_two_processes_stop_together_and_go_on_to_the_last_bit(
     metrics: Metrics,
     assert_same: Callable[[Any, Any, str], None],
 ) -> None:
-    """Only the second is told to stop: the first, which saves, must hear of it."""
+    """Only the second process receives the signal; the first one, which saves, must stop too."""
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    settings = FOREVER | {"train.ema": 0.5, "train.switch.step": 1}
+    settings = FOREVER | {"train.ema_decay": 0.5, "train.switch.step": 1}
     first, second = two_ranks(arguments(parts, settings))
     first.wait_for("step 2/")
     os.kill(second.pid, signal.SIGTERM)
-    (code, said, _), (other_code, silent, _) = first.finish(), second.finish()
+    (code, log, _), (other_code, silent, _) = first.finish(), second.finish()
     assert (code, other_code, silent) == (0, 0, "")
-    stopped = int(said.split("Stopped at step ")[1].split()[0])
+    stopped = int(log.split("Stopped at step ")[1].split()[0])
 
     alone = process(arguments(parts, settings, "--resume"))
-    code, said, _ = alone.finish()
-    (line,) = said.splitlines()
+    code, log, _ = alone.finish()
+    (line,) = log.splitlines()
     assert code == 2 and "2 process(es)" in line and "--num_processes 2" in line
 
     end = settings | {"train.max_steps": stopped + 3}
@@ -300,11 +305,10 @@ def test_two_processes_stop_together_and_go_on_to_the_last_bit(
     assert metrics(parts) == metrics(whole)
 
 
-def test_processes_that_do_not_know_of_each_other_are_refused(
+def test_two_processes_unconnected_are_refused(
     tmp_path: Path, arguments: Arguments, two_ranks: TwoRanks
 ) -> None:
-    """Without GPUs Accelerate leaves processes alone unless told otherwise: both would train all of
-    it, into one folder."""
+    """Without GPUs Accelerate does not connect processes by default: both would train into one folder."""
     alone = {"ACCELERATE_USE_CPU": "false", "CUDA_VISIBLE_DEVICES": ""}
     first, second = (rank.finish() for rank in two_ranks(arguments(tmp_path / "run"), alone))
     assert (first[0], second[0]) == (2, 2)
@@ -312,7 +316,32 @@ def test_processes_that_do_not_know_of_each_other_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_log_lines_are_json_of_numbers(tmp_path: Path, train: Train) -> None:
+def test_agit_train_num_processes_launches_processes(tmp_path: Path, arguments: Arguments) -> None:
+    command = arguments(tmp_path, {"train.max_steps": 2}, "--num_processes", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "agit_hub.cli", "train", *command],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert "2 process(es) on cpu" in done.stderr and done.stdout.count("Finished.") == 1
+    assert len(list(tmp_path.rglob("rank-?.pt"))) == 2
+
+
+@pytest.mark.parametrize("number", ["0", "two"])
+def test_main_invalid_num_processes_exits_with_two(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    assert main(arguments(tmp_path, {}, "--num_processes", number)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --num_processes") and number in line
+
+
+def test_metrics_file_lines_hold_numbers_only(tmp_path: Path, train: Train) -> None:
     train(tmp_path, {"train.max_steps": 1})
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert all(isinstance(value, int | float) for value in json.loads(line).values())

@@ -1,4 +1,4 @@
-"""Where the domains differ: learnt from labels, spread to what is alike."""
+"""Attention warm-up on the domain labels."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -7,33 +7,33 @@ import pytest
 import torch
 from torch import Tensor
 
+from agit_hub.data.loader import Batch
 from agit_hub.models.attention import BLOCKS, FeatureAttention
 from agit_hub.models.backbone import WIDTHS, FrozenBackbone
 from agit_hub.training import domain_labels
-from agit_hub.training.networks import Batch
 
 
-def test_what_a_teacher_says_of_a_part_spreads_to_the_whole_object() -> None:
+def test_propagate_part_of_object_covers_whole_object() -> None:
     torch.manual_seed(0)
     channels = WIDTHS[BLOCKS[1]] + WIDTHS[BLOCKS[2]]
     background, animal = torch.randn(2, channels).unbind()
-    places = background[None, :, None, None].repeat(1, 1, 32, 32)
-    places[:, :, 8:24, 8:24] = animal[:, None, None]
+    cells = background[None, :, None, None].repeat(1, 1, 32, 32)
+    cells[:, :, 8:24, 8:24] = animal[:, None, None]
     logits = torch.full((1, 1, 32, 32), -2.0)
     logits[:, :, 8:12, 8:24] = 4.0  # a quarter of the animal
-    labels = domain_labels._spread(logits, places)
+    labels = domain_labels._propagate(logits, cells)
     assert labels.shape == logits.shape
     assert labels[:, :, 8:24, 8:24].min() > 0.9
     assert labels[:, :, :8].max() < 0.1
 
 
-def test_places_between_object_and_background_say_nothing() -> None:
+def test_pseudo_label_loss_ambiguous_labels_is_zero() -> None:
     logits = torch.randn(1, 1, 4, 4, requires_grad=True)
     between = torch.full((1, 1, 4, 4), 0.47)
     assert domain_labels._pseudo_label_loss(logits, between).item() == 0
 
 
-def test_both_attention_networks_learn_where_the_domains_differ(
+def test_learn_domain_labels_attends_to_domain_difference(
     monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
 ) -> None:
     monkeypatch.setattr(domain_labels, "_IMAGES", 8)

@@ -1,4 +1,4 @@
-"""Learning rate, weight of the cycle and switch, against numbers worked out by hand."""
+"""Learning rate, weight of the cycle loss and switch, against values computed by hand."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def _schedule(steps_per_epoch: int = 8, **settings: Any) -> Schedule:
         (1.0, [1] * 10),
     ],
 )
-def test_the_rate_is_constant_and_then_falls_linearly_to_zero(
+def test_learning_rate_is_constant_then_decays_linearly(
     decay_from: float, rates: list[float]
 ) -> None:
     schedule = _schedule(max_steps=10, learning_rate=2e-3, decay_from=decay_from)
@@ -29,9 +29,9 @@ def test_the_rate_is_constant_and_then_falls_linearly_to_zero(
     assert found == pytest.approx([2e-3 * rate for rate in rates])
 
 
-@pytest.mark.parametrize("whose", ["discriminator", "attention"])
-def test_others_may_have_a_rate_of_their_own_which_falls_alike(whose: str) -> None:
-    key = f"{whose}_learning_rate"
+@pytest.mark.parametrize("kind", ["discriminator", "attention"])
+def test_own_learning_rates_decay_alike(kind: str) -> None:
+    key = f"{kind}_learning_rate"
     for own, expected in ((None, 2e-3), (8e-3, 8e-3)):
         schedule = _schedule(max_steps=10, learning_rate=2e-3, **{key: own})
         for step, share in ((0, 1.0), (8, 0.4)):
@@ -40,25 +40,25 @@ def test_others_may_have_a_rate_of_their_own_which_falls_alike(whose: str) -> No
             assert phase.learning_rate == pytest.approx(share * 2e-3)
 
 
-def test_the_cycle_weight_rises_linearly_from_zero() -> None:
+def test_lambda_cyc_warmup_rises_linearly() -> None:
     rising = _schedule(max_steps=10, lambda_cyc=6.0, lambda_cyc_warmup_steps=4)
     found = [rising.phase(step).lambda_cyc for step in (0, 1, 2, 3, 4, 5, 9)]
     assert found == pytest.approx([0, 1.5, 3, 4.5, 6, 6, 6])
     assert _schedule(max_steps=10, lambda_cyc=6.0).phase(0).lambda_cyc == 6
 
 
-def test_epochs_become_steps_and_steps_win() -> None:
-    by_epochs = _schedule(epochs=2.5, switch=SwitchConfig(epoch=1.5))
+def test_schedule_steps_override_epochs() -> None:
+    by_epochs = _schedule(num_epochs=2.5, switch=SwitchConfig(epoch=1.5))
     assert (by_epochs.total_steps, by_epochs.switch_due) == (20, 12)
-    by_steps = _schedule(epochs=2.5, max_steps=7, switch=SwitchConfig(epoch=1.5, step=3))
+    by_steps = _schedule(num_epochs=2.5, max_steps=7, switch=SwitchConfig(epoch=1.5, step=3))
     assert (by_steps.total_steps, by_steps.switch_due) == (7, 3)
-    # Step 0 is a step too, and not the absence of one.
+    # Step 0 is not the same as none.
     assert _schedule(switch=SwitchConfig(epoch=1.5, step=0)).switch_due == 0
     assert _schedule(switch=SwitchConfig(epoch=None, step=5)).switch_due == 5
-    assert _schedule(epochs=0.01).total_steps == 1
+    assert _schedule(num_epochs=0.01).total_steps == 1
 
 
-def test_the_papers_run_on_horses_and_zebras() -> None:
+def test_schedule_of_paper_on_horse2zebra() -> None:
     """Epochs of 1334 steps, 100 of them, the rate falling from the middle, the switch at 30."""
     schedule = _schedule(steps_per_epoch=1334)
     assert schedule.total_steps == 133_400
@@ -73,7 +73,7 @@ def test_the_papers_run_on_horses_and_zebras() -> None:
     assert before.lambda_cyc == after.lambda_cyc == 10
 
 
-def test_without_a_moment_the_switch_never_comes() -> None:
+def test_switch_epoch_none_never_switches() -> None:
     schedule = _schedule(switch=SwitchConfig(epoch=None))
     assert not schedule.is_switch_due(10**9)
     assert schedule.phase(10**9).threshold == 0
@@ -87,9 +87,7 @@ def test_without_a_moment_the_switch_never_comes() -> None:
         ("bypass_norm", (0.0, True, False)),
     ],
 )
-def test_each_effect_of_the_switch_can_be_had_alone(
-    effect: str, expected: tuple[float, bool, bool]
-) -> None:
+def test_switch_effects_are_independent(effect: str, expected: tuple[float, bool, bool]) -> None:
     effects = {name: name == effect for name in ("mask", "freeze_attention", "bypass_norm")}
     schedule = _schedule(attention_threshold=0.3, switch=SwitchConfig(step=2, **effects))
     schedule.switch(2)
@@ -98,7 +96,7 @@ def test_each_effect_of_the_switch_can_be_had_alone(
     assert found == [(0.0, True, True), expected]
 
 
-def test_a_late_switch_counts_from_when_it_was_made_also_after_resuming() -> None:
+def test_late_switch_counts_from_its_step_after_resuming() -> None:
     settings = TrainSettings(switch=SwitchConfig(step=3))
     schedule, resumed = Schedule(settings, 8), Schedule(settings, 8)
     assert [schedule.is_switch_due(step) for step in (2, 3, 6)] == [False, True, True]

@@ -11,11 +11,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
+from agit_hub.data.loader import Batch
 from agit_hub.models.agit import AGITModel
 from agit_hub.models.discriminators import PatchDiscriminator
 from agit_hub.training.config import SwitchConfig, TrainSettings
-from agit_hub.training.networks import Batch, TrainingNetworks
 from agit_hub.training.schedule import Schedule
+from agit_hub.training.setup import TrainingNetworks
 from agit_hub.training.step import Step
 from tests import literal_reference as literal
 
@@ -35,8 +36,8 @@ def _networks(decoder: str, attention: str = "network") -> TrainingNetworks:
     )
     networks = TrainingNetworks(AGITModel(config), lambda: PatchDiscriminator(4)).double()
     for module in networks.modules():
-        # Larger weights than at the start, so that every term of the gradient counts; and biases
-        # that are not 0, for there the two frameworks' leaky ReLU differ by definition.
+        # Larger weights than initialised, so that every term of the gradient is significant; and non-zero
+        # biases, because at 0 the two implementations of leaky ReLU differ by definition.
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.2)
             assert module.bias is not None
@@ -51,10 +52,10 @@ def _networks(decoder: str, attention: str = "network") -> TrainingNetworks:
 def _centre_maps(networks: TrainingNetworks) -> None:
     """Move the maps' median to TAU: after the switch half of the pixels are masked."""
     (batch,) = _batches(1)
-    for network, pictures in zip(
+    for network, images in zip(
         (networks.model.attention_s, networks.model.attention_t), batch, strict=True
     ):
-        logits = torch.logit(network(pictures).detach()).flatten().sort().values
+        logits = torch.logit(network(images).detach()).flatten().sort().values
         # Between two pixels, so that rounding flips none.
         middle = logits[len(logits) // 2 - 1 : len(logits) // 2 + 1].mean()
         network.head.bias.data += math.log(TAU / (1 - TAU)) - middle
@@ -106,7 +107,7 @@ def _by_name(networks: TrainingNetworks) -> dict[str, list[nn.Parameter]]:
 
 
 def _draws() -> Callable[[], tuple[float, int]]:
-    """The pools' decisions, replayed: with room for one picture the first batch of two draws once."""
+    """Replay the draws of pools with capacity 1, for which the first batch of two draws once."""
     streams = [torch.Generator().manual_seed(2 * POOL_SEED + k) for k in range(2)]
 
     def order() -> Iterator[int]:
@@ -124,7 +125,7 @@ def _draws() -> Callable[[], tuple[float, int]]:
 
 
 def _state(networks: TrainingNetworks) -> literal.State:
-    """The literal step's state, with the networks' weights and room for one picture in each pool."""
+    """Create the state of the literal step, with the networks' weights and pools of capacity 1."""
     return literal.State(
         **{n: [p.detach().clone() for p in ps] for n, ps in _by_name(networks).items()},
         draw=_draws(),
@@ -152,7 +153,7 @@ def test_steps_equal_the_literal_reference(preset: str, switched: bool) -> None:
     reference = literal.joint_step if preset == "paper" else literal.official_step
 
     for number, batch in enumerate(_batches(3)):
-        figures = step([batch], schedule.phase(number))
+        metrics = step([batch], schedule.phase(number))
         expected = reference(
             state,
             *batch,
@@ -164,7 +165,7 @@ def test_steps_equal_the_literal_reference(preset: str, switched: bool) -> None:
             blocks=BLOCKS,
         )
         for name in ("adversarial_st", "adversarial_ts", "discriminator_s", "discriminator_t"):
-            assert figures[f"loss/{name}"].item() == pytest.approx(expected["losses"][name], 1e-5)
+            assert metrics[f"loss/{name}"].item() == pytest.approx(expected["losses"][name], 1e-5)
         for name, parameters in _by_name(networks).items():
             frozen = switched and name.startswith("attention")
             for k, parameter in enumerate(parameters):
@@ -186,10 +187,8 @@ def test_steps_equal_the_literal_reference(preset: str, switched: bool) -> None:
 
 @pytest.mark.parametrize("switched", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("preset", ["paper", "official"])
-def test_further_updates_of_discriminators_equal_the_literal_reference(
-    preset: str, switched: bool
-) -> None:
-    """Other real pictures by their own maps, against what the pool holds: here one picture, twice."""
+def test_discriminator_updates_equal_the_literal_reference(preset: str, switched: bool) -> None:
+    """Other real images with their own maps, against the pool's content: one image, twice."""
     networks = _networks(decoder=preset)
     settings = _settings(update_order="joint" if preset == "paper" else "official")
     step, schedule = _step(networks, settings), Schedule(settings, steps_per_epoch=10)
@@ -197,24 +196,24 @@ def test_further_updates_of_discriminators_equal_the_literal_reference(
         schedule.switch(0)
     state = _state(networks)
     first, second, third = _batches(3)
-    figures = step([first], schedule.phase(0), [[second], [third]])
+    metrics = step([first], schedule.phase(0), [[second], [third]])
     reference = literal.joint_step if preset == "paper" else literal.official_step
     more = {"lr": RATE, "tau": TAU, "switched": switched}
     result = reference(state, *first, lambda_cyc=LAMBDA, decoder=preset, blocks=BLOCKS, **more)
     losses = [result["losses"]["discriminator_t"]]
     kept_t, kept_s = state.pool_t, state.pool_s
-    state.pool_capacity = 0  # so that the reference takes the fakes that it is given
+    state.pool_capacity = 0  # so that the reference uses the given fakes
     for batch in (second, third):
         for name, real, attention, (image, map_of_it) in (
             ("discriminator_t", batch.target, state.attention_t, kept_t[0]),
             ("discriminator_s", batch.source, state.attention_s, kept_s[0]),
         ):
-            pictures = (real, literal.attention(attention, real, preset))
+            images = (real, literal.attention(attention, real, preset))
             twice = (torch.stack([image] * BATCH), torch.stack([map_of_it] * BATCH))
-            literal.update_discriminator(state, name, pictures, twice, result=result, **more)
+            literal.update_discriminator(state, name, images, twice, result=result, **more)
             losses += [result["losses"][name]] * (name == "discriminator_t")
-    # What is told is the mean over a step's updates.
-    assert figures["loss/discriminator_t"].item() == pytest.approx(sum(losses) / 3, 1e-5)
+    # The metric is the mean over the updates of a step.
+    assert metrics["loss/discriminator_t"].item() == pytest.approx(sum(losses) / 3, 1e-5)
     for name, parameters in _by_name(networks).items():
         for k, parameter in enumerate(parameters):
             torch.testing.assert_close(
@@ -223,12 +222,12 @@ def test_further_updates_of_discriminators_equal_the_literal_reference(
 
 
 @pytest.mark.parametrize("order", ["joint", "official"])
-def test_attention_pays_for_what_it_falls_short_of_its_floor(order: str) -> None:
-    """The floor adds its own gradient to that of the first attention network, and to nothing else."""
-    floor, weight = 0.9, 0.7
+def test_attention_floor_adds_gradient_to_attention_only(order: str) -> None:
+    """The floor adds its gradient to that of the attention network only."""
+    floor, weight = 0.9, 0.5
     (batch,) = _batches(1)
     moments = []
-    for changes in ({}, {"attention_floor": floor, "lambda_floor": weight}):
+    for changes in ({}, {"attention_floor": floor}):
         networks = _networks(decoder="paper")
         settings = _settings(update_order=order, switch=SwitchConfig(epoch=None), **changes)
         step = _step(networks, settings)
@@ -255,43 +254,43 @@ def test_attention_pays_for_what_it_falls_short_of_its_floor(order: str) -> None
         torch.testing.assert_close(after, before)
 
 
-def test_the_reference_was_put_to_use() -> None:
-    """After the switch some pixels are masked and some are not, or the test above shows little."""
+def test_reference_maps_cross_threshold() -> None:
+    """After the switch some pixels are masked and some are not, as the test above requires."""
     networks = _networks(decoder="paper")
     batch = _batches(1)[0]
-    for attention, pictures in (
+    for attention, images in (
         (networks.model.attention_s, batch.source),
         (networks.model.attention_t, batch.target),
     ):
-        share = (attention(pictures) >= TAU).double().mean().item()
+        share = (attention(images) >= TAU).double().mean().item()
         assert 0.1 < share < 0.9
 
 
 @pytest.mark.parametrize("order", ["joint", "official"])
-def test_micro_batches_add_up_to_the_large_batch(order: str) -> None:
+def test_micro_batches_equal_large_batch(order: str) -> None:
     settings = _settings(update_order=order, pool_size=0)
     (large,) = _batches(1, size=4)
     small = [Batch(large.source[k : k + 2], large.target[k : k + 2]) for k in (0, 2)]
     results = []
     for batches in ([large], small):
         networks = _networks(decoder="paper")
-        figures = _step(networks, settings)(batches, Schedule(settings, 10).phase(0))
-        results.append((networks.state_dict(), figures))
-    (whole, figures), (split, split_figures) = results
+        metrics = _step(networks, settings)(batches, Schedule(settings, 10).phase(0))
+        results.append((networks.state_dict(), metrics))
+    (whole, metrics), (split, split_metrics) = results
     for name, tensor in whole.items():
         torch.testing.assert_close(split[name], tensor, rtol=1e-6, atol=1e-7)
-    for name, value in figures.items():
-        torch.testing.assert_close(split_figures[name], value, rtol=1e-5, atol=1e-6)
+    for name, value in metrics.items():
+        torch.testing.assert_close(split_metrics[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_cyclegan_is_the_same_code_with_attention_one_and_no_mask() -> None:
+def test_attention_ones_equals_literal_cyclegan() -> None:
     """With maps of 1 the literal step without masks is plain CycleGAN with this loss."""
     networks = _networks(decoder="paper", attention="ones")
     assert not list(networks.model.attention_s.parameters())
     settings = _settings(switch=SwitchConfig(epoch=None), pool_size=0)
     (batch,) = _batches(1)
     before = {n: [p.detach().clone() for p in ps] for n, ps in _by_name(networks).items()}
-    figures = _step(networks, settings)([batch], Schedule(settings, 10).phase(0))
+    metrics = _step(networks, settings)([batch], Schedule(settings, 10).phase(0))
     f_st, f_ts = before["generator_st"], before["generator_ts"]
     fake_t = literal.generator(f_st, batch.source, BLOCKS)
     fake_s = literal.generator(f_ts, batch.target, BLOCKS)
@@ -299,17 +298,17 @@ def test_cyclegan_is_the_same_code_with_attention_one_and_no_mask() -> None:
     score = literal.discriminator(before["discriminator_t"], fake_t, True)
     real = literal.discriminator(before["discriminator_s"], batch.source, True)
     fake = literal.discriminator(before["discriminator_s"], fake_s, True)
-    judged = ((real - 1).square().mean() + fake.square().mean()).item() / 2
-    assert figures["loss/cycle_s"].item() == pytest.approx(cycle, 1e-5)
+    expected = ((real - 1).square().mean() + fake.square().mean()).item() / 2
+    assert metrics["loss/cycle_s"].item() == pytest.approx(cycle, 1e-5)
     adversarial = (score - 1).square().mean().item()
-    assert figures["loss/adversarial_st"].item() == pytest.approx(adversarial, 1e-5)
-    assert figures["loss/discriminator_s"].item() == pytest.approx(judged, 1e-5)
-    assert figures["attention/source/mean"].item() == 1
+    assert metrics["loss/adversarial_st"].item() == pytest.approx(adversarial, 1e-5)
+    assert metrics["loss/discriminator_s"].item() == pytest.approx(expected, 1e-5)
+    assert metrics["attention/source/mean"].item() == 1
 
 
-def test_gradient_clipping_bounds_the_update() -> None:
+def test_max_grad_norm_clips_gradients() -> None:
     networks = _networks(decoder="paper")
-    settings = _settings(clip_norm=1e-3)
+    settings = _settings(max_grad_norm=1e-3)
     step = _step(networks, settings)
     step(_batches(1), Schedule(settings, 10).phase(0))
     optimizer = step.optimizers["generators_st_ts"].optimizer
@@ -319,8 +318,8 @@ def test_gradient_clipping_bounds_the_update() -> None:
 
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
-def test_each_kind_of_network_moves_at_its_own_rate(preset: str) -> None:
-    """Adam's first step is as long as the rate wherever there is a gradient to speak of."""
+def test_each_kind_of_network_uses_its_learning_rate(preset: str) -> None:
+    """The first step of Adam equals the learning rate wherever the gradient is significant."""
     networks = _networks(decoder=preset)
     order = "joint" if preset == "paper" else "official"
     rates = {"learning_rate": 1e-3, "attention_learning_rate": 4e-3}
@@ -336,8 +335,8 @@ def test_each_kind_of_network_moves_at_its_own_rate(preset: str) -> None:
         assert torch.stack(moved).max().item() == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_step_trains_whatever_state_measuring_left_the_networks_in() -> None:
-    """In evaluation mode attention averages over sizes of the picture, in training it does not."""
+def test_step_sets_networks_to_training_mode() -> None:
+    """In evaluation mode attention is averaged over scales of the image, in training it is not."""
     tiny = {"image_size": 16, "channels": 4, "blocks": 0, "attention_channels": 4}
     after = []
     for left_in_evaluation in (False, True):

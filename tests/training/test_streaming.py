@@ -1,4 +1,4 @@
-"""Whole trainings on pictures that lie on a Hub: the same to the last bit as on those of a folder."""
+"""Runs on datasets of the Hub: equal bit for bit to runs on the same images in a folder."""
 
 import io
 import multiprocessing
@@ -42,11 +42,11 @@ Metrics = Callable[[Path], list[dict[str, float]]]
 States = Callable[[Path], dict[str, Any]]
 
 
-# What lies on the Hub.
+# Content of the Hub.
 
 
-def pictures(count: int, seed: int) -> list[bytes]:
-    """Picture files that no two seeds have in common."""
+def image_files(count: int, seed: int) -> list[bytes]:
+    """Return image files that differ between seeds."""
     random = np.random.default_rng(seed)
     files = []
     for _ in range(count):
@@ -58,7 +58,7 @@ def pictures(count: int, seed: int) -> list[bytes]:
 
 
 def shard(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """A parquet file with row groups of three; lists of bytes are pictures."""
+    """Return a parquet file with row groups of three; bytes are images."""
     cells = {
         name: [{"bytes": v, "path": None} if isinstance(v, bytes) else v for v in values]
         for name, values in columns.items()
@@ -69,21 +69,21 @@ def shard(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 
 def tar(files: Mapping[str, bytes]) -> bytes:
-    """A tar of files."""
+    """Return a tar of files."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as opened:
         for name, data in files.items():
-            facts = tarfile.TarInfo(name)
-            facts.size = len(data)
-            opened.addfile(facts, io.BytesIO(data))
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            opened.addfile(info, io.BytesIO(data))
     return file.getvalue()
 
 
 def two_configs(seed: int = 0) -> Files:
-    """A folder of shards for each domain."""
+    """Return a folder of shards for each domain."""
     return {
         f"{name}/train-{number:05d}-of-{SHARDS:05d}.parquet": shard(
-            {"image": pictures(ROWS, seed + 100 * side + number)}
+            {"image": image_files(ROWS, seed + 100 * side + number)}
         )
         for side, name in enumerate(("horse", "zebra"))
         for number in range(SHARDS)
@@ -91,18 +91,18 @@ def two_configs(seed: int = 0) -> Files:
 
 
 def tars(seed: int = 0) -> Files:
-    """Webdataset shards of pictures whose class tells the domain."""
+    """Return webdataset shards whose classes are the domains."""
     files = {}
     for number in range(2):
         members: Files = {}
-        for row, data in enumerate(pictures(6, seed + number)):
+        for row, data in enumerate(image_files(6, seed + number)):
             members |= {f"{row}.png": data, f"{row}.cls": b"%d" % (row % 2)}
         files[f"train-{number}.tar"] = tar(members)
     return files
 
 
 def in_folder(folder: Path, files: Files) -> dict[str, str]:
-    """The same files on disk, and the settings that name them."""
+    """Write the files to disk, and return settings that name them."""
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -116,7 +116,7 @@ def _online(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row groups so large that no two are held at a time, and shards arrive one after the other."""
+    """Keep one row group at a time in memory, so that shards arrive one after the other."""
     monkeypatch.setattr(parquet, "_WINDOW_ROWS", GROUP)
 
 
@@ -124,7 +124,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def assert_equal_runs(
     states: States, metrics: Metrics, assert_same: AssertSame
 ) -> Callable[[Path, Path], None]:
-    """The newest checkpoints and all metrics are equal to the last bit."""
+    """Assert that the newest checkpoints and all metrics are equal bit for bit."""
 
     def check(one: Path, other: Path) -> None:
         newest = max(states(other))[: len("step-00000000")]
@@ -141,8 +141,8 @@ Equal = Callable[[Path, Path], None]
 
 
 def train_online(url: str, home: str, hurried: bool, arguments: Sequence[str]) -> None:
-    """`train_accelerate.py` in a process whose client takes a hub for the Hub."""
-    # As where nobody says otherwise; workers started in another way would import the client anew.
+    """Run `train_accelerate.py` in a process whose client uses a local hub."""
+    # The default start method; workers started in another way would import the client again.
     multiprocessing.set_start_method("fork", force=True)
     connect(pytest.MonkeyPatch(), url, Path(home), hurried=hurried)
     sys.argv = [SCRIPT.name, *arguments]
@@ -153,7 +153,7 @@ def train_online(url: str, home: str, hurried: bool, arguments: Sequence[str]) -
 
 
 def _gets(hub: Hub, ending: str) -> dict[str, int]:
-    """How many times each file was asked for as a whole."""
+    """Return how many times each whole file was requested."""
     paths = [r.path for r in hub.requests if r.method == "GET" and r.range is None]
     found = [path.split("/resolve/")[1].split("/", 1)[1] for path in paths if "/resolve/" in path]
     return {name: found.count(name) for name in found if name.endswith(ending)}
@@ -168,38 +168,38 @@ def _config(run: Path) -> Any:
     return yaml.safe_load((run / "config.yaml").read_text())
 
 
-# The same pictures, wherever they lie.
+# The same images, on the Hub and in a folder.
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_from_the_hub_equals_one_from_a_folder(
+def test_run_from_hub_equals_run_from_folder(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal, workers: int
 ) -> None:
     hub.commit(REPO, two_configs())
-    here = in_folder(tmp_path / "pictures", two_configs())
+    here = in_folder(tmp_path / "images", two_configs())
     steps = {"train.max_steps": SHARDS * ROWS + 3}
-    train(tmp_path / "hub", ON_HUB | steps | {"data.workers": workers})
+    train(tmp_path / "hub", ON_HUB | steps | {"data.num_workers": workers})
     train(tmp_path / "folder", here | steps)
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")
-    # No more than once each, though three processes and their look-ahead wanted them.
+    # Once each, although three processes and their prefetching request them.
     assert _gets(hub, ".parquet") == dict.fromkeys(two_configs(), 1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.usefixtures("one_by_one")
-def test_shards_that_arrive_one_after_the_other_make_no_difference(
+def test_run_with_one_shard_at_a_time_equals_run_from_folder(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal, workers: int
 ) -> None:
     hub.commit(REPO, two_configs())
-    here = in_folder(tmp_path / "pictures", two_configs())
+    here = in_folder(tmp_path / "images", two_configs())
     steps = {"train.max_steps": SHARDS * ROWS + 3}
-    train(tmp_path / "hub", ON_HUB | steps | {"data.workers": workers})
+    train(tmp_path / "hub", ON_HUB | steps | {"data.num_workers": workers})
     train(tmp_path / "folder", here | steps)
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")
     assert _gets(hub, ".parquet") == dict.fromkeys(two_configs(), 1)
 
 
-def test_the_configuration_says_what_was_read(tmp_path: Path, hub: Hub, train: Train) -> None:
+def test_config_file_records_resolved_dataset(tmp_path: Path, hub: Hub, train: Train) -> None:
     commit = hub.commit(REPO, two_configs())
     train(tmp_path / "run", ON_HUB | {"train.max_steps": 1})
     data = _config(tmp_path / "run")["data"]
@@ -214,10 +214,10 @@ def test_the_configuration_says_what_was_read(tmp_path: Path, hub: Hub, train: T
         }
 
 
-def test_three_epochs_fetch_everything_once(tmp_path: Path, hub: Hub, train: Train) -> None:
+def test_three_epochs_fetch_each_file_once(tmp_path: Path, hub: Hub, train: Train) -> None:
     files = {
         f"{name}/train-{number}.parquet": shard(
-            {"image": pictures(3, number), "more": [os.urandom(2**18)] * 3}
+            {"image": image_files(3, number), "more": [os.urandom(2**18)] * 3}
         )
         for number, name in enumerate(("horse", "zebra"))
     }
@@ -229,39 +229,39 @@ def test_three_epochs_fetch_everything_once(tmp_path: Path, hub: Hub, train: Tra
     assert _gets(hub, ".parquet") == dict.fromkeys(files, 1)
 
 
-def test_without_a_cache_nothing_is_kept(
+def test_storage_remote_keeps_nothing_on_disk(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal
 ) -> None:
     hub.commit(REPO, two_configs())
-    kept_none = {"data.source.cache": "false", "data.target.cache": "false"}
-    train(tmp_path / "hub", ON_HUB | kept_none)
+    remote = {"data.source.storage": "remote", "data.target.storage": "remote"}
+    train(tmp_path / "hub", ON_HUB | remote)
     assert _cached(tmp_path / "home") == []
-    train(tmp_path / "folder", in_folder(tmp_path / "pictures", two_configs()))
+    train(tmp_path / "folder", in_folder(tmp_path / "images", two_configs()))
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")
 
 
-def test_without_streaming_everything_is_there_before_the_first_step(
+def test_storage_download_fetches_all_before_first_step(
     tmp_path: Path, hub: Hub, train: Train, configure: Configure, assert_equal_runs: Equal
 ) -> None:
     hub.commit(REPO, two_configs())
-    at_once = {"data.source.streaming": "false", "data.target.streaming": "false"}
-    trainer = Trainer(configure(tmp_path / "hub", ON_HUB | at_once))
+    download = {"data.source.storage": "download", "data.target.storage": "download"}
+    trainer = Trainer(configure(tmp_path / "hub", ON_HUB | download))
     assert _gets(hub, ".parquet") == dict.fromkeys(two_configs(), 1)
     hub.fail("refuse", times=None)
-    asked = len(hub.requests)
+    requests = len(hub.requests)
     trainer.fit()
-    assert len(hub.requests) == asked
-    train(tmp_path / "folder", in_folder(tmp_path / "pictures", two_configs()))
+    assert len(hub.requests) == requests
+    train(tmp_path / "folder", in_folder(tmp_path / "images", two_configs()))
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")
 
 
 # Stopped and resumed.
 
 
-def test_a_run_on_numbered_labels_is_resumed_by_the_same_command(
+def test_run_with_numeric_labels_resumes_with_same_command(
     tmp_path: Path, hub: Hub, train: Train
 ) -> None:
-    columns = {"image": pictures(4, 0), "label": [0, 1, 1, 0]}
+    columns = {"image": image_files(4, 0), "label": [0, 1, 1, 0]}
     hub.commit(REPO, {"train.parquet": shard(columns)})
     settings: dict[str, Any] = dict(ON_HUB)
     for value, side in enumerate(("source", "target")):
@@ -271,7 +271,7 @@ def test_a_run_on_numbered_labels_is_resumed_by_the_same_command(
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["cache kept", "cache gone"])
-def test_a_resumed_run_stays_at_its_commit_although_the_branch_has_moved_on(
+def test_resumed_run_stays_at_commit_of_moved_branch(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal, forgotten: bool
 ) -> None:
     commit = hub.commit(REPO, two_configs())
@@ -283,13 +283,11 @@ def test_a_resumed_run_stays_at_its_commit_although_the_branch_has_moved_on(
     train(tmp_path / "parts", ON_HUB | steps, resume=True)
     assert moved != _config(tmp_path / "parts")["data"]["source"]["revision"] == commit
 
-    train(tmp_path / "whole", in_folder(tmp_path / "pictures", two_configs()) | steps)
+    train(tmp_path / "whole", in_folder(tmp_path / "images", two_configs()) | steps)
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_a_new_run_takes_the_newest_commit(
-    tmp_path: Path, hub: Hub, train: Train, states: States
-) -> None:
+def test_new_run_uses_newest_commit(tmp_path: Path, hub: Hub, train: Train, states: States) -> None:
     hub.commit(REPO, two_configs())
     train(tmp_path / "old", ON_HUB | {"train.max_steps": 1})
     shutil.rmtree(tmp_path / "home")
@@ -299,20 +297,20 @@ def test_a_new_run_takes_the_newest_commit(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_webdataset_shards_train_and_resume(
+def test_webdataset_run_resumes_exactly(
     tmp_path: Path, hub: Hub, train: Train, assert_equal_runs: Equal, workers: int
 ) -> None:
     hub.commit(REPO, tars())
     settings = ENDLESS | {"train.steps_per_epoch": 6, "train.max_steps": 9}
-    streamed = ON_HUB | settings | {"data.workers": workers}
+    streamed = ON_HUB | settings | {"data.num_workers": workers}
     train(tmp_path / "parts", streamed | {"train.max_steps": 4})
     train(tmp_path / "parts", streamed, resume=True)
-    train(tmp_path / "whole", in_folder(tmp_path / "pictures", tars()) | settings)
+    train(tmp_path / "whole", in_folder(tmp_path / "images", tars()) | settings)
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
     assert _gets(hub, ".tar") == dict.fromkeys(tars(), 1)
 
 
-def test_a_killed_run_goes_on_from_its_newest_checkpoint_to_the_last_bit(
+def test_killed_run_resumes_exactly(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
@@ -321,7 +319,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint_to_the_last_bit(
     assert_equal_runs: Equal,
 ) -> None:
     hub.commit(REPO, two_configs())
-    settings = ON_HUB | ENDLESS | {"train.checkpoint_every": 2, "data.workers": 2}
+    settings = ON_HUB | ENDLESS | {"train.checkpointing_steps": 2, "data.num_workers": 2}
     command = arguments(tmp_path / "parts", settings | {"train.max_steps": 100_000})
     running = process([hub.url, str(tmp_path / "home"), True, command], function=train_online)
     running.wait_for("step 9/")
@@ -338,12 +336,12 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint_to_the_last_bit(
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
-# A network that goes, and mistakes.
+# Network failures, and user errors.
 
 
 @pytest.fixture
 def break_after_start(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """From a trainer's first step on, some requests fail."""
+    """Let some requests fail from the first step of a run on."""
 
     def arm(**fault: Any) -> None:
         fit = Trainer.fit
@@ -359,7 +357,7 @@ def break_after_start(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_network_that_goes_ends_a_run_where_it_is_and_it_goes_on_later(
+def test_network_failure_during_run_saves_and_resumes_exactly(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
@@ -369,60 +367,60 @@ def test_a_network_that_goes_ends_a_run_where_it_is_and_it_goes_on_later(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hub.commit(REPO, two_configs())
-    settings: dict[str, Any] = {"train.max_steps": 10, "data.network_patience": 1}
-    # The first shard of horses arrives, and then no other.
+    settings: dict[str, Any] = {"train.max_steps": 10, "data.hub_timeout": 1}
+    # Only the first shard of horses arrives.
     break_after_start(kind="refuse", path="/horse/", method="GET", after=1, times=None)
     assert main(arguments(tmp_path / "parts", ON_HUB | settings)) == 1
     (line,) = [ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("error: ")]
     saved = tmp_path / "parts" / "checkpoints" / f"step-{ROWS:08d}"
-    assert re.match(rf"error: the dataset {REPO}: fetching horse/train-\S+ failed for \d+ s", line)
+    assert re.match(rf"error: .*{REPO}: fetching horse/train-\S+ failed for \d+ s", line)
     assert "--resume" in line and line.endswith(f"The checkpoint {saved} is safe.")
     assert saved.is_dir()
 
     hub.heal()
     train(tmp_path / "parts", ON_HUB | settings, resume=True)
-    train(tmp_path / "whole", in_folder(tmp_path / "pictures", two_configs()) | settings)
+    train(tmp_path / "whole", in_folder(tmp_path / "images", two_configs()) | settings)
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_a_network_that_is_bad_from_the_start_is_a_failure(
+def test_network_failure_at_start_exits_with_one(
     tmp_path: Path, hub: Hub, arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.commit(REPO, two_configs())
     hub.fail("refuse", times=None)
-    command = arguments(tmp_path / "run", ON_HUB | {"data.network_patience": 0})
+    command = arguments(tmp_path / "run", ON_HUB | {"data.hub_timeout": 0})
     assert main(command) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: the dataset {REPO}: listing its files failed")
+    assert re.match(f"error: .*{REPO}: listing its files failed", line)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("access", "told"),
+    ("access", "part"),
     [
         (None, "it is private"),
         ({"private": True}, "it is private"),
-        ({"gated": True}, "its terms must be accepted on its page"),
+        ({"gated": True}, "accept its terms on its page"),
     ],
     ids=["missing", "private", "gated"],
 )
-def test_a_dataset_that_may_not_be_read_is_a_mistake_told_in_one_sentence(
+def test_inaccessible_dataset_exits_with_two(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
     capsys: pytest.CaptureFixture[str],
     access: dict[str, bool] | None,
-    told: str,
+    part: str,
 ) -> None:
     if access is not None:
         hub.commit(REPO, two_configs(), **access)
     assert main(arguments(tmp_path / "run", ON_HUB)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and REPO in line and told in line
+    assert line.startswith("error: ") and REPO in line and part in line
     assert not (tmp_path / "run").exists()
 
 
-def test_webdataset_shards_without_a_length_of_epoch_are_refused(
+def test_webdataset_without_steps_per_epoch_is_refused(
     tmp_path: Path, hub: Hub, arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.commit(REPO, tars())
@@ -433,24 +431,24 @@ def test_webdataset_shards_without_a_length_of_epoch_are_refused(
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-def test_a_run_is_not_resumed_on_another_number_of_pictures(
+def test_resume_with_other_number_of_images_raises_config_error(
     tmp_path: Path, train: Train, side: str
 ) -> None:
     folders = {name: tmp_path / name for name in ("source", "target")}
     for seed, folder in enumerate(folders.values()):
-        files = {f"{n}.png": data for n, data in enumerate(pictures(3, seed))}
+        files = {f"{n}.png": data for n, data in enumerate(image_files(3, seed))}
         in_folder(folder, files)
     settings = {f"data.{name}.path": str(folder) for name, folder in folders.items()}
     train(tmp_path / "run", settings | {"train.max_steps": 1})
     (folders[side] / "1.png").unlink()
-    with pytest.raises(ConfigError, match=rf"data\.{side} had 3 pictures .* and has 2"):
+    with pytest.raises(ConfigError, match=rf"data\.{side} had 3 images .* 2"):
         train(tmp_path / "run", settings | {"train.max_steps": 2}, resume=True)
 
 
-def test_a_run_is_started_from_the_command_line_alone(
+def test_command_line_with_environment_trains_from_private_dataset(
     tmp_path: Path, hub: Hub, arguments: Arguments, train: Train, assert_equal_runs: Equal
 ) -> None:
-    """The client reads its environment at import, which only a new process does again."""
+    """The client reads its environment on import, so a new process is needed."""
     hub.commit(REPO, two_configs(), private=True)
     environment = os.environ | {
         "HF_ENDPOINT": hub.url,
@@ -466,5 +464,5 @@ def test_a_run_is_started_from_the_command_line_alone(
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert len(_cached(tmp_path / "another home" / "hub")) == 0 < hub.bytes_sent(r"\.parquet")
-    train(tmp_path / "folder", in_folder(tmp_path / "pictures", two_configs()))
+    train(tmp_path / "folder", in_folder(tmp_path / "images", two_configs()))
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")

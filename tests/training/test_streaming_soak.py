@@ -1,4 +1,4 @@
-"""Long trials: runs killed at random moments, and a network that fails a hundred times."""
+"""Long tests: runs killed at random steps, and a network that fails a hundred times."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agit_hub.training import checkpoint
+from agit_hub.runs import list_checkpoints
 from testing.hub_server import Hub
 from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
@@ -25,7 +25,7 @@ from tests.training.test_streaming import (
     Files,
     Metrics,
     States,
-    pictures,
+    image_files,
     shard,
     tars,
     train_online,
@@ -42,7 +42,7 @@ def _folders(count: int, seed: int = 0) -> Files:
     return {
         f"{folder}/{number}.png": data
         for side, folder in enumerate(("trainA", "trainB"))
-        for number, data in enumerate(pictures(count, seed + side))
+        for number, data in enumerate(image_files(count, seed + side))
     }
 
 
@@ -56,7 +56,9 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
 
 def _two_columns() -> Files:
     return {
-        f"train-{n}.parquet": shard({"imageA": pictures(6, n), "imageB": pictures(6, 100 + n)})
+        f"train-{n}.parquet": shard(
+            {"imageA": image_files(6, n), "imageB": image_files(6, 100 + n)}
+        )
         for n in range(3)
     }
 
@@ -64,13 +66,13 @@ def _two_columns() -> Files:
 def _label_column() -> Files:
     labels = [0, 1, 1, 0, 1, 0]
     return {
-        f"train-{n}.parquet": shard({"image": pictures(6, n), "label": labels}) for n in range(3)
+        f"train-{n}.parquet": shard({"image": image_files(6, n), "label": labels}) for n in range(3)
     }
 
 
 LABELS = {"data.source.label_column": "label", "data.target.label_column": "label"}
 OTHER = "user/others"
-# What lies in which repository, the settings, and how many kills each run has to live through.
+# Files of each repository, settings, and number of kills.
 LAYOUTS: dict[str, tuple[dict[str, Files], dict[str, Any], int]] = {
     "two columns": ({REPO: _two_columns()}, {}, 3),
     "two configs": ({REPO: two_configs()}, {}, 3),
@@ -80,8 +82,8 @@ LAYOUTS: dict[str, tuple[dict[str, Files], dict[str, Any], int]] = {
     "webdataset": ({REPO: tars()}, {"train.steps_per_epoch": 6}, 3),
     "two datasets": (
         {
-            REPO: {"train-0.parquet": shard({"image": pictures(9, 0)})},
-            OTHER: {"train-0.parquet": shard({"image": pictures(7, 1)})},
+            REPO: {"train-0.parquet": shard({"image": image_files(9, 0)})},
+            OTHER: {"train-0.parquet": shard({"image": image_files(7, 1)})},
         },
         {"data.target.path": OTHER},
         2,
@@ -99,12 +101,12 @@ def _newest(files: Mapping[str, Any]) -> dict[str, Any]:
     return {name: state for name, state in files.items() if name.startswith(step)}
 
 
-def test_there_are_twenty_kills() -> None:
+def test_number_of_kills_is_twenty() -> None:
     assert sum(kills for _, _, kills in LAYOUTS.values()) == 20
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
+def test_run_killed_at_random_steps_equals_uninterrupted_run(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
@@ -119,9 +121,9 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
     for name, files in repositories.items():
         hub.commit(name, files)
     chance = random.Random(layout)
-    steps = {"train.checkpoint_every": chance.randint(1, 3)}
-    settings = ON_HUB | ENDLESS | changes | steps | {"data.workers": chance.randint(0, 2)}
-    # A home that the killed runs share, so that what they leave half done is met again.
+    steps = {"train.checkpointing_steps": chance.randint(1, 3)}
+    settings = ON_HUB | ENDLESS | changes | steps | {"data.num_workers": chance.randint(0, 2)}
+    # The killed runs share a home, so that files they left incomplete are found again.
     connection = [hub.url, str(tmp_path / "killed home"), True]
     moments = sorted(chance.sample(range(1, LAST - 20), kills))
     endless = arguments(tmp_path / "parts", settings | {"train.max_steps": 100_000}, "--resume")
@@ -137,15 +139,15 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
 
     end = {"train.max_steps": max(LAST, done + 5)}
     last = arguments(tmp_path / "parts", settings | end, "--resume")
-    code, said, _ = process([*connection, last], function=train_online).finish()
-    assert code == 0, said
-    # The reference counts its pictures in the training process: it is never stopped.
-    train(tmp_path / "whole", settings | end | {"data.workers": 0})
+    code, log, _ = process([*connection, last], function=train_online).finish()
+    assert code == 0, log
+    # The reference decodes images in the training process, and is never stopped.
+    train(tmp_path / "whole", settings | end | {"data.num_workers": 0})
     assert_same(_newest(states(tmp_path / "parts")), _newest(states(tmp_path / "whole")), layout)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
-def test_two_ranks_killed_in_the_middle_of_an_epoch_go_on_to_the_last_bit(
+def test_two_ranks_killed_mid_epoch_resume_exactly(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
@@ -159,7 +161,7 @@ def test_two_ranks_killed_in_the_middle_of_an_epoch_go_on_to_the_last_bit(
         "HF_HUB_DISABLE_XET": "1",
         "HF_HOME": str(tmp_path / "cache"),
     }
-    settings = ON_HUB | ENDLESS | {"data.workers": 2, "train.checkpoint_every": 2}
+    settings = ON_HUB | ENDLESS | {"data.num_workers": 2, "train.checkpointing_steps": 2}
 
     def launch(run: str, steps: int, *flags: str) -> subprocess.Popen[str]:
         command = arguments(tmp_path / run, settings | {"train.max_steps": steps}, *flags)
@@ -178,15 +180,15 @@ def test_two_ranks_killed_in_the_middle_of_an_epoch_go_on_to_the_last_bit(
         for line in running.stderr:
             if line.startswith("step 5/"):
                 break
-        # The launcher gives each a session of its own, and leaves them behind if it is killed itself.
+        # The launcher starts each in its own session, and would leave them running if it were killed.
         for rank in (1, 0):
             os.kill(child(running.pid, rank), signal.SIGKILL)
-    kept = checkpoint.checkpoints(tmp_path / "parts" / "checkpoints")
+    kept = list_checkpoints(tmp_path / "parts" / "checkpoints")
     end = int(kept[-1].name.removeprefix("step-")) + 5
     for run, flags in (("parts", ["--resume"]), ("whole", [])):
         with launch(run, end, *flags) as running:
-            _, said = running.communicate(timeout=120)
-        assert running.returncode == 0, said
+            _, log = running.communicate(timeout=120)
+        assert running.returncode == 0, log
     found, expected = (_newest(states(tmp_path / run)) for run in ("parts", "whole"))
     assert len(expected) == 3
     assert_same(found, expected, "two ranks")
@@ -202,7 +204,7 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_hundred_faults_change_nothing(
+def test_run_with_hundred_network_faults_equals_run_without(
     tmp_path: Path,
     hub: Hub,
     arguments: Arguments,
@@ -213,13 +215,13 @@ def test_a_hundred_faults_change_nothing(
 ) -> None:
     files = _folders(FAULTS // 2)
     hub.commit(REPO, files)
-    settings = ON_HUB | {"train.max_steps": FAULTS // 2 + 5, "data.workers": 2}
+    settings = ON_HUB | {"train.max_steps": FAULTS // 2 + 5, "data.num_workers": 2}
     train(tmp_path / "calm", settings)
     for number, name in enumerate(files):
         hub.fail(**KINDS[number % len(KINDS)], path=f"/{name}$")
     command = arguments(tmp_path / "rough", settings)
     connection = [hub.url, str(tmp_path / "rough home"), False]
-    code, said, _ = process([*connection, command], function=train_online).finish()
-    assert code == 0, said
+    code, log, _ = process([*connection, command], function=train_online).finish()
+    assert code == 0, log
     assert hub.faults_served >= FAULTS
     assert_same(states(tmp_path / "rough"), states(tmp_path / "calm"), "a hundred faults")

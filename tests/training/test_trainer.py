@@ -1,4 +1,4 @@
-"""Whole runs in this process: repeatable, resumable to the last bit, and honest when they go wrong."""
+"""Whole runs in this process: reproducible, resumed exactly, and stopped with a message."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agit_hub.cli.train import main
+from agit_hub.errors import RunError
 from agit_hub.models.agit import AGITModel
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.metrics import RunError
-from agit_hub.training.setup import prepare
+from agit_hub.training.setup import setup_run
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import Arguments, Train, saved_networks
 
@@ -27,10 +27,10 @@ Pixels = npt.NDArray[Any]
 WEIGHTS = "model/model.safetensors"
 
 
-def test_a_run_leaves_what_the_design_says(
+def test_run_writes_expected_files_and_metrics(
     tmp_path: Path, train: Train, metrics: Metrics, states: States
 ) -> None:
-    outcome = train(tmp_path, {"train.max_steps": 5, "log.every": 2, "log.samples_every": 3})
+    outcome = train(tmp_path, {"train.max_steps": 5, "log.steps": 2, "log.sample_steps": 3})
     assert (outcome.step, outcome.finished) == (5, True)
     files = {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()}
     assert files == {
@@ -46,9 +46,9 @@ def test_a_run_leaves_what_the_design_says(
     lines = metrics(tmp_path)
     assert [line["step"] for line in lines] == [2, 4, 5]
     attention = {
-        f"attention/{side}/{figure}"
+        f"attention/{side}/{name}"
         for side in ("source", "target")
-        for figure in ("mean", "area", "entropy", "binary")
+        for name in ("mean", "area", "entropy", "binary")
     }
     losses = {
         f"loss/{term}"
@@ -62,31 +62,29 @@ def test_a_run_leaves_what_the_design_says(
     assert all(list(line) == list(lines[0]) for line in lines)
     # The rate of the last step taken: constant for 2.5 steps, then linear to 0 at step 5.
     assert [line["learning_rate"] for line in lines] == pytest.approx([1e-3, 8e-4, 4e-4])
-    # An epoch is as many samples as the longer domain has pictures: five.
+    # An epoch is as many samples as the larger domain has images: five.
     assert [line["epoch"] for line in lines] == pytest.approx([0.4, 0.8, 1.0])
-    # Without an average, what would be pushed is what was trained, and no discriminator.
+    # Without a moving average the published weights are the trained ones, without discriminators.
     pushed = AGITModel.from_pretrained(tmp_path / "model").state_dict()
     trained = saved_networks(states(tmp_path), 5, "model.")
     assert pushed.keys() == trained.keys()
     assert all(torch.equal(pushed[name], trained[name]) for name in trained)
 
 
-def test_the_seed_decides_everything_and_looking_changes_nothing(
-    tmp_path: Path, train: Train
-) -> None:
+def test_weights_depend_on_seed_and_not_on_logging(tmp_path: Path, train: Train) -> None:
     variants: dict[str, dict[str, Any]] = {
         "once": {},
         "again": {},
-        "looked at often": {"log.samples_every": 1, "log.every": 3, "log.samples": 2},
-        "by workers": {"data.workers": 2, "log.samples_every": 1000},
+        "logged often": {"log.sample_steps": 1, "log.steps": 3, "log.num_samples": 2},
+        "loader workers": {"data.num_workers": 2, "log.sample_steps": 1000},
         "another seed": {"train.seed": 1},
-        "enlarged": {"data.zoom": 2.0},
+        "zoom": {"data.zoom": 2.0},
     }
     weights = {}
     for name, changes in variants.items():
         train(tmp_path / name, {"train.max_steps": 6} | changes)
         weights[name] = (tmp_path / name / WEIGHTS).read_bytes()
-    for other in ("another seed", "enlarged"):
+    for other in ("another seed", "zoom"):
         assert weights.pop(other) != weights["once"]
     assert all(each == weights["once"] for each in weights.values())
 
@@ -97,7 +95,7 @@ def test_the_seed_decides_everything_and_looking_changes_nothing(
         {"train.update_order": "joint"},
         {
             "train.update_order": "official",
-            "data.workers": 2,
+            "data.num_workers": 2,
             "train.gradient_accumulation_steps": 2,
             "data.pairing": "fixed",
         },
@@ -115,7 +113,7 @@ def test_the_seed_decides_everything_and_looking_changes_nothing(
     ],
     ids=["joint", "official, workers, accumulation", "further updates", "features"],
 )
-def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
+def test_interrupted_run_equals_uninterrupted_run_exactly(
     tmp_path: Path,
     damaged_source: Path,
     train: Train,
@@ -128,26 +126,26 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
     settings = changes | {
         "data.source.path": damaged_source,
         "train.max_steps": 14,
-        "train.ema": 0.9,
+        "train.ema_decay": 0.9,
         "train.switch.step": 6,
         "train.lambda_cyc_warmup_steps": 8,
-        "train.checkpoint_every": 5,
-        "train.keep_checkpoints": 9,
-        "log.every": 4,
-        "log.samples_every": 5,
+        "train.checkpointing_steps": 5,
+        "train.checkpoints_total_limit": 9,
+        "log.steps": 4,
+        "log.sample_steps": 5,
     }
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, settings).finished
 
-    # Once in the first epoch, before the switch; once after it. Never at a log step or a save.
-    with interrupt_when("Skipped a picture") as first:
+    # Once in the first epoch, before the switch; once after it; not at a log step or a checkpoint.
+    with interrupt_when("Skipped an unreadable image") as first:
         early = train(parts, settings)
     with interrupt_when("the switch.") as second:
         late = train(parts, settings, resume=True)
     assert train(parts, settings, resume=True).finished
     assert not early.finished and early.step in (1, 2, 3)
     assert not late.finished and late.step == 7
-    assert f"Stopped at step {early.step} of 14 and saved it in {parts}" in first.getvalue()
+    assert f"Stopped at step {early.step} of 14 " in first.getvalue()
     assert f"Resuming at step {early.step} of 14" in second.getvalue()
 
     expected, found = states(whole), states(parts)
@@ -169,10 +167,8 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_to_the_last_bit(
             assert (parts / folder / name).read_bytes() == (whole / folder / name).read_bytes()
 
 
-def test_photographs_are_decoded_as_large_as_is_needed(
-    tmp_path: Path, configure: Configure
-) -> None:
-    """A JPEG of 160 pixels is decoded at a quarter where 18 are needed, and whole where 54 are, or 64."""
+def test_setup_run_decodes_jpeg_at_needed_size(tmp_path: Path, configure: Configure) -> None:
+    """A JPEG of 160 pixels is decoded at a quarter if 18 are needed, and whole for 54 or 64."""
     for side in ("source", "target"):
         (tmp_path / side).mkdir()
         Image.new("RGB", (160, 160), "red").save(tmp_path / side / "0.jpg")
@@ -181,17 +177,17 @@ def test_photographs_are_decoded_as_large_as_is_needed(
     for name, changes, decoded in (
         ("plain", {}, 40),
         ("zoomed", {"data.zoom": 3.0}, 160),
-        ("shown larger than trained on", larger, 160),
+        ("image_size larger than crops", larger, 160),
     ):
         config = configure(tmp_path / name, places | changes)
-        picture = prepare(config, resume=False).source.domain.image(0, 0)
-        assert picture.size == (decoded, decoded)
+        image = setup_run(config, resume=False).source.domain.image(0, 0)
+        assert image.size == (decoded, decoded)
 
 
-def test_every_update_of_a_step_has_pictures_of_its_own(
+def test_each_update_of_a_step_uses_own_batches(
     tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two updates of two micro-batches: each step takes the next four batches of the stream."""
+    """Two updates of two micro-batches: each step uses the next four batches of the stream."""
     changes = {"train.discriminator_updates": 2, "train.gradient_accumulation_steps": 2}
     trainer = Trainer(configure(tmp_path / "run", changes | {"train.max_steps": 2}))
     plain = Trainer(configure(tmp_path / "plain", {"train.max_steps": 8}))
@@ -213,10 +209,10 @@ def test_every_update_of_a_step_has_pictures_of_its_own(
         assert torch.equal(one, other)
 
 
-def test_squares_to_train_on_may_be_smaller_than_what_the_networks_translate(
+def test_crop_size_smaller_than_image_size_trains_on_crops(
     tmp_path: Path, configure: Configure
 ) -> None:
-    """Pictures are black to the left and white to the right: by its edges a square shows all of one."""
+    """Images are black on the left and white on the right: the edges show that crops are whole images."""
     for side in ("source", "target"):
         (tmp_path / side).mkdir()
         halves = np.zeros((64, 64, 3), np.uint8)
@@ -227,7 +223,7 @@ def test_squares_to_train_on_may_be_smaller_than_what_the_networks_translate(
     trainer = Trainer(configure(tmp_path / "run", places | sizes | {"train.max_steps": 1}))
     seen: list[Tensor] = []
     trainer.published.attention_s.register_forward_pre_hook(
-        lambda network, pictures: seen.append(pictures[0])
+        lambda network, inputs: seen.append(inputs[0])
     )
     assert trainer.fit().finished
     trained_on, shown = seen[0], next(each for each in seen if each.shape[2:] == (32, 32))
@@ -237,28 +233,25 @@ def test_squares_to_train_on_may_be_smaller_than_what_the_networks_translate(
     assert AGITModel.from_pretrained(tmp_path / "run" / "model").config.image_size == 32
 
 
-def test_a_second_interrupt_ends_the_run_at_once_and_nothing_untrue_is_said(
+def test_second_interrupt_exits_immediately_and_names_checkpoint(
     tmp_path: Path, arguments: Arguments, interrupt_when: Callable[..., Any]
 ) -> None:
-    settings = {"train.max_steps": 9, "train.checkpoint_every": 2}
-    with interrupt_when("step 3/", times=2) as said:
+    settings = {"train.max_steps": 9, "train.checkpointing_steps": 2}
+    with interrupt_when("step 3/", times=2) as log:
         assert main(arguments(tmp_path, settings)) == 130
-    last = said.getvalue().splitlines()[-1]
-    assert "Traceback" not in said.getvalue()
-    assert "before the first step" not in last and "nothing was changed" not in last
-    assert "step-00000002" in last
+    last = log.getvalue().splitlines()[-1]
+    assert "Traceback" not in log.getvalue()
+    assert last.startswith("error: Interrupted.") and "step-00000002" in last
 
 
-def test_the_published_average_is_the_one_worked_out_from_every_steps_weights(
-    tmp_path: Path, train: Train, states: States
-) -> None:
+def test_ema_equals_average_over_checkpoints(tmp_path: Path, train: Train, states: States) -> None:
     train(
         tmp_path,
         {
-            "train.ema": 0.75,
+            "train.ema_decay": 0.75,
             "train.max_steps": 5,
-            "train.checkpoint_every": 1,
-            "train.keep_checkpoints": 9,
+            "train.checkpointing_steps": 1,
+            "train.checkpoints_total_limit": 9,
             "train.learning_rate": 0.1,
         },
     )
@@ -279,15 +272,15 @@ def _is_finite(weights: dict[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in weights.values())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
+def test_infinite_loss_stops_run_and_keeps_checkpoint(
     tmp_path: Path, train: Train, states: States
 ) -> None:
-    """With such a rate the first step's losses are still sound, and the second's are not."""
-    settings = {"train.learning_rate": 1e30, "train.checkpoint_every": 1, "train.max_steps": 9}
+    """With this learning rate only the losses of the first step are finite."""
+    settings = {"train.learning_rate": 1e30, "train.checkpointing_steps": 1, "train.max_steps": 9}
     with pytest.raises(RunError) as failure:
         train(tmp_path, settings)
     message = str(failure.value)
-    assert "A loss was not finite at step 2:" in message and "train.clip_norm" in message
+    assert "not finite at step 2:" in message and "train.max_grad_norm" in message
     newest = tmp_path / "checkpoints" / "step-00000001"
     assert message.endswith(f"The checkpoint {newest} is safe.")
     assert list(newest.parent.iterdir()) == [newest]
@@ -296,16 +289,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
     )
 
 
-def test_a_loss_that_was_never_finite_is_found_also_without_a_log_step(
-    tmp_path: Path, train: Train
-) -> None:
-    train(tmp_path / "sound")
-    model = tmp_path / "sound" / "model"
+def test_infinite_loss_without_log_step_is_found(tmp_path: Path, train: Train) -> None:
+    train(tmp_path / "first")
+    model = tmp_path / "first" / "model"
     weights = load_file(model / "model.safetensors")
     weights["generator_st.layers.0.weight"].view(-1)[0] = float("nan")
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    for name, changes in (("save", {"train.checkpoint_every": 3}), ("end", {})):
-        settings = {"train.init_from": model, "log.every": 99, "train.max_steps": 6}
+    for name, changes in (("save", {"train.checkpointing_steps": 3}), ("end", {})):
+        settings = {"train.init_from": model, "log.steps": 99, "train.max_steps": 6}
         with pytest.raises(
             RunError, match=r"not finite at step [01]:.* No checkpoint was saved yet"
         ):
@@ -314,9 +305,13 @@ def test_a_loss_that_was_never_finite_is_found_also_without_a_log_step(
         assert not (tmp_path / name / "model").exists()
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, train: Train) -> None:
-    """The losses of a step are those of the weights before it: sound, while the gradients are not."""
-    settings = {"train.lambda_cyc": 1e39, "train.checkpoint_every": 1, "train.keep_checkpoints": 9}
+def test_infinite_weights_are_never_saved(tmp_path: Path, train: Train) -> None:
+    """The losses of a step are those of the weights before it: finite, unlike the gradients."""
+    settings = {
+        "train.lambda_cyc": 1e39,
+        "train.checkpointing_steps": 1,
+        "train.checkpoints_total_limit": 9,
+    }
     with pytest.raises(RunError, match="not finite"):
         train(tmp_path, settings)
     for file in tmp_path.rglob("state.pt"):
@@ -326,7 +321,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, train: Trai
         assert _is_finite(load_file(tmp_path / WEIGHTS))
 
 
-def test_a_damaged_checkpoint_is_named_in_a_sentence(
+def test_resume_damaged_checkpoint_names_file(
     tmp_path: Path, train: Train, arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path)
@@ -335,28 +330,27 @@ def test_a_damaged_checkpoint_is_named_in_a_sentence(
         file.write_bytes(file.read_bytes()[:1000])
         capsys.readouterr()
         assert main(arguments(tmp_path, {"train.max_steps": 6}, "--resume")) in (1, 2)
-        (said,) = capsys.readouterr().err.splitlines()
-        assert said.startswith("error: ") and name in said
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and name in line
 
 
-def test_a_damaged_picture_is_passed_over_and_named_once(
+def test_damaged_image_is_skipped_and_logged_once(
     tmp_path: Path, damaged_source: Path, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {
         "data.source.path": damaged_source,
         "data.pairing": "fixed",
         "train.batch_size": 6,
-        "train.checkpoint_every": 2,
-        "log.samples": 3,
+        "train.checkpointing_steps": 2,
+        "log.num_samples": 3,
     }
     assert train(tmp_path, settings).finished
     assert train(tmp_path, settings | {"train.max_steps": 6}, resume=True).finished
-    said = [line for line in capsys.readouterr().err.splitlines() if "Skipped" in line]
-    assert len(said) == 1
-    assert "(1 so far)" in said[0] and str(damaged_source / "2.png") in said[0]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Skipped" in line]
+    assert "(1 so far)" in line and str(damaged_source / "2.png") in line
 
 
-def test_pictures_of_every_kind_train(
+def test_images_of_all_modes_train(
     tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "kinds" / "deep" / "er"
@@ -377,8 +371,8 @@ def test_pictures_of_every_kind_train(
         "data.pairing": "fixed",
         "train.batch_size": kinds,
         "train.max_steps": 2,
-        "log.samples": kinds,
+        "log.num_samples": kinds,
     }
     assert train(tmp_path / "run", settings).finished
-    said = capsys.readouterr().err
-    assert "Skipped" not in said and f"on {kinds} source and {kinds} target pictures" in said
+    log = capsys.readouterr().err
+    assert "Skipped" not in log and f"on {kinds} source and {kinds} target images" in log

@@ -1,6 +1,7 @@
-"""A run that measures itself: on pictures it never learns from, and without a trace in what it learns."""
+"""Validation during the run: on images that are not trained on, without influence on training."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ from agit_hub.cli.train import main
 from agit_hub.errors import ConfigError
 from agit_hub.evaluation.results import read_results
 from agit_hub.models.agit import AGITModel
+from agit_hub.training.callbacks import ValidationCallback
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.setup import prepare
+from agit_hub.training.metrics import ValidationResult
+from agit_hub.training.setup import setup_run
 from agit_hub.training.trainer import Trainer
-from agit_hub.training.validation import Validation, ValidationResult
 from tests.training.conftest import SIZE, Arguments, Process, Train
 
 Configure = Callable[..., TrainConfig]
@@ -28,8 +30,8 @@ WEIGHTS = "model/model.safetensors"
 COUNT = 12
 # One in three: rows 2, 5, 8 and 11 of each folder.
 HELD_OUT = (2, 5, 8, 11)
-EVERY = {
-    "eval.every": 2,
+VALIDATE = {
+    "eval.steps": 2,
     "eval.holdout": 3,
     "train.max_steps": 5,
     # With these the lowest KID is not the last, nor the first.
@@ -39,7 +41,7 @@ EVERY = {
 
 
 def _paint(folder: Path, seed: int, numbers: range | tuple[int, ...] = range(COUNT)) -> Path:
-    """Pictures `00`, `01`, ... whose order by name is that of their numbers."""
+    """Images `00`, `01`, ... whose order by name is that of their numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         random = np.random.default_rng([seed, number])
@@ -53,8 +55,8 @@ def _places(root: Path, prefix: str = "data") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with twelve pictures of either domain."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twelve images of either domain."""
     root = tmp_path_factory.mktemp("twelve")
     for seed, side in enumerate(("source", "target")):
         _paint(root / side, seed)
@@ -62,12 +64,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(pictures: Path, train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of five steps that measures itself after two, four and five, and saves each step."""
+def run(images: Path, train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of five steps that is validated after two, four and five, and saves each step."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("run") / "run"
-    keep = {"train.checkpoint_every": 1, "train.keep_checkpoints": 9}
-    assert train(folder, EVERY | keep | _places(pictures)).finished
+    keep = {"train.checkpointing_steps": 1, "train.checkpoints_total_limit": 9}
+    assert train(folder, VALIDATE | keep | _places(images)).finished
     return folder
 
 
@@ -75,11 +77,11 @@ def _kid(line: dict[str, float]) -> float:
     return (line["eval/st/kid"] + line["eval/ts/kid"]) / 2
 
 
-def test_the_log_holds_what_was_measured(run: Path, metrics: Metrics) -> None:
+def test_metrics_file_holds_validation_metrics(run: Path, metrics: Metrics) -> None:
     lines = {line["step"]: line for line in metrics(run)}
-    measured = {step: line for step, line in lines.items() if "eval/step" in line}
-    assert list(lines) == [1, 2, 3, 4, 5] and list(measured) == [2, 4, 5]
-    for step, line in measured.items():
+    validated = {step: line for step, line in lines.items() if "eval/step" in line}
+    assert list(lines) == [1, 2, 3, 4, 5] and list(validated) == [2, 4, 5]
+    for step, line in validated.items():
         assert line["eval/step"] == step
         names = {"kid", "attention_area", "identical", "cycle_error"}
         assert {key for key in line if key.startswith("eval/")} == {
@@ -90,25 +92,25 @@ def test_the_log_holds_what_was_measured(run: Path, metrics: Metrics) -> None:
     assert not any(key.startswith("eval/") for step in (1, 3) for key in lines[step])
 
 
-def test_the_time_of_a_measurement_is_none_of_the_trainings(
-    pictures: Path, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_validation_time_is_excluded_from_rate(
+    images: Path, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Said to have ended an hour before it began, it makes the steps take that hour."""
-    settings = {"eval.every": 2, "eval.holdout": 3, "train.max_steps": 2, "log.every": 2}
-    trainer = Trainer(configure(tmp_path / "run", settings | _places(pictures)))
-    finding = ValidationResult({"eval/step": 2.0}, "measured", seconds=-3600)
-    monkeypatch.setattr(Validation, "measure", lambda *_: finding)
+    """A validation of minus one hour makes the steps take that hour."""
+    settings = {"eval.steps": 2, "eval.holdout": 3, "train.max_steps": 2, "log.steps": 2}
+    trainer = Trainer(configure(tmp_path / "run", settings | _places(images)))
+    result = ValidationResult({"eval/step": 2.0}, "validated", seconds=-3600)
+    monkeypatch.setattr(ValidationCallback, "evaluate", lambda *_: result)
     assert trainer.fit().finished
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    # Two steps of one picture of each domain.
+    # Two steps of one image of each domain.
     assert json.loads(line)["images_per_second"] == pytest.approx(4 / 3600, rel=0.05)
 
 
-def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Metrics) -> None:
+def test_results_for_card_are_those_of_last_step(run: Path, metrics: Metrics) -> None:
     found = read_results(run)
     assert {m.split for m in found} == {"validation"}
     assert all(m.protocol.endswith("; weights of step 5") for m in found)
-    assert all("4 pictures" in m.protocol for m in found)
+    assert all("4 images" in m.protocol for m in found)
     # At the size of training, whatever that of the files is.
     assert all(f"scaled to {SIZE} pixels" in m.protocol for m in found)
     last = metrics(run)[-1]
@@ -120,9 +122,7 @@ def test_figures_for_the_card_are_those_of_the_last_step(run: Path, metrics: Met
     assert kids == [last["eval/st/kid"], last["eval/ts/kid"]]
 
 
-def test_the_weights_of_the_lowest_kid_are_kept(
-    run: Path, metrics: Metrics, states: States
-) -> None:
+def test_weights_of_lowest_kid_are_picked(run: Path, metrics: Metrics, states: States) -> None:
     kids = {line["step"]: _kid(line) for line in metrics(run) if "eval/step" in line}
     best = min(kids, key=lambda step: kids[step])
     picked = json.loads((run / "picked.json").read_text())
@@ -134,29 +134,29 @@ def test_the_weights_of_the_lowest_kid_are_kept(
     assert not all(torch.equal(kept[name], last[name]) for name in kept)
 
 
-def test_held_out_pictures_are_not_among_the_trainings(
-    pictures: Path, run: Path, configure: Configure, tmp_path: Path
+def test_held_out_images_are_not_trained_on(
+    images: Path, run: Path, configure: Configure, tmp_path: Path
 ) -> None:
-    start = prepare(configure(tmp_path / "new", EVERY | _places(pictures)), resume=False)
+    start = setup_run(configure(tmp_path / "new", VALIDATE | _places(images)), resume=False)
     for side, opened in (("source", start.source), ("target", start.target)):
         domain = opened.domain
         places = [(b, row) for b in range(domain.blocks) for row in range(domain.block_length(b))]
         names = [Path(domain.describe(*place)).name for place in places]
         assert names == [f"{n:02}.png" for n in range(COUNT) if n not in HELD_OUT]
         for place, name in zip(places, names, strict=True):
-            with Image.open(pictures / side / name) as picture:
-                assert domain.image(*place).tobytes() == picture.tobytes()
-    facts = json.loads((run / "run.json").read_text())
-    assert facts["pictures"] == {"source": 8, "target": 8}
+            with Image.open(images / side / name) as image:
+                assert domain.image(*place).tobytes() == image.tobytes()
+    info = json.loads((run / "run.json").read_text())
+    assert info["images"] == {"source": 8, "target": 8}
 
 
-def test_other_held_out_pictures_change_the_figures_and_no_weight(
-    pictures: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
+def test_held_out_images_change_metrics_but_no_weights(
+    images: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
     others = tmp_path / "others"
-    shutil.copytree(pictures, others)
+    shutil.copytree(images, others)
     _paint(others / "source", 7, HELD_OUT)
-    train(tmp_path / "run", EVERY | _places(others))
+    train(tmp_path / "run", VALIDATE | _places(others))
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
     for one, other in zip(metrics(run), metrics(tmp_path / "run"), strict=True):
         assert one["loss/cycle_s"] == other["loss/cycle_s"]
@@ -164,15 +164,15 @@ def test_other_held_out_pictures_change_the_figures_and_no_weight(
             assert one["eval/st/kid"] != other["eval/st/kid"]
 
 
-def test_measuring_changes_nothing_in_the_training(
-    pictures: Path, run: Path, train: Train, tmp_path: Path
+def test_validation_does_not_change_training(
+    images: Path, run: Path, train: Train, tmp_path: Path
 ) -> None:
-    silent = EVERY | {"eval.every": None} | _places(pictures)
+    silent = VALIDATE | {"eval.steps": None} | _places(images)
     train(tmp_path / "silent", silent)
     assert (tmp_path / "silent" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
     assert not (tmp_path / "silent" / "picked").exists()
     assert not (tmp_path / "silent" / "measurements.json").exists()
-    # What is held out is not trained on, measured or not.
+    # Held-out images are not trained on, even without validation.
     train(tmp_path / "all", silent | {"eval.holdout": None})
     assert (tmp_path / "all" / WEIGHTS).read_bytes() != (run / WEIGHTS).read_bytes()
 
@@ -183,8 +183,8 @@ def _left(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in names}
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(
-    pictures: Path,
+def test_validation_resumed_equals_uninterrupted(
+    images: Path,
     train: Train,
     metrics: Metrics,
     states: States,
@@ -192,11 +192,11 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert_same: Callable[[Any, Any, str], None],
     tmp_path: Path,
 ) -> None:
-    """Stopped between a measurement and the log step that tells it."""
-    settings = EVERY | _places(pictures)
+    """Interrupted between a validation and the log step that logs it."""
+    settings = VALIDATE | _places(images)
     # Here the lowest KID is that of step 4, so whoever forgets it picks step 6.
-    settings |= {"eval.every": 4, "train.max_steps": 6, "log.every": 5}
-    settings |= {"train.seed": 3, "train.ema": 0.5}
+    settings |= {"eval.steps": 4, "train.max_steps": 6, "log.steps": 5}
+    settings |= {"train.seed": 3, "train.ema_decay": 0.5}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, settings).finished
     with interrupt_when("Step 4: KID "):
@@ -211,31 +211,31 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
         assert_same(expected[name], found[name], name)
 
 
-def test_a_run_that_goes_back_to_an_older_checkpoint_picks_the_same(
-    pictures: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
+def test_validation_resumed_from_older_checkpoint_picks_same_weights(
+    images: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
-    """As after a crash: what was measured since the checkpoint is measured again."""
-    keep = {"train.checkpoint_every": 1, "train.keep_checkpoints": 9}
+    """As after a crash: validations after the checkpoint are repeated."""
+    keep = {"train.checkpointing_steps": 1, "train.checkpoints_total_limit": 9}
     for newest in (3, 4):
         again = tmp_path / f"from {newest}"
         shutil.copytree(run, again)
         for step in range(newest + 1, 6):
             shutil.rmtree(again / "checkpoints" / f"step-{step:08d}")
-        assert train(again, EVERY | keep | _places(pictures), resume=True).finished
+        assert train(again, VALIDATE | keep | _places(images), resume=True).finished
         assert metrics(again) == metrics(run)
         assert _left(again) == _left(run)
 
 
-# A learning rate too small to change a weight: after the first measurement no KID is lower.
-STILL = EVERY | {"train.learning_rate": 1e-30, "train.max_steps": 20, "eval.patience": 2}
+# A learning rate too small to change a weight: after the first validation no KID is lower.
+STILL = VALIDATE | {"train.learning_rate": 1e-30, "train.max_steps": 20, "eval.patience": 2}
 
 
-def _measured(lines: list[dict[str, float]]) -> list[float]:
+def _validated(lines: list[dict[str, float]]) -> list[float]:
     return [line["eval/step"] for line in lines if "eval/step" in line]
 
 
-def test_patience_ends_a_run_that_does_not_improve_as_its_last_step_would(
-    pictures: Path,
+def test_patience_without_improvement_ends_run_like_last_step(
+    images: Path,
     train: Train,
     metrics: Metrics,
     states: States,
@@ -243,11 +243,11 @@ def test_patience_ends_a_run_that_does_not_improve_as_its_last_step_would(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
-    settings = STILL | {"log.every": 5} | _places(pictures)
+    settings = STILL | {"log.steps": 5} | _places(images)
     outcome = train(run, settings)
     assert (outcome.step, outcome.finished) == (6, True)
-    said = capsys.readouterr().err
-    assert "Stopped at step 6 of 20: KID has not improved for 2 measurements" in said
+    log = capsys.readouterr().err
+    assert re.search(r"Stopped at step 6 of 20: .* 2 validations .*eval\.patience 2", log)
     assert json.loads((run / "picked.json").read_text())["step"] == 2
     # The log line, the samples, the checkpoint and the model that a run's end has.
     assert [line["step"] for line in metrics(run)] == [5, 6]
@@ -256,18 +256,18 @@ def test_patience_ends_a_run_that_does_not_improve_as_its_last_step_would(
     assert AGITModel.from_pretrained(run / "model")
 
 
-def test_patience_lets_a_run_that_improves_go_on(
-    pictures: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
+def test_patience_with_improvement_continues(
+    images: Path, run: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
-    """Step 4 is better than step 2, so a patience of one measurement reaches the end."""
-    outcome = train(tmp_path / "run", EVERY | {"eval.patience": 1} | _places(pictures))
+    """Step 4 is better than step 2, so a patience of one validation reaches the end."""
+    outcome = train(tmp_path / "run", VALIDATE | {"eval.patience": 1} | _places(images))
     assert (outcome.step, outcome.finished) == (5, True)
     assert metrics(tmp_path / "run") == metrics(run)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
 
 
-def test_patience_counts_on_in_a_resumed_run(
-    pictures: Path,
+def test_patience_resumed_continues_count(
+    images: Path,
     train: Train,
     metrics: Metrics,
     states: States,
@@ -276,7 +276,7 @@ def test_patience_counts_on_in_a_resumed_run(
     tmp_path: Path,
 ) -> None:
     """Interrupted after one of two measurements without a lower KID."""
-    settings = STILL | _places(pictures)
+    settings = STILL | _places(images)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, settings).step == 6
     with interrupt_when("Step 4: KID "):
@@ -290,105 +290,105 @@ def test_patience_counts_on_in_a_resumed_run(
         assert_same(expected[name], found[name], name)
 
 
-def test_patience_that_ran_out_ends_a_resumed_run_at_once_unless_raised(
-    pictures: Path, train: Train, metrics: Metrics, tmp_path: Path
+def test_patience_exhausted_ends_resumed_run_unless_increased(
+    images: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    settings = STILL | _places(pictures)
+    settings = STILL | _places(images)
     assert train(run, settings).step == 6
     again = train(run, settings, resume=True)
-    assert (again.step, again.finished) == (6, True) and _measured(metrics(run)) == [2, 4, 6]
+    assert (again.step, again.finished) == (6, True) and _validated(metrics(run)) == [2, 4, 6]
     raised = train(run, settings | {"eval.patience": 3}, resume=True)
-    assert (raised.step, raised.finished) == (8, True) and _measured(metrics(run)) == [2, 4, 6, 8]
+    assert (raised.step, raised.finished) == (8, True) and _validated(metrics(run)) == [2, 4, 6, 8]
 
 
-def test_patience_of_two_processes_ends_both(
-    pictures: Path,
+def test_patience_two_processes_ends_both(
+    images: Path,
     arguments: Arguments,
     two_ranks: Callable[..., list[Process]],
     metrics: Metrics,
     tmp_path: Path,
 ) -> None:
     run = tmp_path / "run"
-    ranks = two_ranks(arguments(run, STILL | {"eval.patience": 1} | _places(pictures)))
+    ranks = two_ranks(arguments(run, STILL | {"eval.patience": 1} | _places(images)))
     outcomes = [rank.finish() for rank in ranks]
     assert [code for code, *_ in outcomes] == [0, 0], outcomes
-    assert ["Stopped at step 4 of 20" in said for _, said, _ in outcomes] == [True, False]
+    assert ["Stopped at step 4 of 20" in log for _, log, _ in outcomes] == [True, False]
     assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4]
     assert (run / "checkpoints" / "step-00000004" / "rank-1.pt").is_file()
 
 
-def test_pictures_of_another_place(
-    pictures: Path, train: Train, metrics: Metrics, tmp_path: Path
+def test_validation_on_separate_folders(
+    images: Path, train: Train, metrics: Metrics, tmp_path: Path
 ) -> None:
     valid = tmp_path / "valid"
     for seed, side in enumerate(("source", "target"), start=5):
         _paint(valid / side, seed, range(7))
     # An average of two steps, for after one it is still equal to the last weights.
-    settings = {"eval.every": 9, "eval.pictures": 5, "train.max_steps": 2, "train.ema": 0.5}
-    settings |= _places(pictures) | _places(valid, "eval")
+    settings = {"eval.steps": 9, "eval.max_images": 5, "train.max_steps": 2, "train.ema_decay": 0.5}
+    settings |= _places(images) | _places(valid, "eval")
     run = tmp_path / "run"
     train(run, settings)
-    assert metrics(run)[-1]["eval/step"] == 2  # the last step is measured, due or not
-    assert json.loads((run / "run.json").read_text())["pictures"] == {"source": 12, "target": 12}
+    assert metrics(run)[-1]["eval/step"] == 2  # the last step is always validated
+    assert json.loads((run / "run.json").read_text())["images"] == {"source": 12, "target": 12}
     found = read_results(run)
     assert {m.dataset for m in found} == {"source (a folder)", "target (a folder)"}
-    assert all("5 pictures" in m.protocol for m in found)
-    # What was measured, and is kept, is what would be published: the average.
+    assert all("5 images" in m.protocol for m in found)
+    # The validated and picked weights are the published ones: the moving average.
     assert (run / "picked/model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"eval.every": 2}, "every is set, and there is nothing to measure on"),
-        ({"eval.holdout": 1}, "holdout"),
-        ({"eval.source.path": "a"}, "source.path and target.path belong together"),
-        ({"eval.target.path": "a"}, "source.path and target.path belong together"),
+        ({"eval.steps": 2}, r"eval\.steps is 2.*eval\.holdout"),
+        ({"eval.holdout": 1}, r"eval\.holdout is 1"),
+        ({"eval.source.path": "a"}, "source.path and target.path"),
+        ({"eval.target.path": "a"}, "source.path and target.path"),
         (
             {"eval.source.path": "a", "eval.target.path": "b", "eval.holdout": 3},
-            "holdout and source.path are both set",
+            r"holdout is 3 .*source\.path",
         ),
-        ({"eval.pictures": 3}, "pictures"),
-        ({"eval.patience": 2}, "patience is set and every is not"),
-        (EVERY | {"eval.patience": 0}, "patience"),
-        (EVERY | {"eval.protocol": "lite1"}, "There is no protocol 'lite1'.*mean 'lite0'"),
+        ({"eval.max_images": 3}, r"eval\.max_images is 3"),
+        ({"eval.patience": 2}, r"eval\.patience is 2 .*steps"),
+        (VALIDATE | {"eval.patience": 0}, r"eval\.patience is 0"),
+        (VALIDATE | {"eval.protocol": "lite1"}, "'lite1'.*'lite0'"),
         # One in ten of twelve is one.
-        (EVERY | {"eval.holdout": 10}, r"eval: 1 .*picture\(s\) are too few"),
+        (VALIDATE | {"eval.holdout": 10}, r"eval: 1 .*too few"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_the_first_step(
-    pictures: Path, configure: Configure, changes: dict[str, Any], said: str, tmp_path: Path
+def test_invalid_validation_settings_raise_config_error(
+    images: Path, configure: Configure, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
-        Trainer(configure(tmp_path / "run", _places(pictures) | changes))
+    with pytest.raises(ConfigError, match=message):
+        Trainer(configure(tmp_path / "run", _places(images) | changes))
     assert not (tmp_path / "run").exists()
 
 
-def test_damaged_held_out_pictures_end_in_a_sentence(
-    pictures: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_damaged_held_out_images_exit_with_message(
+    images: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Three of the four are left, and a floor takes four."""
+    """Three of the four are left, and the reference needs four."""
     damaged = tmp_path / "damaged"
-    shutil.copytree(pictures, damaged)
-    (damaged / "source" / "05.png").write_text("no picture")
-    assert main(arguments(tmp_path / "run", EVERY | _places(damaged))) in (1, 2)
-    said = capsys.readouterr().err
-    assert "error: Step 2 cannot be measured: Only 3 of 4" in said
+    shutil.copytree(images, damaged)
+    (damaged / "source" / "05.png").write_text("no image")
+    assert main(arguments(tmp_path / "run", VALIDATE | _places(damaged))) in (1, 2)
+    log = capsys.readouterr().err
+    assert re.search("error: .*step 2.* 3 of 4", log)
 
 
-def test_of_two_processes_the_first_measures(
-    pictures: Path,
+def test_validation_two_processes_runs_on_first(
+    images: Path,
     arguments: Arguments,
     two_ranks: Callable[..., list[Process]],
     metrics: Metrics,
     tmp_path: Path,
 ) -> None:
     run = tmp_path / "run"
-    ranks = two_ranks(arguments(run, EVERY | {"train.max_steps": 3} | _places(pictures)))
+    ranks = two_ranks(arguments(run, VALIDATE | {"train.max_steps": 3} | _places(images)))
     outcomes = [rank.finish() for rank in ranks]
     assert [code for code, *_ in outcomes] == [0, 0], outcomes
-    assert ["Step 2: KID " in said for _, said, _ in outcomes] == [True, False]
+    assert ["Step 2: KID " in log for _, log, _ in outcomes] == [True, False]
     assert [line.get("eval/step") for line in metrics(run)] == [None, 2, 3]
     assert AGITModel.from_pretrained(run / "picked")
     assert json.loads((run / "picked.json").read_text())["step"] in (2, 3)

@@ -1,4 +1,4 @@
-"""Runs that start from networks which were trained before."""
+"""Runs initialised from trained networks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +18,13 @@ Configure = Callable[..., TrainConfig]
 States = Callable[[Path], dict[str, Any]]
 WEIGHTS = "model/model.safetensors"
 
-# Adam's steps are as long as the rate: with this one a start can be looked at after a step.
+# Steps of Adam are as long as the learning rate: with this one weights do not change.
 STILL = {"train.learning_rate": 1e-30, "train.max_steps": 1}
 
 
-def test_a_run_can_start_from_another_run_or_from_its_model(
-    tmp_path: Path, train: Train, states: States
-) -> None:
+def test_init_from_run_or_model_loads_weights(tmp_path: Path, train: Train, states: States) -> None:
     first, fresh = tmp_path / "first", tmp_path / "fresh"
-    train(first, {"train.ema": 0.5})
+    train(first, {"train.ema_decay": 0.5})
     train(fresh, STILL | {"train.seed": 5})
     published, drawn = (
         load_file(first / WEIGHTS),
@@ -45,9 +43,7 @@ def test_a_run_can_start_from_another_run_or_from_its_model(
     assert any(not torch.equal(trained[key], drawn[key]) for key in drawn)
 
 
-def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
-    tmp_path: Path, train: Train, states: States
-) -> None:
+def test_init_from_is_ignored_when_resuming(tmp_path: Path, train: Train, states: States) -> None:
     train(tmp_path / "first")
     settings = {"train.init_from": tmp_path / "first", "train.decay_from": 1.0}
     train(tmp_path / "whole", settings)
@@ -68,7 +64,7 @@ def test_a_resumed_run_does_not_start_over_from_where_it_came_from(
         ("attention_smoothing", 3, 1),
     ],
 )
-def test_another_architecture_is_named(
+def test_init_from_other_architecture_raises_config_error(
     tmp_path: Path, train: Train, configure: Configure, key: str, ours: object, theirs: object
 ) -> None:
     train(tmp_path / "first", STILL)
@@ -82,10 +78,10 @@ def test_another_architecture_is_named(
     assert not (tmp_path / "next").exists()
 
 
-def test_a_start_that_is_nowhere_is_refused_in_a_sentence(
+def test_init_from_missing_exits_with_two(
     tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place in (tmp_path / "nowhere", "a/b/c", "nobody/no-such-model"):
         assert main(arguments(tmp_path / "run", {"train.init_from": place})) == 2
-        (said,) = capsys.readouterr().err.splitlines()
-        assert said.startswith("error: ") and str(place) in said
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and str(place) in line

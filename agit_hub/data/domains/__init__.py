@@ -1,1 +1,1 @@
-"""What holds a domain's images: files, parquet, webdataset shards, built-in shapes, subsets."""
+"""Domains by how their images are stored: files, parquet or webdataset shards, built-in shapes."""

@@ -1,24 +1,128 @@
-"""What training and evaluation ask of a domain."""
+"""The interface of an image domain, and what its implementations share."""
 
-from typing import Protocol
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from PIL import Image
 
-from agit_hub.data.ordering import Blocks
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
-class Domain(Blocks, Protocol):
-    """Pictures of one kind, numbered from 0 in each block."""
+class Location(NamedTuple):
+    """Where an image is in its domain."""
+
+    block: int
+    row: int
+
+
+class Domain(Protocol):
+    """Images of one kind, in blocks of rows.
+
+    A block is what is decompressed at once; a shard, of one or more blocks, is what is fetched at once.
+    """
+
+    blocks: int
+    """Number of blocks."""
+    window: int
+    """Number of blocks that are shuffled together."""
+    shards: Sequence[int]
+    """The shard of each block, numbered from 0."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of images; None while some blocks have not been counted."""
+        ...
+
+    def block_length(self, block: int) -> int:
+        """Return the number of images in a block, fetching it if necessary."""
+        ...
+
+    def prepare(self, block: int) -> None:
+        """Prefetch a block whose images are needed soon."""
+        ...
 
     def image(self, block: int, row: int) -> Image.Image:
-        """The picture as RGB.
+        """Return an image as RGB.
 
         Raises:
-            PicturesError: If it cannot be had.
-            Exception: Of almost any kind, if its data are damaged.
+            DatasetError: If it is unavailable.
+            Exception: Of almost any type, if its data are damaged.
         """
         ...
 
     def describe(self, block: int, row: int) -> str:
-        """Where the picture comes from, for messages."""
+        """Return where an image comes from, for messages."""
         ...
+
+
+def locations(domain: Domain) -> Iterator[Location]:
+    """Yield the location of every image of a domain."""
+    for block in range(domain.blocks):
+        for row in range(domain.block_length(block)):
+            yield Location(block, row)
+
+
+class DomainWrapper:
+    """A domain that behaves like the one it wraps, except for what a subclass changes."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self.blocks: int = domain.blocks
+        self.window: int = domain.window
+        self.shards: Sequence[int] = domain.shards
+
+    @property
+    def length(self) -> int | None:
+        """Number of images; None while some blocks have not been counted."""
+        return self._domain.length
+
+    def block_length(self, block: int) -> int:
+        """Return the number of images in a block."""
+        return self._domain.block_length(block)
+
+    def prepare(self, block: int) -> None:
+        """Prefetch a block."""
+        self._domain.prepare(block)
+
+    def describe(self, block: int, row: int) -> str:
+        """Return where an image comes from."""
+        return self._domain.describe(block, row)
+
+
+class ProcessCache(Generic[Key, Value]):
+    """Least recently used values, computed by each process for itself.
+
+    A forked process starts with an empty cache, because it would share file positions with its parent;
+    so does a pickled copy. Threads wait for a value that another thread is computing.
+
+    Args:
+        size: Largest number of values.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._clear()
+
+    def _clear(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key, compute: Callable[[Key], Value]) -> Value:
+        """Return the value of a key, computing it if it is not cached."""
+        if self._process != os.getpid():
+            self._clear()
+        with self._lock:
+            if key not in self._values:
+                while len(self._values) >= self._size:
+                    self._values.popitem(last=False)
+                self._values[key] = compute(key)
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._size,)

@@ -1,54 +1,56 @@
-"""Pictures that are files: loose, or in zips."""
+"""Images in files: loose, or in zips."""
 
-import io
 import os
 import zipfile
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import groupby
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
-from agit_hub.data.images import to_rgb
+from agit_hub.data.domains.base import ProcessCache
+from agit_hub.data.images import decode_image, image_extensions, to_rgb
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
 
-
-class Member(NamedTuple):
-    """A picture's file."""
-
-    archive: str | None
-    """The zip in which it lies, if any."""
-    path: str
-    """In the zip, or in the store."""
+_OPEN_ZIPS = 32
 
 
-def picture_endings() -> set[str]:
-    """The file endings that Pillow opens: `.jpg`, `.png`, ..."""
-    return {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+class Item(NamedTuple):
+    """An image file, an image in a zip, or a shard of images."""
+
+    file: str
+    """The file of the store."""
+    member: str | None = None
+    """Path inside the file, if it is a zip."""
+
+    @property
+    def path(self) -> str:
+        """The file, followed by the path inside it."""
+        return self.file if self.member is None else f"{self.file}/{self.member}"
 
 
-def members(store: FileStore, files: Sequence[str]) -> list[Member]:
-    """The pictures among files, and those inside the zips among them.
+def find_images(store: FileStore) -> list[Item]:
+    """Return the image files of a store and the images inside its zips.
 
     Raises:
         DataError: If a zip is damaged.
     """
-    endings = picture_endings()
+    extensions = image_extensions()
     found = []
-    for file in files:
+    for file in store.files:
         if file.lower().endswith(".zip"):
-            inside = (Member(file, path) for path in sorted(_list_zip(store, file)))
-            found += [member for member in inside if _is_picture(member.path, endings)]
-        elif _is_picture(file, endings):
-            found.append(Member(None, file))
+            members = sorted(_list_zip(store, file))
+            found += [Item(file, member) for member in members if _is_image(member, extensions)]
+        elif _is_image(file, extensions):
+            found.append(Item(file))
     return found
 
 
-def _is_picture(path: str, endings: set[str]) -> bool:
+def _is_image(path: str, extensions: set[str]) -> bool:
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
-    return not hidden and os.path.splitext(path)[1].lower() in endings  # noqa: PTH122 - in a zip
+    return not hidden and os.path.splitext(path)[1].lower() in extensions  # noqa: PTH122 - in a zip
 
 
 def _list_zip(store: FileStore, file: str) -> list[str]:
@@ -59,77 +61,52 @@ def _list_zip(store: FileStore, file: str) -> list[str]:
         raise DataError(f"{store.describe(file)} is not a complete zip: {error}.") from error
 
 
+@dataclass(eq=False)
 class FilesDomain:
-    """Picture files of a store. Loose ones are one block, and each zip is one.
+    """Image files of a store. The loose files form blocks, and each zip is a block."""
 
-    Args:
-        store: Where they lie.
-        pictures: They, those of a zip together.
-        cache: False reads them where they lie.
-        shorter_side: Pixels that are needed in the end.
-    """
-
+    store: FileStore
+    images: Sequence[Item]
+    """The images, those of a zip consecutively."""
+    remote: bool = False
+    """Read ranges of the files without fetching them."""
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
-    def __init__(
-        self,
-        store: FileStore,
-        pictures: Sequence[Member],
-        cache: bool = True,
-        shorter_side: int | None = None,
-    ) -> None:
-        self._store = store
-        self._cache = cache
-        self._shorter_side = shorter_side
-        self._blocks = [list(block) for _, block in groupby(pictures, lambda m: m.archive)]
+    def __post_init__(self) -> None:
+        in_zip = groupby(self.images, lambda item: item.member and item.file)
+        self._blocks = [list(block) for _, block in in_zip]
+        self._zips: ProcessCache[str, zipfile.ZipFile] = ProcessCache(_OPEN_ZIPS)
         self.blocks = len(self._blocks)
         self.shards: Sequence[int] = range(self.blocks)
-        self.length = len(pictures)
+        self.length = len(self.images)
 
     def block_length(self, block: int) -> int:
-        """Pictures in it."""
+        """Return the number of images in a block."""
         return len(self._blocks[block])
 
     def prepare(self, block: int) -> None:
         """Fetch a zip in the background."""
-        archive = self._blocks[block][0].archive
-        if archive is not None and self._cache:
-            self._store.fetch_ahead(archive)
+        file, member = self._blocks[block][0]
+        if member is not None and not self.remote:
+            self.store.fetch_ahead(file)
 
     def image(self, block: int, row: int) -> Image.Image:
-        """The picture as RGB, upright."""
-        archive, path = self._blocks[block][row]
-        if archive is not None:
-            opened = _open_zip(self._store, archive, self._cache, os.getpid())
-            return decode(opened.read(path), self._shorter_side)
-        if self._cache:
-            with Image.open(self._store.fetch(path)) as picture:
-                return to_rgb(picture, self._shorter_side)
-        with self._store.open(path) as file:
-            return decode(file.read(), self._shorter_side)
+        """Return an image as upright RGB."""
+        file, member = self._blocks[block][row]
+        if member is not None:
+            data = self._zips.get(file, self._open_zip).read(member)
+            return decode_image(data, self.shorter_side)
+        if self.remote:
+            with self.store.open(file) as opened:
+                return decode_image(opened.read(), self.shorter_side)
+        with Image.open(self.store.fetch(file)) as image:
+            return to_rgb(image, self.shorter_side)
 
     def describe(self, block: int, row: int) -> str:
-        """The file's path."""
-        archive, path = self._blocks[block][row]
-        return self._store.describe(path if archive is None else f"{archive}/{path}")
+        """Return the path of an image."""
+        return self.store.describe(self._blocks[block][row].path)
 
-
-def decode(data: bytes, shorter_side: int | None = None) -> Image.Image:
-    """A picture file's bytes as RGB, upright; see `to_rgb`.
-
-    Raises:
-        Exception: Of almost any kind, if they are damaged.
-    """
-    with Image.open(io.BytesIO(data)) as picture:
-        return to_rgb(picture, shorter_side)
-
-
-def open_file(store: FileStore, file: str, cache: bool) -> BinaryIO:
-    """A file of a store for reading and seeking: its copy on disk, or where it lies."""
-    return store.fetch(file).open("rb") if cache else store.open(file)
-
-
-@lru_cache(maxsize=32)
-def _open_zip(store: FileStore, file: str, cache: bool, process: int) -> zipfile.ZipFile:
-    # Each process opens its own: a forked child shares its parent's place in a file.
-    return zipfile.ZipFile(open_file(store, file, cache))
+    def _open_zip(self, file: str) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.store.open(file, fetch=not self.remote))

@@ -1,75 +1,62 @@
-"""A domain whose images were decoded once and are kept in memory."""
+"""A domain whose decoded images are kept in memory."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import psutil
 from PIL import Image
 
-from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.base import Domain, DomainWrapper, Location, locations
 from agit_hub.data.images import UNREADABLE
 from agit_hub.errors import DatasetError
 
-# Of the free memory, what both domains may take together where nobody asked for it.
+# Share of the free memory that both domains may take together by default.
 _SHARE = 0.25
 _SAMPLED = 16
 
 
-class InMemoryDomain:
-    """The images of a domain, decoded when it is made.
+class InMemoryDomain(DomainWrapper):
+    """The images of a domain, all decoded in advance.
 
-    Loader workers that are forked afterwards share the memory. What an access returns, or raises for a
-    damaged image, is what the domain itself would.
+    Loader workers that are forked afterwards share the memory. Access returns the same images and, for
+    damaged images, raises the same exceptions as the domain itself.
 
     Args:
-        domain: Any that knows its length.
+        domain: A domain whose length is known.
 
     Raises:
-        DatasetError: If images are unavailable, such as for want of a network.
+        DatasetError: If images are unavailable, for example because of the network.
     """
 
     def __init__(self, domain: Domain) -> None:
-        self._domain = domain
-        self.blocks: int = domain.blocks
-        self.window: int = domain.window
-        self.shards: Sequence[int] = domain.shards
-        self.length: int | None = domain.length
-        places = list(_places(domain))
+        super().__init__(domain)
+        places = list(locations(domain))
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            images = threads.map(lambda place: _decoded(domain, *place), places)
+            images = threads.map(lambda place: _decode(domain, *place), places)
             self._images = dict(zip(places, images, strict=True))
 
-    def block_length(self, block: int) -> int:
-        """Images in a block."""
-        return self._domain.block_length(block)
-
     def prepare(self, block: int) -> None:
-        """Nothing lies elsewhere."""
+        """Do nothing: all images are in memory."""
 
     def image(self, block: int, row: int) -> Image.Image:
-        """The image as RGB."""
-        image = self._images[block, row]
+        """Return an image as RGB."""
+        image = self._images[Location(block, row)]
         if isinstance(image, Exception):
             raise image
         return image
 
-    def describe(self, block: int, row: int) -> str:
-        """Where the image comes from."""
-        return self._domain.describe(block, row)
-
     @property
     def megabytes(self) -> float:
-        """What the decoded images take."""
-        images = (each for each in self._images.values() if isinstance(each, Image.Image))
-        return sum(_bytes(image) for image in images) / 1e6
+        """Size of the decoded images."""
+        return sum(map(_bytes, self._images.values())) / 1e6
 
 
 def fit_in_memory(domains: Sequence[Domain]) -> bool:
-    """Whether all images, decoded, are likely to take a quarter of the free memory at most.
+    """Return whether all images, decoded, are estimated to take at most a quarter of the free memory.
 
-    A few images of each domain are decoded for the estimate; one that is not counted yet does not fit.
+    The estimate decodes a few images of each domain; a domain that is not counted yet does not fit.
     """
     return sum(map(_estimate, domains)) <= _SHARE * psutil.virtual_memory().available
 
@@ -78,18 +65,12 @@ def _estimate(domain: Domain) -> float:
     if domain.length is None:
         return float("inf")
     stride = max(1, domain.length // _SAMPLED)
-    sampled = [_decoded(domain, *place) for place in islice(_places(domain), 0, None, stride)]
-    sizes = [_bytes(image) for image in sampled if isinstance(image, Image.Image)]
+    sampled = [_decode(domain, *place) for place in islice(locations(domain), 0, None, stride)]
+    sizes = [size for size in map(_bytes, sampled) if size]
     return domain.length * sum(sizes) / max(len(sizes), 1)
 
 
-def _places(domain: Domain) -> Iterator[tuple[int, int]]:
-    for block in range(domain.blocks):
-        for row in range(domain.block_length(block)):
-            yield block, row
-
-
-def _decoded(domain: Domain, block: int, row: int) -> Image.Image | Exception:
+def _decode(domain: Domain, block: int, row: int) -> Image.Image | Exception:
     try:
         return domain.image(block, row)
     except DatasetError:
@@ -98,5 +79,5 @@ def _decoded(domain: Domain, block: int, row: int) -> Image.Image | Exception:
         return error
 
 
-def _bytes(image: Image.Image) -> int:
-    return 3 * image.width * image.height
+def _bytes(image: Image.Image | Exception) -> int:
+    return 0 if isinstance(image, Exception) else 3 * image.width * image.height

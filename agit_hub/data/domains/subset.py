@@ -1,70 +1,48 @@
-"""A domain parted in two: what is trained on, and what is kept from training to measure on."""
-
-from collections.abc import Sequence
+"""Split a domain into a training subset and a held-out subset."""
 
 from PIL import Image
 
-from agit_hub.data.domains.base import Domain
-from agit_hub.data.loading import LoadedDomain
+from agit_hub.data.domains.base import Domain, DomainWrapper
 
 
-class Subset:
-    """Some of each block's pictures.
+class Subset(DomainWrapper):
+    """Every n-th image of each block, or all others.
 
     Args:
-        whole: The domain.
-        every: One in so many pictures of a block is held out.
-        held_out: Whether this part is those, or the rest.
+        domain: The whole domain.
+        every: One of so many images of a block is held out.
+        held_out: Whether this subset is the held-out images, or the rest.
     """
 
-    def __init__(self, whole: Domain, every: int, held_out: bool) -> None:
-        self._whole = whole
+    def __init__(self, domain: Domain, every: int, held_out: bool) -> None:
+        super().__init__(domain)
         self._every = every
         self._held_out = held_out
-        self.blocks: int = whole.blocks
-        self.window: int = whole.window
-        self.shards: Sequence[int] = whole.shards
         self._length: int | None = None
 
     @property
     def length(self) -> int | None:
-        """Pictures in this part; None as long as the whole is not counted."""
-        if self._length is None and self._whole.length is not None:  # each sample asks for it
+        """Number of images in this subset; None until the whole domain is counted."""
+        if self._length is None and self._domain.length is not None:  # needed for each sample
             self._length = sum(map(self.block_length, range(self.blocks)))
         return self._length
 
     def block_length(self, block: int) -> int:
-        """Pictures of this part in a block."""
-        count = self._whole.block_length(block)
+        """Return the number of images of this subset in a block."""
+        count = self._domain.block_length(block)
         held_out = count // self._every
         return held_out if self._held_out else count - held_out
 
-    def prepare(self, block: int) -> None:
-        """A hint that a block's pictures are wanted soon."""
-        self._whole.prepare(block)
-
     def image(self, block: int, row: int) -> Image.Image:
-        """The picture as RGB."""
-        return self._whole.image(block, self._row(row))
+        """Return an image as RGB."""
+        return self._domain.image(block, self._row(row))
 
     def describe(self, block: int, row: int) -> str:
-        """Where the picture comes from."""
-        return self._whole.describe(block, self._row(row))
+        """Return where an image comes from."""
+        return self._domain.describe(block, self._row(row))
 
     def _row(self, row: int) -> int:
-        """Rows n - 1, 2n - 1, ... are held out; between two of them lie n - 1 others."""
+        """Return the row in the whole domain: rows n - 1, 2n - 1, ... of each block are held out."""
         if self._held_out:
             return (row + 1) * self._every - 1
         return row + row // (self._every - 1)
-
-
-def held_out(opened: LoadedDomain, every: int) -> LoadedDomain:
-    """The pictures of a domain that are kept from training."""
-    return opened._replace(domain=Subset(opened.domain, every, held_out=True))
-
-
-def kept(opened: LoadedDomain, every: int | None) -> LoadedDomain:
-    """The pictures of a domain that are trained on; all of them if none is held out."""
-    if every is None:
-        return opened
-    return opened._replace(domain=Subset(opened.domain, every, held_out=False))

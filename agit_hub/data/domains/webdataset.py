@@ -1,16 +1,19 @@
-"""Pictures in webdataset shards: tars in which files of one name and several endings are a sample."""
+"""Images in webdataset shards: tars in which files of one name and several extensions form a sample."""
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from PIL import Image
 
-from agit_hub.data.domains.files import decode
+from agit_hub.data.domains.base import ProcessCache
+from agit_hub.data.images import decode_image
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
+
+_INDEXED_SHARDS = 8
 
 
 class Entry(NamedTuple):
@@ -22,25 +25,24 @@ class Entry(NamedTuple):
 
 
 Sample = dict[str, Entry]
-"""A sample's files by their endings: `jpg`, `cls`, `json`, ..."""
+"""The files of a sample by extension: `jpg`, `cls`, `json`, ..."""
 
 
-@lru_cache(maxsize=2)
 def read_index(store: FileStore, file: str) -> list[Sample]:
-    """The samples of a shard, which is fetched for it.
+    """Fetch a shard and return its samples.
 
     Raises:
-        DataError: If it is no complete tar.
+        DataError: If it is not a complete tar.
     """
     samples: dict[str, Sample] = {}
     try:
         with tarfile.open(store.fetch(file), mode="r:") as tar:
             for member in tar:
                 folder, _, base = member.name.rpartition("/")
-                stem, _, ending = base.partition(".")
-                if member.isfile() and stem and ending:
+                stem, _, extension = base.partition(".")
+                if member.isfile() and stem and extension:
                     entry = Entry(member.name, member.offset_data, member.size)
-                    samples.setdefault(f"{folder}/{stem}", {})[ending.lower()] = entry
+                    samples.setdefault(f"{folder}/{stem}", {})[extension.lower()] = entry
             _check_end(tar)
     except tarfile.TarError as error:
         raise DataError(f"{store.describe(file)} is not a complete tar: {error}.") from error
@@ -48,7 +50,7 @@ def read_index(store: FileStore, file: str) -> list[Sample]:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    # Any header but the first that is cut or damaged passes for the end, which is blocks of zeros.
+    # tarfile takes any damaged header but the first for the end, which is blocks of zeros.
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
@@ -56,22 +58,22 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def read_entry(store: FileStore, file: str, entry: Entry) -> bytes:
-    """A file's bytes, out of the shard on disk."""
-    with store.fetch(file).open("rb") as opened:
+    """Return the bytes of a file in a shard."""
+    with store.open(file, fetch=True) as opened:
         opened.seek(entry.offset)
         return opened.read(entry.size)
 
 
 def read_label(store: FileStore, file: str, sample: Sample, column: str) -> str | None:
-    """A sample's label as text: of `cls` the file's, of `json.KEY` a value in it.
+    """Return the label of a sample: for `cls` the text of that file, for `json.KEY` a value in it.
 
     Raises:
-        DataError: If the file is no JSON object.
+        DataError: If the file is not a JSON object.
     """
-    ending, _, key = column.partition(".")
-    if ending not in sample:
+    extension, _, key = column.partition(".")
+    if extension not in sample:
         return None
-    text = read_entry(store, file, sample[ending]).decode("utf-8", errors="replace").strip()
+    text = read_entry(store, file, sample[extension]).decode("utf-8", errors="replace").strip()
     if not key:
         return text
     try:
@@ -80,87 +82,69 @@ def read_label(store: FileStore, file: str, sample: Sample, column: str) -> str 
         return None
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{store.describe(file)}/{sample[ending].path} is no JSON object: {error}."
+            f"{store.describe(file)}/{sample[extension].path} is not a JSON object: {error}."
         ) from error
     return None if value is None else str(value)
 
 
+@dataclass(eq=False)
 class WebDataset:
-    """Pictures of webdataset shards. A block is a shard, counted when first fetched.
+    """Images of webdataset shards. A block is a shard, counted when it is first fetched."""
 
-    Args:
-        store: Where the shards lie.
-        files: The shards.
-        column: The ending of the pictures, such as `jpg`.
-        label: A column and the value that it must have.
-        shorter_side: Pixels that are needed in the end.
-    """
-
+    store: FileStore
+    files: Sequence[str]
+    """The shards."""
+    column: str
+    """The extension of the images, such as `jpg`."""
+    label: tuple[str, str] | None
+    """A column and the value that it must have."""
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
-    def __init__(
-        self,
-        store: FileStore,
-        files: Sequence[str],
-        column: str,
-        label: tuple[str, str] | None,
-        shorter_side: int | None = None,
-    ) -> None:
-        self._shorter_side = shorter_side
-        self._store = store
-        self._files = files
-        self._column = column
-        self._label = label
-        self.blocks = len(files)
+    def __post_init__(self) -> None:
+        self.blocks = len(self.files)
         self.shards: Sequence[int] = range(self.blocks)
         self._lengths: dict[int, int] = {}
+        self._entries: ProcessCache[int, list[Entry]] = ProcessCache(_INDEXED_SHARDS)
 
     @property
     def length(self) -> int | None:
-        """Pictures in all; None until every shard has been counted."""
+        """Number of images; None until every shard has been counted."""
         return sum(self._lengths.values()) if len(self._lengths) == self.blocks else None
 
     def block_length(self, block: int) -> int:
-        """Pictures in a shard, which is fetched to count them."""
+        """Return the number of images in a shard, which is fetched to count them."""
         if block not in self._lengths:
-            self._lengths[block] = len(self._pictures(block))
+            self._lengths[block] = len(self._entries.get(block, self._find_entries))
             if self.length == 0:
-                raise DataError(f"{self._store.name} holds no pictures {self._wanted()}.")
+                label = "" if self.label is None else ", {} = {}".format(*self.label)
+                raise DataError(f"{self.store.title} holds no images ({self.column}{label}).")
         return self._lengths[block]
 
     def prepare(self, block: int) -> None:
         """Fetch a shard in the background."""
-        self._store.fetch_ahead(self._files[block])
+        self.store.fetch_ahead(self.files[block])
 
     def image(self, block: int, row: int) -> Image.Image:
-        """The picture as RGB, upright."""
-        entry = self._pictures(block)[row]
-        data = read_entry(self._store, self._files[block], entry)
-        return decode(data, self._shorter_side)
+        """Return an image as upright RGB."""
+        entry = self._entries.get(block, self._find_entries)[row]
+        data = read_entry(self.store, self.files[block], entry)
+        return decode_image(data, self.shorter_side)
 
     def describe(self, block: int, row: int) -> str:
-        """The shard and the file in it."""
-        return f"{self._store.describe(self._files[block])}/{self._pictures(block)[row].path}"
+        """Return the shard and the file in it."""
+        entry = self._entries.get(block, self._find_entries)[row]
+        return f"{self.store.describe(self.files[block])}/{entry.path}"
 
-    def _wanted(self) -> str:
-        return f"({self._column}{'' if self._label is None else ', {} = {}'.format(*self._label)})"
-
-    def _pictures(self, block: int) -> list[Entry]:
-        return _pictures(self._store, self._files[block], self._column, self._label)
-
-
-@lru_cache(maxsize=8)
-def _pictures(
-    store: FileStore, file: str, column: str, label: tuple[str, str] | None
-) -> list[Entry]:
-    return list(_find(store, file, column, label))
-
-
-def _find(
-    store: FileStore, file: str, column: str, label: tuple[str, str] | None
-) -> Iterator[Entry]:
-    for sample in read_index(store, file):
-        if column not in sample:
-            continue
-        if label is None or read_label(store, file, sample, label[0]) == label[1]:
-            yield sample[column]
+    def _find_entries(self, block: int) -> list[Entry]:
+        file = self.files[block]
+        return [
+            sample[self.column]
+            for sample in read_index(self.store, file)
+            if self.column in sample
+            and (
+                self.label is None
+                or read_label(self.store, file, sample, self.label[0]) == self.label[1]
+            )
+        ]

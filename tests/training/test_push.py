@@ -1,4 +1,4 @@
-"""Models that go to the Hub from a training: at the end, on the way, and never in its way."""
+"""Pushes to the Hub during and at the end of a run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ PUSH = {"hub.push_to_hub": True, "hub.hub_model_id": REPO, "hub.license": "mit"}
 
 @pytest.fixture
 def hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """A Hub whose user is logged in here."""
+    """A local Hub with a logged-in user."""
     connect(monkeypatch, hub.url, tmp_path / "home")
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     return hub
@@ -32,11 +32,11 @@ def _messages(branch: str = "main") -> list[str]:
     return [commit.title for commit in reversed(commits) if "Step" in commit.title]
 
 
-def test_a_finished_run_publishes_its_averaged_model(
+def test_push_finished_run_publishes_averaged_model(
     tmp_path: Path, train: Train, hub: Hub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    train(run, PUSH | {"train.ema": 0.5})
+    train(run, PUSH | {"train.ema_decay": 0.5})
     files = hub.files(REPO)
     assert files["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
     names = {name.split(".")[0] for name in load(files["model.safetensors"])}
@@ -48,8 +48,13 @@ def test_a_finished_run_publishes_its_averaged_model(
     assert "moving average, decay 0.5" in card and str(tmp_path) not in card
 
 
-def test_pushes_on_the_way_go_to_their_branch(tmp_path: Path, train: Train, hub: Hub) -> None:
-    changes = {"hub.every": 2, "hub.branch": "steps", "train.max_steps": 5, "hub.samples": False}
+def test_push_steps_push_to_branch(tmp_path: Path, train: Train, hub: Hub) -> None:
+    changes = {
+        "hub.push_steps": 2,
+        "hub.branch": "steps",
+        "train.max_steps": 5,
+        "hub.samples": False,
+    }
     train(tmp_path / "run", PUSH | changes)
     assert _messages("steps")[0] == "Step 2"
     assert _messages() == ["Step 5, the last"]
@@ -57,44 +62,44 @@ def test_pushes_on_the_way_go_to_their_branch(tmp_path: Path, train: Train, hub:
     assert "model.safetensors" in hub.files(REPO, revision="steps")
 
 
-def test_pushing_changes_nothing_in_the_run(
+def test_push_does_not_change_training(
     tmp_path: Path,
     train: Train,
     hub: Hub,
     states: Callable[[Path], dict[str, Any]],
     assert_same: Callable[[Any, Any, str], None],
 ) -> None:
-    train(tmp_path / "with", PUSH | {"hub.every": 1})
+    train(tmp_path / "with", PUSH | {"hub.push_steps": 1})
     train(tmp_path / "without")
     ours, theirs = states(tmp_path / "with"), states(tmp_path / "without")
     newest = "step-00000004/state.pt"
     assert_same(ours[newest], theirs[newest], newest)
 
 
-def test_a_push_in_vain_fails_no_training_and_says_how_to_push_again(
+def test_push_failure_does_not_stop_training_and_logs_command(
     tmp_path: Path, train: Train, hub: Hub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     hub.fail("status", path=".*/commit/.*", status=403, times=None)
-    outcome = train(run, PUSH | {"hub.every": 2, "hub.private": True, "hub.samples": False})
+    outcome = train(run, PUSH | {"hub.push_steps": 2, "hub.private": True, "hub.samples": False})
     assert outcome.finished
-    said = capfd.readouterr().err
-    assert said.count("Not published:") >= 1 and "Traceback" not in said
-    again = f"agit push {run} --repo {REPO} --license mit --private --no-samples"
-    assert f"The model is safe in {run / 'model'}. Publish it with: {again}" in said
+    log = capfd.readouterr().err
+    assert log.count("Not published:") >= 1 and "Traceback" not in log
+    command = f"agit push {run} --repo {REPO} --license mit --private --no-samples"
+    assert str(run / "model") in log and command in log
     AGITModel.from_pretrained(run / "model")
 
 
-def test_a_hub_out_of_reach_is_no_reason_not_to_train(
+def test_push_unreachable_hub_at_start_trains(
     tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agit_hub.training.publisher._BRIEFLY", 0.2)
+    monkeypatch.setattr("agit_hub.training.callbacks._CHECK_TIMEOUT", 0.2)
     hub.fail("refuse", path="/api/repos/create", times=1)
     assert train(tmp_path / "run", PUSH).finished
     assert _messages() == ["Step 4, the last"]
 
 
-def test_a_wrong_token_is_found_out_before_the_training(
+def test_push_invalid_token_raises_before_training(
     tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
@@ -105,12 +110,12 @@ def test_a_wrong_token_is_found_out_before_the_training(
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"), [("license", "licence"), ("hub_model_id", "user/name")]
+    ("missing", "part"), [("license", "licence"), ("hub_model_id", "user/name")]
 )
-def test_repository_and_licence_are_asked_for(
-    missing: str, said: str, tmp_path: Path, configure: Callable[..., TrainConfig]
+def test_push_without_repository_or_licence_raises_config_error(
+    missing: str, part: str, tmp_path: Path, configure: Callable[..., TrainConfig]
 ) -> None:
     settings = {key: value for key, value in PUSH.items() if key != f"hub.{missing}"}
     with pytest.raises(ConfigError, match=rf"hub\.{missing} is missing") as refusal:
         configure(tmp_path / "run", settings)
-    assert said in str(refusal.value)
+    assert part in str(refusal.value)

@@ -1,4 +1,4 @@
-"""What a run without a cycle goes by: domains' labels, mixed discriminators, structure, augmentation."""
+"""The recipe on frozen features: domain labels, mixed discriminators, structure loss, augmentation."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.discriminators import MixedDiscriminator
 from agit_hub.models.equations import soft_mask
 from agit_hub.models.generator import ResnetGenerator
-from agit_hub.training.augmentation import augmented
+from agit_hub.training.augmentation import augment
 from agit_hub.training.domain_labels import domain_label_loss
 from tests.training.conftest import Train
 
@@ -21,18 +21,18 @@ def features() -> FrozenBackbone:
     return FrozenBackbone()
 
 
-def test_labels_are_learnt_where_the_domains_differ() -> None:
+def test_domain_label_loss_is_low_only_where_domains_differ() -> None:
     own = torch.full((2, 100), -4.0)
     own[:, :10] = 4.0
-    nothing = torch.full((2, 100), -4.0)
-    told_apart = domain_label_loss(own, nothing, softness=0)
-    assert told_apart < 0.1
-    # Places that stand out in every picture tell nothing.
-    assert domain_label_loss(own, own, softness=0) > 4
-    assert domain_label_loss(nothing, nothing, softness=0) > 4
+    negative = torch.full((2, 100), -4.0)
+    separated = domain_label_loss(own, negative, logit_decay=0)
+    assert separated < 0.1
+    # Cells that stand out in every image do not separate the domains.
+    assert domain_label_loss(own, own, logit_decay=0) > 4
+    assert domain_label_loss(negative, negative, logit_decay=0) > 4
 
 
-def test_a_mixed_discriminator_trains_its_judges_alone(features: FrozenBackbone) -> None:
+def test_mixed_discriminator_trains_heads_only(features: FrozenBackbone) -> None:
     discriminator = MixedDiscriminator(features, channels=8, pixels=True)
     names = {name.split(".")[0] for name, _ in discriminator.named_parameters()}
     assert names == {"judges", "pixels"}
@@ -42,7 +42,7 @@ def test_a_mixed_discriminator_trains_its_judges_alone(features: FrozenBackbone)
     assert scores.shape == (2, 5, 4, 4)
 
 
-def test_structure_is_kept_by_what_changes_nothing(features: FrozenBackbone) -> None:
+def test_structure_change_of_same_image_is_zero(features: FrozenBackbone) -> None:
     torch.manual_seed(1)
     before = torch.rand(1, 3, 64, 64) * 2 - 1
     assert structure_change(features, before, before).item() == 0
@@ -54,17 +54,17 @@ def test_structure_is_kept_by_what_changes_nothing(features: FrozenBackbone) -> 
     assert after.grad.abs().sum() > 0
 
 
-def test_augmentation_leaves_the_background_at_zero() -> None:
+def test_augment_keeps_background_zero() -> None:
     torch.manual_seed(2)
     image = torch.ones(3, 3, 32, 32)
     image[:, :, 8:] = 0
-    changed = augmented(image)
+    changed = augment(image)
     assert changed.shape == image.shape
     assert (changed[:, :, 13:] == 0).all()
-    assert (augmented(torch.zeros(3, 3, 32, 32)) == 0).all()
+    assert (augment(torch.zeros(3, 3, 32, 32)) == 0).all()
 
 
-def test_a_soft_mask_rises_and_is_widened() -> None:
+def test_soft_mask_rises_linearly_and_is_dilated() -> None:
     attention = torch.zeros(1, 1, 1, 9)
     attention[..., 4] = 0.3
     mask = soft_mask(attention, 0.1)
@@ -74,20 +74,20 @@ def test_a_soft_mask_rises_and_is_widened() -> None:
     )
 
 
-def test_the_hinge_asks_for_no_more_than_a_margin() -> None:
+def test_hinge_losses_saturate_at_margin() -> None:
     right = torch.tensor([2.0, 1.0])
     assert hinge_discriminator(right, -right) == 0
     assert hinge_discriminator(torch.zeros(2), torch.zeros(2)) == 1
     assert hinge_generator(right) == -1.5
 
 
-def test_a_residual_generator_begins_near_identity() -> None:
+def test_residual_generator_starts_near_identity() -> None:
     torch.manual_seed(3)
     image = torch.rand(1, 3, 32, 32) * 1.8 - 0.9
     change = ResnetGenerator(8, 1, residual=True)(image) - image
     assert change.abs().mean() < 0.2
 
 
-def test_a_run_in_the_authors_order_goes_without_a_cycle(tmp_path: Path, train: Train) -> None:
-    """In the other direction's turn a direction has no loss but the cycle's, of weight 0."""
+def test_run_official_order_without_cycle_loss_trains(tmp_path: Path, train: Train) -> None:
+    """In the turn of one direction the other one has a cycle loss only, of weight 0."""
     assert train(tmp_path, {"train.update_order": "official", "train.lambda_cyc": 0}).finished

@@ -1,4 +1,4 @@
-"""What is asked when it cannot be told which pictures are meant."""
+"""resolve_pair and resolve_domain: errors that list the choices."""
 
 from functools import partial
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agit_hub.data.config import DomainConfig
+from agit_hub.data.inventory import Inventory
 from agit_hub.data.resolve import resolve_pair
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
@@ -13,26 +14,30 @@ from tests.data.layouts import (
     HORSE,
     LAYOUTS,
     ZEBRA,
-    Said,
+    Options,
     files_of,
     layouts,
-    one,
     pair,
-    picture,
     plain_folders,
+    png,
+    resolve_one,
     two_image_columns,
     write_folder,
     write_parquet,
     write_tar,
 )
 
-# Halves that are found only where nothing at all was said.
+# Layouts that are read as one domain, unless they must hold a pair.
 WHOLE_OTHERWISE = ("named labels", "two folders", "two zips", "cls in a webdataset")
 
 
-def _refusal(root: Path, source: Said, target: Said | None = None) -> str:
-    """What is said of a pair, or of a lone domain."""
-    ask = partial(one, root, **source) if target is None else partial(pair, root, source, target)
+def _refusal(root: Path, source: Options, target: Options | None = None) -> str:
+    """Return the error message for a pair, or for a single domain."""
+    ask = (
+        partial(resolve_one, root, **source)
+        if target is None
+        else partial(pair, root, source, target)
+    )
     with pytest.raises(DataError) as refusal:
         ask()
     assert str(root) in str(refusal.value)
@@ -43,9 +48,9 @@ def _mentions(message: str, *words: str) -> bool:
     return all(word in message for word in words)
 
 
-def test_three_image_columns_are_listed(tmp_path: Path) -> None:
-    pictures = [picture()]
-    write_parquet(tmp_path / "train.parquet", depth=pictures, left=pictures, right=pictures)
+def test_resolve_three_image_columns_lists_them(tmp_path: Path) -> None:
+    images = [png()]
+    write_parquet(tmp_path / "train.parquet", depth=images, left=images, right=images)
     message = _refusal(tmp_path, {}, {})
     assert _mentions(message, "3 ways", "column depth", "column left", "column right")
     assert "--data.source.column depth" in message
@@ -53,7 +58,7 @@ def test_three_image_columns_are_listed(tmp_path: Path) -> None:
         "left",
         "right",
     ]
-    # With one of them said, two are left for the other side.
+    # With one column selected, two remain for the other side.
     message = _refusal(tmp_path, {"column": "left"}, {})
     assert _mentions(
         message, "2 ways", "column depth", "column right", "--data.target.column depth"
@@ -64,13 +69,13 @@ def test_three_image_columns_are_listed(tmp_path: Path) -> None:
 
 
 @layouts
-def test_a_lone_domain_in_a_place_of_two_must_be_said(layout: str, tmp_path: Path) -> None:
+def test_resolve_domain_dataset_of_two_domains_lists_both(layout: str, tmp_path: Path) -> None:
     write, source, target = LAYOUTS[layout]
     write(tmp_path)
     key = next(key for key, value in source.items() if target[key] != value)
     if layout in WHOLE_OTHERWISE:
-        # As one domain they are all meant.
-        assert one(tmp_path).settings() == {
+        # As one domain, all images are selected.
+        assert resolve_one(tmp_path).settings() == {
             k: v for k, v in source.items() if k in ("split", "column")
         }
         return
@@ -79,59 +84,57 @@ def test_a_lone_domain_in_a_place_of_two_must_be_said(layout: str, tmp_path: Pat
     assert f"--data.source.{key} {source[key]}" in message
 
 
-def test_three_folders_are_listed(tmp_path: Path) -> None:
+def test_resolve_pair_three_folders_lists_them(tmp_path: Path) -> None:
     write_folder(tmp_path, "donkey/1.png", "horse/1.png", "zebra/1.png")
     message = _refusal(tmp_path, {}, {})
     assert _mentions(message, "3 ways", "data_dir donkey", "data_dir horse", "data_dir zebra")
     assert "--data.source.data_dir donkey" in message
 
 
-def test_three_labels_are_listed(tmp_path: Path) -> None:
+def test_resolve_three_labels_lists_them(tmp_path: Path) -> None:
     names = ["donkey", HORSE, ZEBRA]
-    write_parquet(
-        tmp_path / "a" / "a.parquet", {"label": names}, image=[picture()] * 2, label=[1, 2]
-    )
+    write_parquet(tmp_path / "a" / "a.parquet", {"label": names}, image=[png()] * 2, label=[1, 2])
     message = _refusal(tmp_path / "a", {}, {})
     assert _mentions(message, "3 ways", *(f"label_value {name}" for name in names))
     assert "--data.source.label_value donkey" in message
-    said = {"label_column": "label"}
-    assert "3 ways" in _refusal(tmp_path / "a", said)
-    assert "3 ways" in _refusal(tmp_path / "a", said, said)
+    options = {"label_column": "label"}
+    assert "3 ways" in _refusal(tmp_path / "a", options)
+    assert "3 ways" in _refusal(tmp_path / "a", options, options)
 
 
-def test_two_label_columns_of_two_names_are_listed(tmp_path: Path) -> None:
+def test_resolve_pair_two_label_columns_lists_all_labels(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "a.parquet",
         {"animal": [HORSE, ZEBRA], "season": ["summer", "winter"]},
-        image=[picture()],
+        image=[png()],
         animal=[0],
         season=[1],
     )
     message = _refusal(tmp_path, {}, {})
     assert _mentions(message, "4 ways", "label_column animal", "label_column season")
-    said = {"label_column": "season"}
-    source, target = pair(tmp_path, said, said)
+    options = {"label_column": "season"}
+    source, target = pair(tmp_path, options, options)
     assert (source.label_value, target.label_value) == ("summer", "winter")
 
 
-def test_a_long_list_is_cut_and_says_how_much_is_left_out(tmp_path: Path) -> None:
+def test_resolve_pair_many_views_truncates_the_list(tmp_path: Path) -> None:
     write_folder(tmp_path, *(f"kind{number:02}/1.png" for number in range(20)))
     message = _refusal(tmp_path, {}, {})
     assert _mentions(message, "20 ways", "kind00", "kind11", "8 more") and "kind12" not in message
 
 
-def test_splits_without_a_train_are_listed(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "test.parquet", image=[picture()])
-    write_parquet(tmp_path / "val.parquet", image=[picture()])
+def test_resolve_domain_no_train_split_lists_splits(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test.parquet", image=[png()])
+    write_parquet(tmp_path / "val.parquet", image=[png()])
     assert _mentions(_refusal(tmp_path, {}), "no split train", "test", "validation")
-    assert files_of(one(tmp_path, split="validation")) == ["val.parquet"]
+    assert files_of(resolve_one(tmp_path, split="validation")) == ["val.parquet"]
 
 
 UNKNOWN = [
     ("configs", {"name": "cow"}, "name 'cow'", [HORSE, ZEBRA]),
     ("configs", {"split": "validation"}, "split 'validation'", ["test", "train"]),
     ("configs", {"data_dir": "cow"}, "data_dir 'cow'", [HORSE, ZEBRA]),
-    ("configs", {"name": HORSE, "column": "picture"}, "column 'picture'", ["image"]),
+    ("configs", {"name": HORSE, "column": "photo"}, "column 'photo'", ["image"]),
     ("image columns", {"column": "text"}, "column 'text'", ["imageA", "imageB"]),
     ("image columns", {"name": "default"}, "name 'default'", ["none"]),
     (
@@ -179,59 +182,59 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("pair", [False, True])
-@pytest.mark.parametrize(("layout", "said", "wanted", "there"), UNKNOWN)
-def test_what_is_not_there_is_refused_by_naming_what_is(
-    layout: str, said: Said, wanted: str, there: list[str], pair: bool, tmp_path: Path
+@pytest.mark.parametrize(("layout", "options", "wanted", "there"), UNKNOWN)
+def test_resolve_unavailable_option_lists_available_values(
+    layout: str, options: Options, wanted: str, there: list[str], pair: bool, tmp_path: Path
 ) -> None:
     LAYOUTS[layout][0](tmp_path)
-    message = _refusal(tmp_path, said, said if pair else None)
-    missing, _, options = message.partition("; there is: ")
+    message = _refusal(tmp_path, options, options if pair else None)
+    missing, _, available = message.partition("; available: ")
     assert f"has no {wanted}" in missing
-    assert set(there) <= set(options.rstrip(".").split(", "))
+    assert set(there) <= set(available.rstrip(".").split(", "))
 
 
 @pytest.mark.parametrize(
-    "said", [{"column": "image"}, {"label_column": "label", "label_value": HORSE}]
+    "options", [{"column": "image"}, {"label_column": "label", "label_value": HORSE}]
 )
-def test_files_have_no_columns(said: Said, tmp_path: Path) -> None:
+def test_resolve_domain_column_of_image_files_raises(options: Options, tmp_path: Path) -> None:
     plain_folders(tmp_path)
-    assert _mentions(_refusal(tmp_path, said), "no columns", "data_dir")
+    assert _mentions(_refusal(tmp_path, options), "no columns", "data_dir")
 
 
-def test_shards_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_resolve_domain_shards_without_images_raises(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a" / "a.parquet", text=["a"])
-    assert _mentions(_refusal(tmp_path / "a", {}), "no pictures", "a.parquet")
+    assert _mentions(_refusal(tmp_path / "a", {}), "no images", "a.parquet")
     (tmp_path / "b").mkdir()
     write_tar(tmp_path / "b" / "b.tar", a__txt=b"a")
-    assert _mentions(_refusal(tmp_path / "b", {}), "no pictures", "b.tar")
+    assert _mentions(_refusal(tmp_path / "b", {}), "no images", "b.tar")
 
 
-def test_pictures_that_are_both_domains_are_let_pass_with_a_warning(
+def test_resolve_pair_same_images_in_a_folder_logs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_folder(tmp_path / "a", "1.png", "2.png")
     source, target = pair(tmp_path / "a")
     assert source == target and files_of(source) == ["1.png", "2.png"]
-    assert _mentions(caplog.text, str(tmp_path / "a"), "same pictures")
+    assert _mentions(caplog.text, str(tmp_path / "a"), "same images")
     two_image_columns(tmp_path / "b")
-    said = {"column": "imageA"}
-    source, target = pair(tmp_path / "b", said, said)
+    options = {"column": "imageA"}
+    source, target = pair(tmp_path / "b", options, options)
     assert source == target and str(tmp_path / "b") in caplog.text
 
 
 class _Elsewhere(FolderStore):
-    """A folder that stands for a dataset on the Hub."""
+    """A folder in place of a dataset on the Hub."""
 
     fetches = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.name = "the dataset user/horses"
+        self.title = "The dataset user/horses"
 
 
-def test_a_dataset_that_is_both_domains_is_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", image=[picture()])
+def test_resolve_pair_same_images_on_the_hub_raises(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", image=[png()])
     config = DomainConfig("user/horses")
     with pytest.raises(DataError, match=r"^The dataset user/horses is both") as refusal:
-        resolve_pair(_Elsewhere(tmp_path), config, config)
+        resolve_pair(Inventory(_Elsewhere(tmp_path)), config, config)
     assert "name the other dataset" in str(refusal.value)

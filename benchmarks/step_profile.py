@@ -1,4 +1,4 @@
-"""Where a training step's time goes, and the least that its arithmetic could take."""
+"""Where a training step's time is spent, and the least that its arithmetic could take."""
 
 import copy
 import statistics
@@ -7,22 +7,21 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from agit_hub.training.networks import Batch
-from agit_hub.training.precision import there_and_back
+from agit_hub.data.loader import Batch
+from benchmarks.gpu.timing import convolution_peak
 
 _SPAN = "part: "
 
 
-def breakdown(step: Any, phase: Any, pictures: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """Shares of a step, the largest first: each kind of network there and back, optimisers, the rest.
+def breakdown(step: Any, phase: Any, images: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Shares of a step by kind of network and direction, optimisers, and the rest, the largest first.
 
-    What runs forward within a network is known by a span around it; what runs back, by the number that
-    autograd gives an operation and its derivative.
+    Forward operations are found by a span around each network, backward ones by the sequence number
+    that autograd gives an operation and its derivative.
     """
     networks = step.networks
     parts: dict[str, list[nn.Module]] = {
@@ -30,11 +29,8 @@ def breakdown(step: Any, phase: Any, pictures: tuple[Tensor, Tensor]) -> dict[st
         "attention": [networks.attention("st"), networks.attention("ts")],
         "discriminators": [networks.discriminator("st"), networks.discriminator("ts")],
     }
-    hooks = []
-    for name, modules in parts.items():
-        for module in modules:
-            hooks += _span(module, name)
-    batch = Batch(*pictures)
+    hooks = [h for name, modules in parts.items() for m in modules for h in _span(m, name)]
+    batch = Batch(*images)
     step([batch], phase)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         start = time.perf_counter()
@@ -45,19 +41,15 @@ def breakdown(step: Any, phase: Any, pictures: tuple[Tensor, Tensor]) -> dict[st
     taken = _by_part(profiled.events())
     taken["everything else"] = max(whole - sum(taken.values()), 0)
     total = sum(taken.values())
-    return {
-        name: round(value / total, 3)
-        for name, value in sorted(taken.items(), key=lambda item: -item[1])
-    }
+    ordered = sorted(taken.items(), key=lambda item: -item[1])
+    return {name: round(value / total, 3) for name, value in ordered}
 
 
-def operations(
-    step: Any, phase: Any, pictures: tuple[Tensor, Tensor]
-) -> dict[str, dict[str, float]]:
+def operations(step: Any, phase: Any, images: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
     """Seconds of a step in convolutions, in norms and in everything else, in both precisions."""
-    batch, found = Batch(*pictures), {}
+    batch, found = Batch(*images), {}
     for name, low in (("fp32", False), ("bf16", True)):
-        with torch.autocast(pictures[0].device.type, torch.bfloat16, enabled=low):
+        with torch.autocast(images[0].device.type, torch.bfloat16, enabled=low):
             step([batch], phase)
             with profile(activities=[ProfilerActivity.CPU]) as profiled:
                 step([batch], phase)
@@ -68,22 +60,48 @@ def operations(
     return found
 
 
-def channels_last(step: Any, pictures: tuple[Tensor, Tensor], rounds: int = 11) -> dict[str, float]:
-    """How many times as fast a generator goes there and back with channels last, in both precisions."""
-    plain = step.networks.generator("st")
-    layout = torch.channels_last
-    last, turned = (
+def channels_last(step: Any, images: tuple[Tensor, Tensor], rounds: int = 11) -> dict[str, float]:
+    """Speed-up of a generator's forward and backward pass by channels last, in both precisions."""
+    plain, layout = step.networks.generator("st"), torch.channels_last
+    last, permuted = (
         copy.deepcopy(plain).to(memory_format=layout),
-        pictures[0].to(memory_format=layout),
+        images[0].to(memory_format=layout),
     )
     found = {}
     for name, bf16 in (("fp32", False), ("bf16", True)):
         ratios = [
-            there_and_back(plain, pictures[0], bf16) / there_and_back(last, turned, bf16)
+            _forward_backward(plain, images[0], bf16) / _forward_backward(last, permuted, bf16)
             for _ in range(rounds + 2)
         ]
         found[name] = round(statistics.median(ratios[2:]), 2)
     return found
+
+
+def _forward_backward(generator: nn.Module, images: Tensor, bf16: bool) -> float:
+    """Seconds of a forward and a backward pass, which leave weights and gradients unchanged."""
+    weights = [weight for weight in generator.parameters() if weight.requires_grad]
+    start = time.perf_counter()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        loss = generator(images).float().square().mean()
+    torch.autograd.grad(loss, weights)[0].sum().item()  # waits for the device
+    return time.perf_counter() - start
+
+
+def lower_bound(step: Any, phase: Any, images: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    """Operations counted in a step over the rate of the fastest convolution found here."""
+    with FlopCounterMode(display=False) as counter:
+        step([Batch(*images)], phase)
+    flop = counter.get_total_flops()
+    shapes = ((64, 128, 4), (128, 64, 8), (256, 32, 16), (512, 32, 8))
+    rates = {
+        name: convolution_peak(images[0].device.type, dtype, shapes=shapes)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    return {
+        "gflop": round(flop / 1e9, 1),
+        "gflops_per_s": {name: round(rate / 1e9, 1) for name, rate in rates.items()},
+        "seconds": {name: round(flop / rate, 3) for name, rate in rates.items()},
+    }
 
 
 def _kind(operation: str) -> str:
@@ -128,41 +146,3 @@ def _part_of(event: Any) -> str | None:
             return str(event.name.removeprefix(_SPAN))
         event = event.cpu_parent
     return None
-
-
-def floor(step: Any, phase: Any, pictures: tuple[Tensor, Tensor]) -> dict[str, Any]:
-    """Operations counted in a step over the rate of the best convolution found here."""
-    with FlopCounterMode(display=False) as counter:
-        step([Batch(*pictures)], phase)
-    flop = counter.get_total_flops()
-    device = pictures[0].device
-    rates = {
-        "fp32": _best_rate(torch.float32, device),
-        "bf16": _best_rate(torch.bfloat16, device),
-    }
-    return {
-        "gflop": round(flop / 1e9, 1),
-        "gflops_per_s": {name: round(rate / 1e9, 1) for name, rate in rates.items()},
-        "seconds": {name: round(flop / rate, 3) for name, rate in rates.items()},
-    }
-
-
-def _best_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second, of forward passes of 3x3 convolutions in both memory formats."""
-    best = 0.0
-    for channels, side, batch in ((64, 128, 4), (128, 64, 8), (256, 32, 16), (512, 32, 8)):
-        for layout in (torch.contiguous_format, torch.channels_last):
-            x = torch.randn(batch, channels, side, side, device=device, dtype=dtype)
-            weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
-            x, weight = x.to(memory_format=layout), weight.to(memory_format=layout)
-            taken = []
-            with torch.inference_mode():
-                for _ in range(7):
-                    start = time.perf_counter()
-                    F.conv2d(x, weight, padding=1)
-                    if device.type != "cpu":
-                        torch.accelerator.synchronize()
-                    taken.append(time.perf_counter() - start)
-            flop = 2 * batch * channels**2 * 9 * side**2
-            best = max(best, flop / statistics.median(taken))
-    return best

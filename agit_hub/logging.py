@@ -1,0 +1,46 @@
+"""Logging of the library: to standard error, one message a line, from level INFO on by default."""
+
+import logging
+import sys
+from typing import TextIO
+
+_ROOT = logging.getLogger("agit_hub")
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to `sys.stderr` as it is at the time of the message, so that it can be redirected."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module of this package, with the library's handler in place."""
+    if not _ROOT.handlers:
+        _ROOT.addHandler(_StderrHandler())
+        _ROOT.setLevel(logging.INFO)
+    return logging.getLogger(name)
+
+
+def set_verbosity(level: int) -> None:
+    """Set the level from which on messages are logged, such as `logging.WARNING`."""
+    get_logger("agit_hub").setLevel(level)
+
+
+def set_verbosity_info() -> None:
+    """Log progress, warnings and errors (the default)."""
+    set_verbosity(logging.INFO)
+
+
+def set_verbosity_warning() -> None:
+    """Log warnings and errors only."""
+    set_verbosity(logging.WARNING)
+
+
+def set_verbosity_error() -> None:
+    """Log errors only."""
+    set_verbosity(logging.ERROR)

@@ -1,0 +1,196 @@
+"""Run folders: checks before writing, resuming, metrics, and the lock."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agit_hub.errors import ConfigError, RunFolderError
+from agit_hub.runs import RunFolder, read_run
+from agit_hub.training.config import TrainConfig
+from agit_hub.training.config_loader import to_dict, to_yaml
+from agit_hub.training.setup import _with_resolved_domains
+from tests.training.conftest import Train
+
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def run(tmp_path: Path, configure: Configure) -> RunFolder:
+    """A run folder with the configuration of a tiny run."""
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(to_yaml(configure(folder.path)))
+    return folder
+
+
+def test_check_new_or_empty_folder_is_accepted(
+    tmp_path: Path, configure: Configure, train: Train
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new/er"):
+        for resume in (False, True):
+            RunFolder(tmp_path / name).check(to_dict(configure(tmp_path / name)), resume)
+    assert not (tmp_path / "new").exists()
+    assert train(tmp_path / "empty", resume=True).finished
+
+
+def test_check_folder_with_other_files_raises_config_error(
+    tmp_path: Path, configure: Configure
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=f"output_dir {tmp_path} holds files"):
+            RunFolder(tmp_path).check(to_dict(configure(tmp_path)), resume)
+        with pytest.raises(ConfigError, match=r"thesis\.tex is a file"):
+            RunFolder(tmp_path / "thesis.tex").check(to_dict(configure(tmp_path)), resume)
+
+
+def test_check_existing_run_without_resume_raises_config_error(
+    run: RunFolder, configure: Configure
+) -> None:
+    config = to_dict(configure(run.path))
+    with pytest.raises(ConfigError, match=r"already holds a run.*--resume"):
+        run.check(config, resume=False)
+    run.check(config, resume=True)
+
+
+def test_check_changed_settings_raises_with_both_values(
+    run: RunFolder, configure: Configure
+) -> None:
+    changed = configure(
+        run.path,
+        {
+            "train.learning_rate": 0.25,
+            "train.switch.step": 3,
+            "model.source_label": "horse",
+            "data.flip": False,
+        },
+    )
+    with pytest.raises(ConfigError) as refusal:
+        run.check(to_dict(changed), resume=True)
+    for part in (
+        "train.learning_rate was 0.001 and is 0.25",
+        "train.switch.step was None and is 3",
+        "model.source_label was 'source' and is 'horse'",
+        "data.flip was True and is False",
+    ):
+        assert part in str(refusal.value)
+    assert str(refusal.value).count(" was ") == 4
+    for key in ("train.max_steps", "eval.patience", "log", "hub", "data.hub_timeout"):
+        assert key in str(refusal.value).partition("Only")[2]
+
+
+def test_check_mutable_settings_may_change(
+    tmp_path: Path, run: RunFolder, configure: Configure
+) -> None:
+    moved = RunFolder(run.path.rename(tmp_path / "moved"))
+    free = {
+        "train.max_steps": 99,
+        "log.steps": 7,
+        "log.sample_steps": 8,
+        "log.num_samples": 2,
+        "log.report_to": "tensorboard",
+    }
+    moved.check(to_dict(configure(moved.path, free)), resume=True)
+    with pytest.raises(ConfigError, match=r"train.num_epochs was 100.* and is 3"):
+        moved.check(to_dict(configure(moved.path, free | {"train.num_epochs": 3})), resume=True)
+
+
+@pytest.mark.parametrize("text", ["", "a: b: c", "- 1"], ids=["empty", "broken", "a list"])
+def test_check_damaged_config_raises_config_error(
+    run: RunFolder, configure: Configure, text: str
+) -> None:
+    (run.path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        run.check(to_dict(configure(run.path)), resume=True)
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_check_other_format_version_raises_config_error(
+    run: RunFolder, configure: Configure, version: int | None
+) -> None:
+    config = to_dict(configure(run.path))
+    text = run.config_file.read_text().replace("\nformat_version: 2\n", "\n")
+    run.config_file.write_text(text + ("" if version is None else f"format_version: {version}\n"))
+    with pytest.raises(ConfigError, match=f"format_version {version}"):
+        run.check(config, resume=True)
+    run.model.mkdir()
+    (run.model / "model.safetensors").touch()
+    with pytest.raises(RunFolderError, match=f"format_version {version}"):
+        read_run(run.path)
+
+
+@pytest.mark.parametrize("cut", ["", '{"step": 9, "loss/cy', "\0\0\0"], ids=["none", "cut", "nul"])
+def test_truncate_metrics_drops_later_and_damaged_lines(run: RunFolder, cut: str) -> None:
+    for step in (2, 4, 6, 8):
+        run.append_metrics({"step": step, "loss/cycle_s": step / 10})
+    file = run.path / "metrics.jsonl"
+    with file.open("a") as log:
+        log.write(cut)
+    run.truncate_metrics(5)
+    run.append_metrics({"step": 6, "loss/cycle_s": 0.25})
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["step"], line["loss/cycle_s"]) for line in lines] == [
+        (2, 0.2),
+        (4, 0.4),
+        (6, 0.25),
+    ]
+    run.truncate_metrics(0)
+    assert file.read_text() == ""
+
+
+def test_latest_checkpoint_is_newest_complete_one(run: RunFolder) -> None:
+    assert run.latest_checkpoint() is None
+    for name in ("step-00000009", "step-00000010", "step-00000011.unfinished"):
+        (run.checkpoints / name).mkdir(parents=True)
+    assert run.latest_checkpoint() == run.checkpoints / "step-00000010"
+
+
+def test_resume_without_checkpoint_starts_again(
+    tmp_path: Path, train: Train, metrics: Callable[[Path], list[dict[str, float]]]
+) -> None:
+    """As after a crash before the first checkpoint: its metrics belong to lost steps."""
+    whole, crashed = tmp_path / "whole", tmp_path / "crashed"
+    train(whole)
+    crashed.mkdir()
+    (crashed / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
+    RunFolder(crashed).append_metrics({"step": 1, "loss/cycle_s": 9.0})
+    assert train(crashed, resume=True).finished
+    assert metrics(crashed) == metrics(whole)
+
+
+def test_lock_second_process_raises_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agit_hub.runs._LOCK_TIMEOUT", 0)
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    first.lock()
+    with pytest.raises(ConfigError, match="locked by another"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_truncate_metrics_drops_invalid_lines(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    whole = [b'{"step": 1}', b'{"step": 2}']
+    broken = [b"[1]", b'{"loss": 1}', b'"step"', b"\xff\xfe", b'{"step": 3']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([whole[0], *broken, whole[1]]) + b"\n")
+    run.truncate_metrics(2)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"\n".join(whole) + b"\n"
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_resolved_domain_of_branch_keeps_commit(
+    revision: str | None, tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    """A branch may have moved on since; an explicit commit is used."""
+    commit, other = "a" * 40, "b" * 40
+    saved = to_dict(configure(tmp_path, {"data.source.revision": commit}))
+    again = configure(tmp_path, {"data.source.revision": revision})
+    assert _with_resolved_domains(again, saved).data.source.revision == commit
+    moved = configure(tmp_path, {"data.source.revision": other})
+    assert _with_resolved_domains(moved, saved).data.source.revision == other
