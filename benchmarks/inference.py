@@ -33,11 +33,11 @@ SIZE = 256
 PICTURES = 500
 TURN = 5
 BACKENDS = {
-    "ours torch": ("torch", False),
-    "ours compile": ("compile", False),
-    "ours onnx": ("onnx", False),
-    "ours openvino": ("openvino", False),
-    "ours openvino half": ("openvino", True),
+    "ours torch": ("torch", torch.float32),
+    "ours compile": ("compile", torch.float32),
+    "ours onnx": ("onnx", torch.float32),
+    "ours openvino": ("openvino", torch.float32),
+    "ours openvino half": ("openvino", torch.float16),
 }
 
 
@@ -88,21 +88,18 @@ def loop(folder: Path) -> Callable[[], object]:
 def translate(folder: Path, name: str) -> Callable[[], object]:
     """`agit translate` on the folder, without the time that Python takes to start."""
     from agit_hub.backends.auto import choose_backend
-    from agit_hub.inference.batch import TranslateOptions, Translator
+    from agit_hub.inference.batch import BatchTranslator, TranslateOptions
     from agit_hub.inference.edits import AttentionEdits
-    from agit_hub.inference.inputs import plan
+    from agit_hub.inference.inputs import plan_jobs
     from agit_hub.inference.pipeline import AGITPipeline
 
     model = _model()
     pipe = AGITPipeline(model, choose_backend(model, *BACKENDS[name]))
-    wishes = TranslateOptions(
-        **{"to": "striped", "edits": AttentionEdits(), "smoothing": 0.0},
-        **{"batch_size": 1, "format": "png", "overwrite": True},
-    )
+    wishes = TranslateOptions(to="striped", edits=AttentionEdits(), overwrite=True)
 
     def act() -> None:
-        jobs = plan([str(path) for path in sorted(folder.glob("*.png"))], folder / name)
-        states = [o.state for o in Translator(pipe, wishes, lambda *_: None).outcomes(jobs)]
+        jobs = plan_jobs([str(path) for path in sorted(folder.glob("*.png"))], folder / name)
+        states = [o.status for o in BatchTranslator(pipe, wishes).run(jobs)]
         assert states == ["done"] * len(jobs), states
 
     return act

@@ -25,8 +25,8 @@ from agit_hub.evaluation.summary import (
     classifier_figures,
     preservation_figures,
 )
+from agit_hub.inference.attention_maps import Map
 from agit_hub.inference.edits import AttentionEdits
-from agit_hub.inference.image_processor import Map
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.models.equations import composite
@@ -321,7 +321,7 @@ def _figures_of_mask(raw: Map, mask: Mask) -> dict[str, float]:
 
 @torch.inference_mode()
 def _cycle_error(pipeline: AGITPipeline, proposal: Prediction, back_to: str) -> float:
-    s = proposal.seen
+    s = proposal.network_input
     s_prime = composite(s, s + proposal.change, proposal.attention)
     s_cycle = pipeline.model(s_prime.to(pipeline.device), back_to).image.cpu()
     return float((s - s_cycle).abs().mean() / 2)

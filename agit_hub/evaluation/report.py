@@ -13,7 +13,7 @@ from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.evaluator import Evaluation
 from agit_hub.evaluation.results import MetricResult
 from agit_hub.evaluation.summary import PictureResult
-from agit_hub.visualization import labelled_grid, on_top_of_each_other
+from agit_hub.visualization import labelled_grid, stacked
 
 JSON, TABLE, PICTURES = "evaluation.json", "evaluation.md", "evaluation.png"
 _EACH = 4  # best, worst and random ones
@@ -88,7 +88,7 @@ def page_of_pictures(results: Sequence[PictureResult]) -> Image.Image:
     """Best, worst and random pictures of each direction, by IoU or by likeness to the target."""
     directions = list(dict.fromkeys(r.direction for r in results))
     halves = [_chosen([r for r in results if r.direction == d]) for d in directions]
-    return on_top_of_each_other(
+    return stacked(
         [
             _sheet(kind, [half[kind] for half in halves])
             for kind in halves[0]
