@@ -64,6 +64,10 @@ class ImageError(DataError):
     """A file that is no usable image; the message says why."""
 
 
+class SpaceError(UserError):
+    """A request that the Space does not accept; the message is shown to the user."""
+
+
 class EvaluationError(UserError):
     """An evaluation that cannot be done as asked."""
 

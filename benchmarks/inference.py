@@ -29,11 +29,11 @@ from benchmarks.harness import compare, machine, main, serve, table
 SIZE = 256
 TURN = 5
 BACKENDS = {
-    "ours torch": ("torch", False),
-    "ours compile": ("compile", False),
-    "ours onnx": ("onnx", False),
-    "ours openvino": ("openvino", False),
-    "ours openvino half": ("openvino", True),
+    "ours torch": ("torch", torch.float32),
+    "ours compile": ("compile", torch.float32),
+    "ours onnx": ("onnx", torch.float32),
+    "ours openvino": ("openvino", torch.float32),
+    "ours openvino half": ("openvino", torch.float16),
 }
 
 
@@ -80,20 +80,17 @@ def loop(model: AGITModel, folder: Path) -> Callable[[], object]:
 def translate(model: AGITModel, folder: Path, name: str) -> Callable[[], object]:
     """`agit translate` on the folder, without Python's start."""
     from agit_hub.backends.auto import choose_backend
-    from agit_hub.inference.batch import TranslateOptions, Translator
+    from agit_hub.inference.batch import BatchTranslator, TranslateOptions
     from agit_hub.inference.edits import AttentionEdits
-    from agit_hub.inference.inputs import plan
+    from agit_hub.inference.inputs import plan_jobs
     from agit_hub.inference.pipeline import AGITPipeline
 
     pipe = AGITPipeline(model, choose_backend(model, *BACKENDS[name]))
-    options = TranslateOptions(
-        **{"to": "striped", "edits": AttentionEdits(), "smoothing": 0.0},
-        **{"batch_size": 1, "format": "png", "overwrite": True},
-    )
+    options = TranslateOptions(to="striped", edits=AttentionEdits(), overwrite=True)
 
     def act() -> None:
-        jobs = plan([str(path) for path in sorted(folder.glob("*.png"))], folder / name)
-        states = [o.state for o in Translator(pipe, options, lambda *_: None).outcomes(jobs)]
+        jobs = plan_jobs([str(path) for path in sorted(folder.glob("*.png"))], folder / name)
+        states = [o.status for o in BatchTranslator(pipe, options).run(jobs)]
         assert states == ["done"] * len(jobs), states
 
     return act

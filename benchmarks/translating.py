@@ -50,9 +50,9 @@ def large() -> dict[str, Any]:
 
 def edits() -> dict[str, Any]:
     """New outputs of an image of 1 megapixel by the Space's own handler, without encoding."""
-    sys.path.insert(0, str(ROOT / "space"))
-    from borrowed import BorrowedGpu
-    from studio import SpaceService, TranslateOptions, offered, shown
+    from agit_hub.inference.edits import AttentionEdits
+    from agit_hub.space.service import SpaceService, named_models, preview
+    from agit_hub.space.zerogpu import ZeroGpu
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
     _photograph(1024, 1024).save(path)
@@ -61,13 +61,13 @@ def edits() -> dict[str, Any]:
     def counted(predict: Any) -> Any:
         return lambda *arguments: calls.append(arguments) or predict(*arguments)
 
-    service = SpaceService(offered(None), BorrowedGpu(counted))
+    service = SpaceService(named_models(None), ZeroGpu(counted))
 
     def move(number: int, **options: Any) -> None:
         rendering = service.render(
-            str(path), "striped", "demo", TranslateOptions(number / 20, **options)
+            str(path), "striped", "demo", AttentionEdits(threshold=number / 20, **options)
         )
-        shown(rendering).overlay()
+        preview(rendering).overlay()
 
     try:
         measured = {
@@ -81,7 +81,7 @@ def edits() -> dict[str, Any]:
 
 def upsampling() -> dict[str, Any]:
     """IoU of (map > 0.5) with the true mask, on drawings at four times the networks' size."""
-    pipe = AGITPipeline.from_pretrained(ROOT / "space" / "model", device="cpu")
+    pipe = AGITPipeline.from_pretrained(ROOT / "space" / "models" / "agit-shapes", device="cpu")
     ious: dict[str, dict[str, float]] = {}
     for label, to in (shapes.LABELS, shapes.LABELS[::-1]):
         found: dict[str, list[float]] = {"bilinear": [], "along_edges": []}

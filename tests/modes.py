@@ -1,12 +1,12 @@
-"""Pictures in every mode, and the mode in which each comes back from a pipeline."""
+"""Images in every mode, and the mode of each one's translation."""
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Written out, so that the code cannot forget one unseen.
+# Written out, so that a mode that the code forgets is noticed.
 KEPT = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F")
-# Palettes come back as RGB, or as RGBA where something is transparent.
+# Palettes become RGB, or RGBA where a pixel is transparent.
 TURNED = {"P": "RGB", "P-keyed": "RGBA", "PA": "RGBA", "I;16B": "I;16"}
 MODES = {mode: mode for mode in KEPT} | TURNED
 
@@ -14,7 +14,7 @@ MODES = {mode: mode for mode in KEPT} | TURNED
 def in_mode(
     mode: str, layers: npt.NDArray[np.uint8], deep: npt.NDArray[np.int64] | None = None
 ) -> Image.Image:
-    """A picture of red, green, blue and alpha, or of greys of sixteen bits, in a mode.
+    """Convert red, green, blue and alpha, or 16-bit greys, to an image of a mode.
 
     Args:
         mode: A key of `MODES`.
@@ -27,17 +27,17 @@ def in_mode(
     if mode in ("I;16", "I", "F"):
         kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
         return Image.fromarray((greys / (65535 if mode == "F" else 1)).astype(kinds[mode]))
-    picture = Image.fromarray(layers)
+    image = Image.fromarray(layers)
     if mode.startswith("P"):
-        palette = picture.convert("RGB").quantize(64)
+        palette = image.convert("RGB").quantize(64)
         if mode == "P-keyed":
             palette.info["transparency"] = 3
         return palette.convert("PA") if mode == "PA" else palette
-    return picture.convert(mode)
+    return image.convert(mode)
 
 
 def noise(mode: str, size: tuple[int, int], seed: int) -> Image.Image:
-    """A picture (width, height) in which every pixel counts; where there is alpha it takes all values."""
+    """Return an image (width, height) of random pixels; alpha takes all values."""
     random = np.random.default_rng(seed)
     width, height = size
     layers = random.integers(0, 256, (height, width, 4), dtype=np.uint8)

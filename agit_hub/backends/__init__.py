@@ -1,1 +1,1 @@
-"""Ways to run a model's networks: PyTorch, compiled, ONNX Runtime, OpenVINO."""
+"""Backends that run a model's networks: PyTorch, torch.compile, ONNX Runtime, OpenVINO."""

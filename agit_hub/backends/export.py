@@ -1,4 +1,4 @@
-"""Write a model as files that need no PyTorch, and check them against it."""
+"""Export of a model to ONNX or OpenVINO files, checked against PyTorch."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,90 +10,72 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agit_hub import __version__
 from agit_hub.backends import mixed_precision
-from agit_hub.backends.exportable import INPUT, OUTPUTS, Direction, facts, stem
+from agit_hub.backends.exportable import INPUT, OUTPUTS, ExportableDirection, file_stem
 from agit_hub.backends.runtimes import SUFFIX, Format, open_session
 from agit_hub.data import shapes
 from agit_hub.errors import ExportError
 from agit_hub.inference.image_processor import to_tensor
 from agit_hub.models.agit import AGITModel
 
-# What a picture's values, of 0 to 255, may differ by at the most.
-TOLERANCE = {False: 1.0, True: 6.0}
+# Largest accepted difference of an image's values, on a scale of 0 to 255.
+TOLERANCE = {torch.float32: 1.0, torch.float16: 6.0}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file, and how far its translations and maps are from the model's."""
+    """A file, and how much its translations and maps differ from the model's, on a scale of 0 to 255."""
 
     path: Path
     to: str
     maximum: float
-    """Of all values of all pictures tried, of 0 to 255."""
     mean: float
 
 
 def export(
-    model: AGITModel, folder: Path, format: Format = "onnx", half: bool = False
+    model: AGITModel, folder: Path, format: Format = "onnx", dtype: torch.dtype = torch.float32
 ) -> Iterator[Exported]:
-    """Write both directions, one file each, and check each before it gets its name.
+    """Export both directions to a file each; a file gets its name once it is checked.
 
     Args:
         model: On the CPU.
-        folder: Made if need be.
-        format: `onnx`, or `openvino` for its own two files.
-        half: Keep weights in 16 bits, but for `exact`'s.
+        folder: Created if missing.
+        format: `onnx`, or `openvino` for its two files.
+        dtype: `torch.float16` stores most weights in 16 bits (see `mixed_precision`).
 
     Yields:
         `source_to_target`, then `target_to_source`.
 
     Raises:
-        ExportError: If a file's translations differ from the model's by 1 of 255 or more; by 6 with
-            `half`.
+        ExportError: If a file's translations differ from the model's by more than `TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for to in reversed(model.config.labels):
-        direction = Direction(model, to)
-        name = stem(model.config, to)
+        direction = ExportableDirection(model, to)
+        name = file_stem(model.config, to)
         with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-            written = Path(scratch) / f"{name}{SUFFIX[format]}"
-            write(direction, written, half)
-            maximum, mean = _differences(direction, written, half)
-            if not maximum < TOLERANCE[half]:
+            file = Path(scratch) / f"{name}{SUFFIX[format]}"
+            if format == "onnx":
+                _write_onnx(direction, file, dtype)
+            else:
+                _write_openvino(direction, file, dtype)
+            maximum, mean = _differences(direction, file, dtype)
+            if not maximum < TOLERANCE[dtype]:
                 raise ExportError(
-                    f"{written.name} would differ from the model by up to {maximum:.2g} of 255, where "
-                    f"{TOLERANCE[half]:g} is allowed; nothing was kept of it."
+                    f"{file.name} differs from the model by up to {maximum:.2g} of 255, more than the "
+                    f"allowed {TOLERANCE[dtype]:g}; it was not kept."
                 )
             # The .bin before the .xml that needs it.
             for part in sorted(Path(scratch).iterdir()):
                 part.replace(folder / part.name)
-        yield Exported(folder / written.name, to, maximum, mean)
+        yield Exported(folder / file.name, to, maximum, mean)
 
 
-def write(direction: Direction, path: Path, half: bool) -> None:
-    """Write one direction to a file whose ending says which format it is in, unchecked."""
-    if path.suffix == SUFFIX["onnx"]:
-        _write_onnx(direction, path, half)
-        return
-    import openvino
-
-    with tempfile.TemporaryDirectory() as scratch:
-        between = Path(scratch) / "direction.onnx"
-        _write_onnx(direction, between, half=False)
-        network = openvino.convert_model(between)
-        if half:
-            network = mixed_precision.in_openvino(network, direction, Path(scratch))
-    for key, value in _facts(direction).items():
-        network.set_rt_info(value, ["agit_hub", key])
-    openvino.save_model(network, path, compress_to_fp16=half)
-
-
-def _write_onnx(direction: Direction, path: Path, half: bool) -> None:
+def _write_onnx(direction: ExportableDirection, path: Path, dtype: torch.dtype) -> None:
     import onnx
 
     program: Any = torch.onnx.export(
-        direction.exported(),
+        direction.export_program(),
         input_names=[INPUT],
         output_names=list(OUTPUTS),
         dynamo=True,
@@ -101,48 +83,59 @@ def _write_onnx(direction: Direction, path: Path, half: bool) -> None:
     )
     network = program.model_proto
     _name_dimensions(network)
-    if half:
+    if dtype == torch.float16:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        kept = list(mixed_precision.in_onnx(network, direction))
+        kept = list(mixed_precision.float32_nodes(network, direction))
         network = convert_float_to_float16(network, keep_io_types=True, node_block_list=kept)
-        mixed_precision.without_detours(network)
-    onnx.helper.set_model_props(network, _facts(direction))
+        mixed_precision.remove_round_trip_casts(network)
+    onnx.helper.set_model_props(network, direction.metadata())
     onnx.save(network, path)
 
 
+def _write_openvino(direction: ExportableDirection, path: Path, dtype: torch.dtype) -> None:
+    import openvino
+
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx_path = Path(scratch) / "direction.onnx"
+        _write_onnx(direction, onnx_path, torch.float32)
+        network = openvino.convert_model(onnx_path)
+        if dtype == torch.float16:
+            network = mixed_precision.mark_float32_layers(network, direction, Path(scratch))
+    for key, value in direction.metadata().items():
+        network.set_rt_info(value, ["agit_hub", key])
+    openvino.save_model(network, path, compress_to_fp16=dtype == torch.float16)
+
+
 def _name_dimensions(network: Any) -> None:
-    """Say batch, height and width where the tracer has expressions of its own."""
+    """Name batch, height and width, for which the tracer has expressions."""
     for value in (*network.graph.input, *network.graph.output):
         sizes = value.type.tensor_type.shape.dim
-        for place, name in ((0, "batch"), (2, "height"), (3, "width")):
-            sizes[place].dim_param = name
-    # What lies between is in the old terms, and anyone can infer it.
+        for index, name in ((0, "batch"), (2, "height"), (3, "width")):
+            sizes[index].dim_param = name
+    # Inner shapes use the old names, and can be inferred.
     del network.graph.value_info[:]
 
 
-def _facts(direction: Direction) -> dict[str, str]:
-    return facts(direction.model.config, direction.to_label) | {"agit_hub": __version__}
-
-
-def _differences(direction: Direction, path: Path, half: bool) -> tuple[float, float]:
-    """The largest and the mean difference of translations and maps, of 0 to 255."""
-    session = open_session(path, half)
+def _differences(
+    direction: ExportableDirection, path: Path, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Return the largest and the mean difference of translations and maps, on a scale of 0 to 255."""
+    session = open_session(path, dtype)
     errors = []
-    for pictures in _trials(direction.model.config.image_size):
+    for images in _test_images(direction.model.config.image_size):
         with torch.inference_mode():
-            expected = direction(pictures)
-        # Not of what the generator draws where no attention is paid: nobody sees it.
-        (image, attention, _), found = expected, session(pictures.numpy())
-        for one, other, span in ((image, found[0], 127.5), (attention, found[1], 255)):
-            errors.append(np.abs(one.numpy() - other).ravel() * span)
+            image, attention, _ = direction(images)
+        # The generated image is not compared: it is invisible where attention is 0.
+        found = session(images.numpy())
+        for expected, other, scale in ((image, found[0], 127.5), (attention, found[1], 255)):
+            errors.append(np.abs(expected.numpy() - other).ravel() * scale)
     every = np.concatenate(errors)
     return float(every.max()), float(every.mean())
 
 
-def _trials(size: int) -> Iterator[Tensor]:
-    """Drawings, at the size of training, and at another number, height and width."""
-    drawn = [shapes.draw(label, 0, size=size)[0] for label in shapes.LABELS]
-    pictures = torch.cat([to_tensor(picture) for picture in drawn])
-    yield pictures
-    yield pictures[:1, :, : max(16, size // 8 * 4)]
+def _test_images(size: int) -> Iterator[Tensor]:
+    """Yield drawings at the training size, and with another batch size, height and width."""
+    images = torch.cat([to_tensor(shapes.draw(label, 0, size=size)[0]) for label in shapes.LABELS])
+    yield images
+    yield images[:1, :, : max(16, size // 8 * 4)]

@@ -1,4 +1,4 @@
-"""Convolutions to few channels, in two: processors reckon in sixteens, and a head has 1 or 3."""
+"""Split wide convolutions to few channels in two: processors compute 16 at once, heads have 1 or 3."""
 
 import copy
 from typing import TypeVar
@@ -8,28 +8,29 @@ from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_FEW = 4
+_MAX_CHANNELS = 3
 
 
 def split_wide_convs(network: Network) -> Network:
-    """A copy of a network that does the same, but for rounding, in less time on most processors.
+    """Return a copy of a network that is equal up to rounding and faster on most processors.
 
-    A convolution of k x k to few channels becomes one of 1 x k to k times as many, a row of the kernel
-    each, and one of k x 1 that adds them up.
+    A k x k convolution to few channels becomes one of 1 x k to k times as many, one per kernel row, and
+    one of k x 1 that adds them up.
     """
     network = copy.deepcopy(network)
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.Conv2d) and _is_wide_for_few(layer):
-                setattr(parent, name, _rows_and_sum(layer))
+            if (
+                isinstance(layer, nn.Conv2d)
+                and layer.kernel_size[0] > 3
+                and layer.out_channels <= _MAX_CHANNELS
+                and layer.stride == (1, 1)
+            ):
+                setattr(parent, name, _split(layer))
     return network
 
 
-def _is_wide_for_few(layer: nn.Conv2d) -> bool:
-    return layer.kernel_size[0] > 3 and layer.out_channels < _FEW and layer.stride == (1, 1)
-
-
-def _rows_and_sum(layer: nn.Conv2d) -> nn.Sequential:
+def _split(layer: nn.Conv2d) -> nn.Sequential:
     channels, (height, width) = layer.out_channels, layer.kernel_size
     assert isinstance(layer.padding, tuple)
     vertical, horizontal = layer.padding

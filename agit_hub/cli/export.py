@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from agit_hub.cli.app import app, show_user_errors
+from agit_hub.cli.translate import Dtype
 
 
 class Format(StrEnum):
-    """Of exported files."""
+    """Format of exported files."""
 
     ONNX = "onnx"
     OPENVINO = "openvino"
@@ -19,37 +20,35 @@ class Format(StrEnum):
 @app.command()
 @show_user_errors
 def export(
-    model: Annotated[str, typer.Argument(help="A repo of the Hub such as user/name, or a folder.")],
+    model: Annotated[str, typer.Argument(help="A Hub repo such as user/name, or a folder.")],
     format: Annotated[
-        Format, typer.Option(help="onnx, or openvino for its own two files.")
+        Format, typer.Option(help="onnx, or openvino for its two files.")
     ] = Format.ONNX,
-    half: Annotated[
-        bool,
-        typer.Option(
-            "--half", help="Weights of generators in 16 bits: smaller, a little less exact."
-        ),
-    ] = False,
+    dtype: Annotated[
+        Dtype, typer.Option(help="float16: smaller files, a little less exact.")
+    ] = Dtype.FLOAT32,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="A folder; if left out, a cache, where `agit translate` and pipelines find them."
-        ),
+        typer.Option(help="A folder; default: a cache that `agit translate` and pipelines use."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the repo.")] = None,
 ) -> None:
-    """Write a model as ONNX or OpenVINO files, one a direction, and check them against it.
+    """Export a model to ONNX or OpenVINO files, one per direction, and check them against PyTorch.
 
-    Each takes pictures of any size whose sides are multiples of 4, and gives translation, attention and
-    the generator's picture. Labels, threshold and ranges stand in its metadata.
+    Each takes images of any size whose sides are multiples of 4, and returns translation, attention and
+    the generator's output. Its metadata state labels, threshold and ranges.
     """
+    import torch
+
     from agit_hub.backends.auto import exported_folder
     from agit_hub.backends.export import export as export_files
     from agit_hub.models.agit import AGITModel
 
     loaded = AGITModel.from_pretrained(model, revision=revision)
-    folder = out or exported_folder(loaded, format.value, half)
-    for written in export_files(loaded, folder, format.value, half):
+    torch_dtype = getattr(torch, dtype)
+    folder = out or exported_folder(loaded, format.value, torch_dtype)
+    for exported in export_files(loaded, folder, format.value, torch_dtype):
         print(
-            f"{written.path}: to {written.to}; differs from PyTorch by at most {written.maximum:.2g} "
-            f"of 255, by {written.mean:.2g} on average"
+            f"{exported.path}: to {exported.to}; differs from PyTorch by at most "
+            f"{exported.maximum:.2g} of 255, by {exported.mean:.2g} on average"
         )

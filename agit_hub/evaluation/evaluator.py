@@ -273,7 +273,7 @@ def _predict(pipeline: AGITPipeline, item: EvalImage, to: str) -> Prediction:
 
 @torch.inference_mode()
 def _cycle_error(pipeline: AGITPipeline, prediction: Prediction, back_to: str) -> float:
-    s = prediction.seen
+    s = prediction.network_input
     s_prime = composite(s, s + prediction.change, prediction.attention)
     s_cycle = pipeline.model(s_prime.to(pipeline.device), back_to).image.cpu()
     return float((s - s_cycle).abs().mean() / 2)

@@ -13,7 +13,7 @@ from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.evaluator import Evaluation
 from agit_hub.evaluation.results import MetricResult, results_tables
 from agit_hub.evaluation.summary import ImageResult
-from agit_hub.visualization import labelled_grid, on_top_of_each_other
+from agit_hub.visualization import labelled_grid, stacked
 
 JSON, TABLES, SHEET = "evaluation.json", "evaluation.md", "evaluation.png"
 _ROWS = 4  # at most, of each of the best, worst and random images
@@ -74,7 +74,7 @@ def sample_sheet(images: Sequence[ImageResult]) -> Image.Image:
     """Draw each direction's best, worst and random images, by attention IoU or target similarity."""
     directions = list(dict.fromkeys(image.direction for image in images))
     chosen = [_choose([i for i in images if i.direction == name]) for name in directions]
-    return on_top_of_each_other(
+    return stacked(
         [
             _grid(kind, [direction[kind] for direction in chosen])
             for kind in chosen[0]

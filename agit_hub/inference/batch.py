@@ -1,4 +1,4 @@
-"""Many files translated one after the other: what is done is passed over, what fails stops nothing."""
+"""Batch translation of files: existing results are skipped, and a failure does not stop the others."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,228 +12,233 @@ from typing import Literal, NamedTuple, TypeVar
 from PIL import Image
 
 from agit_hub.data.images import UNREADABLE, open_image
-from agit_hub.errors import ImageError, InputPathError
+from agit_hub.errors import ImageError, InputPathError, VideoError
 from agit_hub.inference.edits import AttentionEdits
-from agit_hub.inference.image_io import Format, ending, grey, save, small_panel
+from agit_hub.inference.image_io import Format, output_suffix, save_image
 from agit_hub.inference.inputs import Job
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.inference.prediction import Prediction, Rendering
+from agit_hub.inference.temporal_smoothing import TemporalSmoother
+from agit_hub.visualization import grey_map
 
-Kind = Literal["map", "panel", "image"]
-# In place of what could not be had there is a sentence that says why.
-LoadedDomain = tuple[Job, Image.Image | str]
-Proposed = tuple[Job, Prediction | str]
-Given = TypeVar("Given")
-Made = TypeVar("Made")
-# Threads that read, composite and write; large pictures are held by each.
-_HANDS = 2
-# Of edits that a picture does not allow, and of what Pillow makes of damage it finds late.
-_REFUSED = (ValueError, OSError, SyntaxError)
-# What a file can have for results.
-_DRAWN: dict[Kind, Callable[[Rendering], Image.Image]] = {
-    "map": lambda rendering: grey(rendering.attention),
-    "panel": small_panel,
+ResultKind = Literal["map", "panel", "image"]
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+# An error message stands for what failed.
+Opened = tuple[Job, Image.Image | str]
+Predicted = tuple[Job, Prediction | str]
+
+PANEL_HEIGHT = 512
+# Threads that read, composite and write; each holds large images.
+_THREADS = 2
+# Of edits that do not match an image, and of damage that Pillow finds late.
+_EXPECTED_ERRORS = (ValueError, OSError, SyntaxError)
+_DRAW: dict[ResultKind, Callable[[Rendering], Image.Image]] = {
+    "map": lambda rendering: grey_map(rendering.attention),
+    "panel": lambda rendering: rendering.panel(PANEL_HEIGHT),
     "image": lambda rendering: rendering.image,
 }
 
 
-class Outcome(NamedTuple):
-    """How a file fared."""
+class FileResult(NamedTuple):
+    """The outcome of one file."""
 
     job: Job
-    state: Literal["done", "there", "failed"]
-    """`there`: all its results existed."""
-    why: str = ""
-    """A sentence, if it failed."""
+    status: Literal["done", "skipped", "failed"]
+    """`skipped`: all its results existed."""
+    error: str = ""
+    """The message, if it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions:
-    """What is to become of files."""
+    """How files are translated."""
 
     to: str
     edits: AttentionEdits
-    smoothing: float
-    """In [0, 1), for videos."""
-    batch_size: int
-    format: Format
-    """Of pictures."""
-    extras: Sequence[Kind] = ()
-    """What is written beside translations: `map`, `panel`, or both."""
+    smoothing: float = 0.0
+    """Temporal smoothing of videos, in [0, 1)."""
+    batch_size: int = 1
+    format: Format = "png"
+    """Of images."""
+    extras: Sequence[ResultKind] = ()
+    """Results beside translations: `map`, `panel`, or both."""
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        TemporalSmoother(self.smoothing)  # raises if it is out of range
 
-class Translator:
+
+class BatchTranslator:
     """Translates files.
 
     Args:
         pipe: The pipeline.
-        wishes: What is wanted of it.
-        on_frame: Called at each frame of a video with its number, from 1 on, and about how many there
-            are, if that is known.
+        options: How files are translated.
+        on_frame: Called at each frame of a video with its number, starting at 1, and the approximate
+            number of frames if known.
     """
 
     def __init__(
         self,
         pipe: AGITPipeline,
-        wishes: TranslateOptions,
-        on_frame: Callable[[int, int | None], None],
+        options: TranslateOptions,
+        on_frame: Callable[[int, int | None], None] = lambda *_: None,
     ) -> None:
         self._pipe = pipe
-        self._wishes = wishes
+        self._options = options
         self._on_frame = on_frame
 
-    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """Translate files, and tell of each as soon as it is done.
+    def run(self, jobs: Iterable[Job]) -> Iterator[FileResult]:
+        """Translate files, and yield each one's outcome as soon as it is known.
 
-        Results whose every file exists are passed over, unless they are to be overwritten.
+        Files whose results all exist are skipped, unless `overwrite` is set.
         """
         for is_video, group in groupby(jobs, lambda job: job.is_video):
             todo = []
             for job in group:
-                if self._missing(job):
+                if self._missing_results(job):
                     todo.append(job)
                 else:
-                    yield Outcome(job, "there")
-            yield from map(self._video, todo) if is_video else self._pictures(todo)
+                    yield FileResult(job, "skipped")
+            yield from (
+                map(self._translate_video, todo) if is_video else self._translate_images(todo)
+            )
 
-    def _missing(self, job: Job) -> dict[Kind, Path]:
+    def _missing_results(self, job: Job) -> dict[ResultKind, Path]:
         return {
             kind: path
-            for kind, path in results(job, self._wishes).items()
-            if self._wishes.overwrite or not path.exists()
+            for kind, path in result_paths(job, self._options).items()
+            if self._options.overwrite or not path.exists()
         }
 
-    def _pictures(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """Read one ahead and finish one behind, so that the networks wait for no file."""
-        with ThreadPoolExecutor(_HANDS) as hands:
-            opened = _by(hands, _read, jobs, ahead=self._wishes.batch_size)
-            yield from _by(hands, self._finish, self._proposed(opened), ahead=1)
+    def _translate_images(self, jobs: Iterable[Job]) -> Iterator[FileResult]:
+        """Read ahead and write behind in threads, so that the networks do not wait for files."""
+        with ThreadPoolExecutor(_THREADS) as threads:
+            opened = _thread_map(threads, _open, jobs, ahead=self._options.batch_size)
+            yield from _thread_map(threads, self._write, self._predict(opened), ahead=1)
 
-    def _proposed(self, opened: Iterator[LoadedDomain]) -> Iterator[Proposed]:
-        while batch := list(islice(opened, self._wishes.batch_size)):
-            predictions = iter(self._propose([p for _, p in batch if isinstance(p, Image.Image)]))
-            for job, picture in batch:
-                if isinstance(picture, str):
-                    yield job, picture
+    def _predict(self, opened: Iterator[Opened]) -> Iterator[Predicted]:
+        while batch := list(islice(opened, self._options.batch_size)):
+            images = [image for _, image in batch if isinstance(image, Image.Image)]
+            predictions = iter(self._predict_batch(images))
+            for job, image in batch:
+                if isinstance(image, str):
+                    yield job, image
                     continue
-                made = next(predictions)
-                yield job, f"{job.source}: {made}" if isinstance(made, str) else made
+                prediction = next(predictions)
+                is_error = isinstance(prediction, str)
+                yield job, f"{job.source}: {prediction}" if is_error else prediction
 
-    def _propose(self, pictures: list[Image.Image]) -> list[Prediction | str]:
+    def _predict_batch(self, images: list[Image.Image]) -> list[Prediction | str]:
         try:
-            return list(self._pipe.predictions(pictures, self._wishes.to, len(pictures) or 1))
-        except _REFUSED as error:
-            if len(pictures) == 1:
+            return list(self._pipe.predictions(images, self._options.to, len(images) or 1))
+        except _EXPECTED_ERRORS as error:
+            if len(images) == 1:
                 return [str(error)]
-            # One that cannot be done does not take the others of its batch with it.
-            return [alone for picture in pictures for alone in self._propose([picture])]
+            # One that fails must not take the others of its batch with it.
+            return [result for image in images for result in self._predict_batch([image])]
 
-    def _finish(self, proposed: Proposed) -> Outcome:
-        job, proposal = proposed
-        if isinstance(proposal, str):
-            return Outcome(job, "failed", proposal)
+    def _write(self, predicted: Predicted) -> FileResult:
+        job, prediction = predicted
+        if isinstance(prediction, str):
+            return FileResult(job, "failed", prediction)
         try:
-            rendering = proposal.render(self._wishes.edits)
-        except _REFUSED as error:
-            return Outcome(job, "failed", f"{job.source}: {error}")
+            rendering = prediction.render(self._options.edits)
+        except _EXPECTED_ERRORS as error:
+            return FileResult(job, "failed", f"{job.source}: {error}")
         try:
-            for kind, path in self._missing(job).items():
-                save(_DRAWN[kind](rendering), path)
-        except _REFUSED as error:
-            return Outcome(job, "failed", f"{job.source} could not be saved: {error}.")
-        return Outcome(job, "done")
+            for kind, path in self._missing_results(job).items():
+                save_image(_DRAW[kind](rendering), path)
+        except _EXPECTED_ERRORS as error:
+            return FileResult(job, "failed", f"{job.source} could not be saved: {error}.")
+        return FileResult(job, "done")
 
-    def _video(self, job: Job) -> Outcome:
-        from agit_hub.errors import VideoError
-
+    def _translate_video(self, job: Job) -> FileResult:
         try:
             self._write_video(job)
         except VideoError as error:
-            return Outcome(job, "failed", str(error))
-        except _REFUSED as error:
-            return Outcome(job, "failed", f"{job.source}: {error}")
-        return Outcome(job, "done")
+            return FileResult(job, "failed", str(error))
+        except _EXPECTED_ERRORS as error:
+            return FileResult(job, "failed", f"{job.source}: {error}")
+        return FileResult(job, "done")
 
     def _write_video(self, job: Job) -> None:
-        from agit_hub.inference.video import Video, writing
+        from agit_hub.inference.video import Video, open_writer
 
-        wishes, times = self._wishes, []
+        options, times = self._options, []
         with ExitStack() as stack:
             video = stack.enter_context(Video(job.source))
             writers = {
-                kind: stack.enter_context(writing(path, video, with_sound=kind == "image"))
+                kind: stack.enter_context(open_writer(path, video, with_audio=kind == "image"))
                 # The translation is entered first, and so put in place last.
-                for kind, path in reversed(self._missing(job).items())
+                for kind, path in reversed(self._missing_results(job).items())
             }
 
-            def pictures() -> Iterator[Image.Image]:
+            def images() -> Iterator[Image.Image]:
                 for frame in video.frames():
                     times.append(frame.time)
-                    yield frame.picture
+                    yield frame.image
 
-            stream = self._pipe.stream(pictures(), wishes.to, wishes.edits, wishes.smoothing)
+            stream = self._pipe.stream(images(), options.to, options.edits, options.smoothing)
             for number, rendering in enumerate(stream, 1):
                 time = times.pop()
                 for kind, writer in writers.items():
-                    writer.write(_DRAWN[kind](rendering), time)
+                    writer.write(_DRAW[kind](rendering), time)
                 self._on_frame(number, video.length)
 
 
-def results(job: Job, wishes: TranslateOptions) -> dict[Kind, Path]:
-    """The files that a job makes; the translation itself comes last, so that with it all are there."""
-    extra, own = (".mp4", ".mp4") if job.is_video else (".png", ending(job.source, wishes.format))
-    kinds: list[Kind] = [*wishes.extras]
-    extras = {kind: job.result(f".{kind}{extra}") for kind in kinds}
-    return {**extras, "image": job.result(own)}
+def result_paths(job: Job, options: TranslateOptions) -> dict[ResultKind, Path]:
+    """Return the files of a job; the translation is last, so that it exists only if all do."""
+    if job.is_video:
+        suffix = extra_suffix = ".mp4"
+    else:
+        suffix, extra_suffix = output_suffix(job.source, options.format), ".png"
+    paths = {kind: job.result(f".{kind}{extra_suffix}") for kind in options.extras}
+    return {**paths, "image": job.result(suffix)}
 
 
-def check_inputs_stay(jobs: Sequence[Job], wishes: TranslateOptions) -> None:
-    """Refuse work that would put a result in an input's place.
+def check_inputs_kept(jobs: Sequence[Job], options: TranslateOptions) -> None:
+    """Check that no result would overwrite an input.
 
     Raises:
-        InputPathError: Naming the first of them.
+        InputPathError: Naming the first that would.
     """
-    # By the files themselves: their names may differ in case, or be links.
-    inputs = {_identity(job.source): job.source for job in jobs}
+    # By device and inode: names may differ in case, or be links.
+    inputs = {_file_id(job.source): job.source for job in jobs}
     for job in jobs:
-        for path in results(job, wishes).values():
-            if path.exists() and _identity(path) in inputs:
+        for path in result_paths(job, options).values():
+            if path.exists() and _file_id(path) in inputs:
                 raise InputPathError(
-                    f"{path} would overwrite the input {inputs[_identity(path)]}: choose another --out."
+                    f"{path} would overwrite the input {inputs[_file_id(path)]}: choose another --out."
                 )
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _file_id(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
-def _by(
-    hands: Executor, act: Callable[[Given], Made], items: Iterable[Given], ahead: int
-) -> Iterator[Made]:
-    """What other threads make of items, in order, begun before it is asked for."""
-    begun = deque[Future[Made]]()
+def _thread_map(
+    threads: Executor, function: Callable[[Item], Output], items: Iterable[Item], ahead: int
+) -> Iterator[Output]:
+    """Map over items in a thread pool, preserving order, with up to `ahead` results in advance."""
+    futures = deque[Future[Output]]()
     for item in items:
-        begun.append(hands.submit(act, item))
-        if len(begun) > ahead:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+        futures.append(threads.submit(function, item))
+        if len(futures) > ahead:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
 
 
-def _read(job: Job) -> LoadedDomain:
+def _open(job: Job) -> Opened:
     try:
-        return job, _open(job.source)
+        image = open_image(job.source, str(job.source))
     except ImageError as error:
         return job, str(error)
-
-
-def _open(path: Path) -> Image.Image:
-    picture = open_image(path, str(path))
     try:
-        Image.Exif().load(picture.info.get("exif", b""))
+        Image.Exif().load(image.info.get("exif", b""))
     except UNREADABLE:
-        # A picture is whole without it.
-        picture.info.pop("exif", None)
-    return picture
+        image.info.pop("exif", None)  # damaged EXIF data must not fail the image
+    return job, image

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
-from agit_hub.errors import ConfigError, ModelLoadError
+from agit_hub.errors import AgitError, ConfigError, ModelLoadError
 from agit_hub.models.attention import AttentionNetwork, FeatureAttention, FullAttention
 from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.equations import composite
@@ -152,6 +152,7 @@ class AGITModel(
 
         Raises:
             ModelLoadError: If the folder or repo is not a usable AGIT model.
+            AgitError: If the download fails.
         """
         source = str(Path(pretrained_model_name_or_path).expanduser())
 
@@ -215,6 +216,8 @@ def _download(repo: str, filename: str, **options: Any) -> Path:
         raise ModelLoadError(
             f"{repo} is neither an existing folder nor a repo id such as user/model."
         ) from error
+    except OSError as error:
+        raise AgitError(f"The model {repo} could not be fetched: {error}") from error
 
 
 def _read_config(source: str, path: Path) -> AGITConfig:

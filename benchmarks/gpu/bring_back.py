@@ -12,7 +12,7 @@ from PIL import Image
 from agit_hub.errors import ModelLoadError
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
-from agit_hub.visualization import on_top_of_each_other, side_by_side
+from agit_hub.visualization import side_by_side, stacked
 
 _PART = 14 * 10**6
 _PARTS = 2
@@ -57,7 +57,7 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
         print(f"No samples this time: {error}")
         return
     buffer = io.BytesIO()
-    on_top_of_each_other(list(_rows(pipe, shown))).save(buffer, "PNG")
+    stacked(list(_rows(pipe, shown))).save(buffer, "PNG")
     _write(out / "samples.png", buffer.getvalue())
 
 

@@ -21,7 +21,11 @@ from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
 from benchmarks.gpu.timing import arguments, last_start, measure_rows, seconds_each
 
-KINDS = {"fp32": (False, False), "half": (False, True), "half, compiled": (True, True)}
+KINDS = {
+    "fp32": (False, torch.float32),
+    "half": (False, torch.float16),
+    "half, compiled": (True, torch.float16),
+}
 
 
 def plan(device: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
@@ -40,8 +44,8 @@ def plan(device: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]
 @torch.inference_mode()
 def networks(size: int, kind: str, device: str, least: float) -> dict[str, Any]:
     """Milliseconds of one image, and images a second in batches of 16, from tensors to tensors."""
-    compiled, half = KINDS[kind]
-    run = TorchBackend(_model(size, device), compiled, half)._run
+    compiled, dtype = KINDS[kind]
+    run = TorchBackend(_model(size, device), compiled, dtype)._run
     images = (torch.rand(16, 3, size, size, device=device) * 2 - 1).clamp(-1, 1)
     alone = seconds_each(lambda: run(images[:1], None), device, least)
     together = seconds_each(lambda: run(images, None), device, least)
@@ -50,9 +54,9 @@ def networks(size: int, kind: str, device: str, least: float) -> dict[str, Any]:
 
 def video(size: tuple[int, int], kind: str, device: str, least: float) -> dict[str, Any]:
     """Frames a second through the whole pipeline: resizing, networks, compositing in full size."""
-    compiled, half = KINDS[kind]
+    compiled, dtype = KINDS[kind]
     model = _model(256, device)
-    pipe = AGITPipeline(model, TorchBackend(model, compiled, half))
+    pipe = AGITPipeline(model, TorchBackend(model, compiled, dtype))
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     frames = pipe.stream(repeat(Image.fromarray(pixels)))
     next(frames)

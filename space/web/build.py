@@ -1,4 +1,4 @@
-"""Write one HTML file that holds the page, the runtime and a model: it can be opened from a disk.
+"""Write one HTML file with the page, the runtime and a model, which works from a disk.
 
 python space/web/build.py --model user/agit-horse2zebra --out agit.html
 """
@@ -16,41 +16,39 @@ from agit_hub.backends.export import export
 from agit_hub.models.agit import AGITModel
 
 HERE = Path(__file__).resolve().parent
+DEMO_MODEL = HERE.parent / "models" / "agit-shapes"
 SOURCES = ("package.json", "translate.js", "page.js")
-FACTS = ("from", "to", "attention_threshold", "image_size", "size_multiple")
-PLACE = "<script>/* page */</script>"
+METADATA = ("from", "to", "attention_threshold", "image_size", "size_multiple")
+PLACEHOLDER = "<script>/* page */</script>"
 
 
 def build(model: str, out: Path) -> None:
-    """Export a model, bundle it with the page, and write the result.
-
-    Args:
-        model: A repo of the Hub, or a folder.
-        out: The file.
-    """
+    """Export a model, from a Hub repo or a folder, bundle it with the page, and write the result."""
     if shutil.which("npm") is None:
-        raise SystemExit("error: npm is not installed, which bundles the page.")
+        raise SystemExit("error: npm is not installed; it bundles the page.")
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         for name in SOURCES:
             shutil.copy(HERE / name, work)
-        facts = []
-        for written in export(AGITModel.from_pretrained(model), work):
-            known = {entry.key: entry.value for entry in onnx.load(written.path).metadata_props}
-            facts.append({"file": written.path.stem} | {name: known[name] for name in FACTS})
-        (work / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        directions = []
+        for exported in export(AGITModel.from_pretrained(model), work):
+            values = {entry.key: entry.value for entry in onnx.load(exported.path).metadata_props}
+            directions.append(
+                {"file": exported.path.stem} | {name: values[name] for name in METADATA}
+            )
+        (work / "directions.json").write_text(json.dumps(directions), encoding="utf-8")
         quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
         _run(work, "npm", "install", *quiet)
-        how = ["--bundle", "--minify", "--format=iife", "--platform=browser", "--charset=utf8"]
-        how += ["--loader:.wasm=binary", "--loader:.onnx=binary", "--outfile=page.bundle.js"]
-        # The runtime asks for modules of Node that a page has not and does not need.
-        how += ["--external:node:*", "--external:module", "--external:worker_threads"]
-        _run(work, "npx", "esbuild", "page.js", *how, "--log-level=error")
+        options = ["--bundle", "--minify", "--format=iife", "--platform=browser", "--charset=utf8"]
+        options += ["--loader:.wasm=binary", "--loader:.onnx=binary", "--outfile=page.bundle.js"]
+        # The runtime refers to modules of Node, which it does not need in a page.
+        options += ["--external:node:*", "--external:module", "--external:worker_threads"]
+        _run(work, "npx", "esbuild", "page.js", *options, "--log-level=error")
         program = (work / "page.bundle.js").read_text(encoding="utf-8")
     page = (HERE / "index.html").read_text(encoding="utf-8")
-    # A script in a page ends at the first of these, wherever it stands.
+    # A script in a page ends at the first closing tag, even inside a string.
     program = program.replace("</script", "<\\/script")
-    out.write_text(page.replace(PLACE, f"<script>{program}</script>"), encoding="utf-8")
+    out.write_text(page.replace(PLACEHOLDER, f"<script>{program}</script>"), encoding="utf-8")
 
 
 def _run(folder: Path, *command: str) -> None:
@@ -61,9 +59,9 @@ def _run(folder: Path, *command: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(HERE.parent / "model"))
+    parser.add_argument("--model", default=str(DEMO_MODEL))
     parser.add_argument("--out", type=Path, default=Path("agit.html"))
     arguments = parser.parse_args()
     build(arguments.model, arguments.out)
     size = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out}: {size:.0f} MB, to be opened in a browser or put on any server.")
+    print(f"{arguments.out}: {size:.0f} MB; open it in a browser or put it on any server.")

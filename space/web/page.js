@@ -1,18 +1,18 @@
-// The page: a picture in, three out.
-import { atFullSize, composite, directions, heatMap, propose, workingSize } from "./translate.js";
+// The page: an image in, three out.
+import { atFullSize, composite, directions, heatMap, predict, workingSize } from "./translate.js";
 
 const find = (name) => document.getElementById(name);
-const LARGEST = 2048; // pixels a side: beyond it a page is slow, and a screen shows no more
-let picture = null; // the canvas of the input
-let full = null; // what the networks said of it, at its own size
-let asked = 0;
+const MAX_SIDE = 2048; // pixels: larger images are slow, and a screen shows no more
+let input = null; // the canvas of the input
+let prediction = null; // at the input's size
+let requests = 0;
 
 function direction() {
   return directions[Number(document.querySelector("input[name=to]:checked").value)];
 }
 
-function say(words) {
-  find("status").textContent = words;
+function showStatus(text) {
+  find("status").textContent = text;
 }
 
 function canvasOf(source, width, height) {
@@ -32,9 +32,9 @@ function pixelsOf(canvas) {
 
 function show(name, bytes) {
   const canvas = find(name);
-  canvas.width = picture.width;
-  canvas.height = picture.height;
-  canvas.getContext("2d").putImageData(new ImageData(bytes, picture.width, picture.height), 0, 0);
+  canvas.width = input.width;
+  canvas.height = input.height;
+  canvas.getContext("2d").putImageData(new ImageData(bytes, input.width, input.height), 0, 0);
 }
 
 async function open(file) {
@@ -42,49 +42,49 @@ async function open(file) {
   try {
     image = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    say(`${file.name} is no picture that this browser can open.`);
+    showStatus(`${file.name} is not an image that this browser can open.`);
     return;
   }
-  const scale = Math.min(1, LARGEST / Math.max(image.width, image.height));
+  const scale = Math.min(1, MAX_SIDE / Math.max(image.width, image.height));
   if (Math.min(image.width, image.height) * scale < 16) {
-    say(`${file.name} is ${image.width} x ${image.height} pixels: 16 a side is the least.`);
+    showStatus(`${file.name} is ${image.width} x ${image.height} pixels: each side must be at least 16.`);
     return;
   }
-  picture = canvasOf(image, Math.round(image.width * scale), Math.round(image.height * scale));
+  input = canvasOf(image, Math.round(image.width * scale), Math.round(image.height * scale));
   await translate();
 }
 
 async function translate() {
-  if (picture === null) return;
-  const mine = ++asked;
+  if (input === null) return;
+  const request = ++requests;
   const way = direction();
   find("threshold").value = way.attention_threshold;
-  say("Translating ...");
+  showStatus("Translating ...");
   document.body.dataset.state = "busy";
   const start = performance.now();
   try {
-    const size = workingSize(picture.width, picture.height, way);
-    const seen = pixelsOf(canvasOf(picture, ...size));
-    const proposed = await propose(seen, ...size, way);
-    if (mine !== asked) return; // another picture, or the other way, was asked for meanwhile
-    full = atFullSize(proposed, picture.width, picture.height);
+    const size = workingSize(input.width, input.height, way);
+    const pixels = pixelsOf(canvasOf(input, ...size));
+    const small = await predict(pixels, ...size, way);
+    if (request !== requests) return; // another image or direction was chosen meanwhile
+    prediction = atFullSize(small, input.width, input.height);
   } catch (error) {
-    say(`It did not work: ${error.message ?? error}`);
+    showStatus(`The translation failed: ${error.message ?? error}`);
     document.body.dataset.state = "failed";
     return;
   }
   draw();
-  say(`${way.from} to ${way.to}, in ${((performance.now() - start) / 1000).toFixed(1)} s, on this device.`);
+  showStatus(`${way.from} to ${way.to}, in ${((performance.now() - start) / 1000).toFixed(1)} s, on this device.`);
   document.body.dataset.state = "done";
 }
 
 function draw() {
-  if (full === null) return;
+  if (prediction === null) return;
   const threshold = Number(find("threshold").value);
-  const pixels = pixelsOf(picture);
+  const pixels = pixelsOf(input);
   show("input", new Uint8ClampedArray(pixels));
-  show("attention", heatMap(full, threshold));
-  show("output", composite(pixels, full, threshold));
+  show("attention", heatMap(prediction, threshold));
+  show("output", composite(pixels, prediction, threshold));
   find("value").textContent = threshold.toFixed(2);
   find("save").hidden = false;
 }

@@ -1,19 +1,19 @@
-// From a picture to what the networks say of it, and from that to a translation: no page in here.
+// From an image to its prediction, and from that to a translation, without the page.
 import * as ort from "onnxruntime-web/wasm";
 import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm";
 import toTarget from "./source_to_target.onnx";
 import toSource from "./target_to_source.onnx";
-import facts from "./facts.json";
+import metadata from "./directions.json";
 
 ort.env.wasm.wasmBinary = runtime;
-ort.env.wasm.numThreads = 1; // more need headers that a file on disk cannot have
+ort.env.wasm.numThreads = 1; // more threads need headers that a file on disk cannot have
 ort.env.logLevel = "error";
 
 const FILES = { source_to_target: toTarget, target_to_source: toSource };
-const LONGEST = 4; // as agit_hub.inference.image_processor.working_size
+const MAX_ASPECT = 4; // as agit_hub.inference.image_processor.working_size
 const sessions = new Map();
 
-export const directions = facts; // [{ file, from, to, attention_threshold, image_size, size_multiple }]
+export const directions = metadata; // [{ file, from, to, attention_threshold, image_size, size_multiple }]
 
 function session(file) {
   if (!sessions.has(file)) {
@@ -22,31 +22,31 @@ function session(file) {
   return sessions.get(file);
 }
 
-// The size at which the networks see a picture: its aspect kept, sides multiples of 4.
+// The size of the networks' input: the image's aspect kept, sides multiples of 4.
 export function workingSize(width, height, direction) {
   const side = Number(direction.image_size);
   const step = Number(direction.size_multiple);
-  const scale = Math.min(side / Math.min(width, height), (LONGEST * side) / Math.max(width, height));
+  const scale = Math.min(side / Math.min(width, height), (MAX_ASPECT * side) / Math.max(width, height));
   return [width, height].map((each) => Math.max(16, Math.round((each * scale) / step) * step));
 }
 
 // Pixels (RGBA bytes) at the working size -> attention and F(s) - s, planes of floats.
-export async function propose(pixels, width, height, direction) {
+export async function predict(pixels, width, height, direction) {
   const plane = width * height;
-  const picture = new Float32Array(3 * plane);
+  const values = new Float32Array(3 * plane);
   for (let place = 0; place < plane; place++) {
     for (let channel = 0; channel < 3; channel++) {
-      picture[channel * plane + place] = pixels[4 * place + channel] / 127.5 - 1;
+      values[channel * plane + place] = pixels[4 * place + channel] / 127.5 - 1;
     }
   }
-  const input = new ort.Tensor("float32", picture, [1, 3, height, width]);
+  const input = new ort.Tensor("float32", values, [1, 3, height, width]);
   const { attention, generated } = await (await session(direction.file)).run({ picture: input });
-  const change = generated.data.map((value, place) => value - picture[place]);
+  const change = generated.data.map((value, place) => value - values[place]);
   return { width, height, attention: attention.data, change };
 }
 
-// A plane of floats, enlarged between its pixels' centres.
-function enlarged(plane, width, height, wide, high) {
+// Upsample a plane of floats bilinearly.
+function upsample(plane, width, height, wide, high) {
   const out = new Float32Array(wide * high);
   const [left, share] = places(width, wide);
   const [top, part] = places(height, high);
@@ -74,17 +74,17 @@ function places(few, many) {
   return [before, share];
 }
 
-// What was proposed, at the picture's own size, to be drawn for any threshold.
+// A prediction at the image's own size, to be drawn with any threshold.
 export function atFullSize({ width, height, attention, change }, wide, high) {
   const plane = width * height;
-  const grow = (values) => enlarged(values, width, height, wide, high);
+  const grow = (values) => upsample(values, width, height, wide, high);
   return {
     attention: grow(attention),
     change: [0, 1, 2].map((channel) => grow(change.subarray(channel * plane, (channel + 1) * plane))),
   };
 }
 
-// The translation's bytes: where attention is below the threshold they are the picture's own.
+// The translation's bytes: where attention is below the threshold they are the input's.
 export function composite(pixels, { attention, change }, threshold) {
   const out = new Uint8ClampedArray(pixels);
   for (let place = 0; place < attention.length; place++) {
@@ -98,7 +98,7 @@ export function composite(pixels, { attention, change }, threshold) {
   return out;
 }
 
-// Dark blue over magenta to pale yellow, as agit_hub.inference.image_processor.heat_map.
+// Dark blue over magenta to pale yellow, as agit_hub.visualization.heat_map.
 const HEAT = [[8, 6, 36], [72, 16, 110], [160, 40, 110], [232, 90, 74], [252, 172, 84], [252, 250, 190]];
 
 export function heatMap({ attention }, threshold) {

@@ -1,4 +1,4 @@
-"""Exported files do what the model does, wherever they are run."""
+"""Exported files match the model."""
 
 import json
 import re
@@ -25,13 +25,13 @@ from tests.conftest import MakeModel
 
 FORMATS: list[Format] = ["onnx", "openvino"]
 
-# What someone does who has the file and ONNX Runtime, and nothing of ours.
+# How a user runs the file with ONNX Runtime alone.
 ALONE = """
 import json, sys
 import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-pictures = np.load(sys.argv[2])
-image, attention, generated = session.run(["image", "attention", "generated"], {"picture": pictures})
+images = np.load(sys.argv[2])
+image, attention, generated = session.run(["image", "attention", "generated"], {"picture": images})
 np.savez(sys.argv[3], image=image, attention=attention, generated=generated)
 print(json.dumps(session.get_modelmeta().custom_metadata_map))
 assert not {"torch", "agit_hub"} & set(sys.modules)
@@ -41,24 +41,24 @@ assert not {"torch", "agit_hub"} & set(sys.modules)
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 
 
-def _pictures(*shape: int) -> torch.Tensor:
+def _images(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
 
-def test_a_file_needs_nothing_but_its_runtime(
+def test_export_onnx_file_needs_only_onnxruntime(
     model: AGITModel, files: Files, tmp_path: Path
 ) -> None:
-    pictures = _pictures(3, 3, 20, 36)
-    np.save(tmp_path / "pictures.npy", pictures.numpy())
-    for written, way in zip(
-        files("onnx", False), (model.source_to_target, model.target_to_source), strict=True
+    images = _images(3, 3, 20, 36)
+    np.save(tmp_path / "images.npy", images.numpy())
+    for written, direction in zip(
+        files("onnx", torch.float32), (model.source_to_target, model.target_to_source), strict=True
     ):
-        places = map(str, (written.path, tmp_path / "pictures.npy", tmp_path / "found.npz"))
+        places = map(str, (written.path, tmp_path / "images.npy", tmp_path / "found.npz"))
         ran = subprocess.run(
             [sys.executable, "-c", ALONE, *places], capture_output=True, text=True, check=True
         )
         with torch.no_grad():
-            expected = way(pictures)
+            expected = direction(images)
         found = np.load(tmp_path / "found.npz")
         for name, value in expected._asdict().items():
             assert found[name].dtype == np.float32
@@ -71,13 +71,13 @@ def test_a_file_needs_nothing_but_its_runtime(
         assert "-1 to 1" in metadata["picture"] and "0 to 1" in metadata["attention"]
 
 
-def test_the_documented_lines_do_as_the_pipeline(
+def test_export_documented_example_matches_pipeline(
     model: AGITModel, files: Files, tmp_path: Path
 ) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
-    shutil.copy(files("onnx", False)[0].path, tmp_path)
+    shutil.copy(files("onnx", torch.float32)[0].path, tmp_path)
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
     found = np.asarray(Image.open(tmp_path / "zebra.png"), dtype=int)
     expected = np.asarray(AGITPipeline(model)(Image.fromarray(pixels)).images[0], dtype=int)
@@ -87,20 +87,20 @@ def test_the_documented_lines_do_as_the_pipeline(
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 3, 40, 24), (4, 3, 16, 64)])
-def test_files_take_any_number_and_size(
+def test_export_files_accept_any_batch_and_size(
     model: AGITModel, files: Files, format: Format, shape: tuple[int, ...]
 ) -> None:
-    pictures = _pictures(*shape)
+    images = _images(*shape)
     with torch.no_grad():
-        expected = model.target_to_source(pictures)
-    found = open_session(files(format, False)[1].path)(pictures.numpy())
+        expected = model.target_to_source(images)
+    found = open_session(files(format, torch.float32)[1].path)(images.numpy())
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(other, one.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_halves_are_smaller_and_still_close(files: Files, format: Format) -> None:
-    whole, half = files(format, False), files(format, True)
+def test_export_float16_files_are_smaller_and_close(files: Files, format: Format) -> None:
+    whole, half = files(format, torch.float32), files(format, torch.float16)
     suffix = ".bin" if format == "openvino" else ".onnx"
     sizes = [w[0].path.with_suffix(suffix).stat().st_size for w in (whole, half)]
     assert sizes[1] < sizes[0]
@@ -109,22 +109,24 @@ def test_halves_are_smaller_and_still_close(files: Files, format: Format) -> Non
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_halves_attend_as_the_whole_does(model: AGITModel, files: Files, format: Format) -> None:
-    pictures = _pictures(2, 3, 20, 36)
+def test_export_float16_keeps_attention_in_float32(
+    model: AGITModel, files: Files, format: Format
+) -> None:
+    images = _images(2, 3, 20, 36)
     with torch.no_grad():
-        expected = model.source_to_target(pictures)
-    image, attention, generated = open_session(files(format, True)[0].path, half=True)(
-        pictures.numpy()
+        expected = model.source_to_target(images)
+    image, attention, generated = open_session(files(format, torch.float16)[0].path, torch.float16)(
+        images.numpy()
     )
-    # A map in 16 bits would be up to 2 ** -12 from this one for the last rounding alone.
+    # A map in 16 bits would differ by up to 2 ** -12 for the last rounding alone.
     np.testing.assert_allclose(attention, expected.attention.numpy(), atol=2e-5)
     assert 1e-5 < np.abs(generated - expected.generated.numpy()).max() < 0.05
-    composed = attention * generated + (1 - attention) * pictures.numpy()
+    composed = attention * generated + (1 - attention) * images.numpy()
     np.testing.assert_allclose(image, composed, atol=1e-3)
 
 
-def test_halves_keep_where_a_generator_begins(files: Files) -> None:
-    network = onnx.load(files("onnx", True)[0].path)
+def test_export_float16_keeps_generator_start_in_float32(files: Files) -> None:
+    network = onnx.load(files("onnx", torch.float16)[0].path)
     kinds = {tensor.name: tensor.data_type for tensor in network.graph.initializer}
     generator = {
         name.removeprefix("model.generator_st."): kind
@@ -139,14 +141,14 @@ def test_halves_keep_where_a_generator_begins(files: Files) -> None:
     assert set(attention) == {onnx.TensorProto.FLOAT}
 
 
-def test_openvino_files_say_what_they_are(files: Files) -> None:
-    network = openvino.Core().read_model(files("openvino", False)[0].path)
+def test_export_openvino_file_has_metadata(files: Files) -> None:
+    network = openvino.Core().read_model(files("openvino", torch.float32)[0].path)
     assert network.get_rt_info(["agit_hub", "to"]).astype(str) == "zebra"
     assert network.get_rt_info(["agit_hub", "attention_threshold"]).astype(str) == "0.25"
 
 
-def test_dimensions_have_names(files: Files) -> None:
-    network = onnx.load(files("onnx", False)[0].path)
+def test_export_onnx_dimensions_are_named(files: Files) -> None:
+    network = onnx.load(files("onnx", torch.float32)[0].path)
     onnx.checker.check_model(network, full_check=True)
     for value in (*network.graph.input, *network.graph.output):
         sizes = value.type.tensor_type.shape.dim
@@ -154,29 +156,27 @@ def test_dimensions_have_names(files: Files) -> None:
         assert sizes[0].dim_param == "batch"
 
 
-def test_attention_on_features_is_exported_too(make_model: MakeModel, tmp_path: Path) -> None:
+def test_export_feature_attention_matches_model(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(attention="features", attention_smoothing=5, upsampling="nearest").eval()
     first, _ = export(model, tmp_path)
-    pictures = _pictures(1, 3, 32, 48)
+    images = _images(1, 3, 32, 48)
     with torch.no_grad():
-        expected = model.source_to_target(pictures)
-    for one, other in zip(expected, open_session(first.path)(pictures.numpy()), strict=True):
+        expected = model.source_to_target(images)
+    for one, other in zip(expected, open_session(first.path)(images.numpy()), strict=True):
         np.testing.assert_allclose(other, one.numpy(), atol=1e-4)
 
 
-def test_attention_that_is_1_everywhere_is_exported_too(
-    make_model: MakeModel, tmp_path: Path
-) -> None:
+def test_export_full_attention_matches_model(make_model: MakeModel, tmp_path: Path) -> None:
     first, _ = export(make_model(attention="ones").eval(), tmp_path)
-    image, attention, generated = open_session(first.path)(_pictures(2, 3, 20, 16).numpy())
+    image, attention, generated = open_session(first.path)(_images(2, 3, 20, 16).numpy())
     assert attention.shape == (2, 1, 20, 16) and (attention == 1).all()
     np.testing.assert_array_equal(image, generated)
 
 
-def test_a_file_that_differs_too_much_is_not_kept(
+def test_export_file_beyond_tolerance_is_not_kept(
     model: AGITModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(exporting.TOLERANCE, False, 0.0)
-    with pytest.raises(ExportError, match=r"source_to_target\.xml would differ .* of 255"):
+    monkeypatch.setitem(exporting.TOLERANCE, torch.float32, 0.0)
+    with pytest.raises(ExportError, match=r"source_to_target\.xml differs .* of 255"):
         list(export(model, tmp_path, "openvino"))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A model whose translations are known, and `agit translate` in this process."""
+"""A model with known translations, and `agit translate` in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +12,13 @@ from tests.conftest import MakeModel
 
 Translate = Callable[..., Result]
 
-SHADE = 200  # what this model makes of every pixel on the way to zebra
-STRIPED_MODEL = Path(__file__).resolve().parents[2] / "space" / "model"
+SHADE = 200  # of every pixel that is translated to zebra
+STRIPED_MODEL = Path(__file__).resolve().parents[2] / "space" / "models" / "agit-shapes"
 
 
 @pytest.fixture
 def model(make_model: MakeModel, tmp_path: Path) -> Path:
-    """Towards zebra all is attended to and becomes one grey; towards horse nothing changes."""
+    """Save a model that makes images one grey towards zebra, and keeps them towards horse."""
     folder = tmp_path / "model"
     make_model(maps=(1.0, 0.0), shades=(SHADE, 50)).save_pretrained(folder)
     return folder
@@ -46,7 +46,7 @@ def translate(model: Path, work: Path) -> Translate:
 
 
 def paint(path: Path, shade: int = 100, size: tuple[int, int] = (20, 16)) -> Path:
-    """Save an even grey picture."""
+    """Save an even grey image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (shade, shade, shade)).save(path)
     return path

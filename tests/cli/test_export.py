@@ -1,4 +1,4 @@
-"""`agit export`, and `agit translate` by what it wrote."""
+"""`agit export`, and `agit translate` with exported files."""
 
 import os
 import subprocess
@@ -23,9 +23,7 @@ def _agit(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_model_is_exported_and_then_run_as_exported(
-    make_model: MakeModel, tmp_path: Path
-) -> None:
+def test_export_files_are_used_by_translate(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(maps=(0.8, 0.4), shades=(200, 40), channels=8).eval()
     model.save_pretrained(tmp_path / "model")
     done = _agit(tmp_path / "home", "export", str(tmp_path / "model"))
@@ -35,15 +33,15 @@ def test_a_model_is_exported_and_then_run_as_exported(
     paths = [Path(line.split(": ")[0]) for line in lines]
     assert all(path.is_file() and tmp_path / "home" in path.parents for path in paths)
 
-    # Were it PyTorch that translates, breaking the files would change nothing.
-    picture = Image.fromarray(np.full((20, 24, 3), 90, dtype=np.uint8))
-    picture.save(tmp_path / "picture.png")
-    translate = ["translate", str(tmp_path / "picture.png"), "--model", str(tmp_path / "model")]
+    # If PyTorch were used, breaking the files would have no effect.
+    image = Image.fromarray(np.full((20, 24, 3), 90, dtype=np.uint8))
+    image.save(tmp_path / "image.png")
+    translate = ["translate", str(tmp_path / "image.png"), "--model", str(tmp_path / "model")]
     translate += ["--to", "zebra", "--out", str(tmp_path / "out")]
     done = _agit(tmp_path / "home", *translate)
     assert done.returncode == 0, done.stderr
-    expected = np.asarray(AGITPipeline(model)(picture).images[0], dtype=int)
-    found = np.asarray(Image.open(tmp_path / "out" / "picture.png"), dtype=int)
+    expected = np.asarray(AGITPipeline(model)(image).images[0], dtype=int)
+    found = np.asarray(Image.open(tmp_path / "out" / "image.png"), dtype=int)
     assert np.abs(found - expected).max() <= 1
     paths[0].write_bytes(b"")
     broken = _agit(tmp_path / "home", *translate, "--overwrite")
@@ -53,13 +51,13 @@ def test_a_model_is_exported_and_then_run_as_exported(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["export", "nowhere/nothing"], "nowhere/nothing"),
         (["export", "model", "--format", "tflite"], "tflite"),
         (["translate", "x.png", "--model=m", "--to=z", "--out=o", "--backend=tpu"], "tpu"),
     ],
 )
-def test_mistakes_end_in_a_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_export_user_error_exits_with_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = _agit(tmp_path, *arguments)
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

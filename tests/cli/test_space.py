@@ -1,6 +1,7 @@
 """`agit space`: the Space from the command line."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from tests.space.conftest import SPACE, free_port
+from tests.space.conftest import DEMO_MODEL, SPACE, free_port
 
 
 def _agit(*arguments: str, program: str = "pass") -> subprocess.CompletedProcess[str]:
@@ -24,25 +25,23 @@ def _agit(*arguments: str, program: str = "pass") -> subprocess.CompletedProcess
     )
 
 
-def test_a_model_that_is_not_there_ends_with_code_two() -> None:
+def test_space_missing_model_exits_with_2() -> None:
     done = _agit("--model", "nowhere/nothing")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: nowhere/nothing is no folder here")
+    assert done.stderr.splitlines()[-1].startswith("error: nowhere/nothing ")
 
 
-def test_gradio_is_named_where_it_is_missing() -> None:
-    absent = "import importlib.util as u; find = u.find_spec; "
-    absent += "u.find_spec = lambda name, *rest: None if name == 'gradio' else find(name, *rest)"
-    done = _agit(program=absent)
+def test_space_missing_gradio_is_named() -> None:
+    done = _agit(program="sys.modules['gradio'] = None")
     assert done.returncode == 2
-    assert done.stderr == "error: gradio is not installed: pip install 'agit-hub[space]'.\n"
+    assert re.match(r"error: gradio .*'agit-hub\[space\]'", done.stderr)
 
 
-def test_it_serves_the_model_that_was_named() -> None:
+def test_space_serves_named_model() -> None:
     port = free_port()
     command = [sys.executable, "-m", "agit_hub.cli", "space", "--port", str(port)]
     started = subprocess.Popen(
-        [*command, "--model", str(SPACE / "model")],
+        [*command, "--model", str(DEMO_MODEL)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"},
@@ -54,7 +53,7 @@ def test_it_serves_the_model_that_was_named() -> None:
         client = Client(line.split()[-1], verbose=False)
         example = SPACE / "examples" / "striped-1.png"
         image, _, _ = client.predict(
-            handle_file(example), to="plain", model="model", api_name="/translate"
+            handle_file(example), to="plain", model="agit-shapes", api_name="/translate"
         )
         assert Image.open(image).size == Image.open(example).size
     finally:

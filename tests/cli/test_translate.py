@@ -1,6 +1,6 @@
-"""`agit translate`: pictures in folders, files and patterns."""
+"""`agit translate` with folders, files and patterns of images."""
 
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,27 +19,29 @@ AGIT = [sys.executable, "-m", "agit_hub.cli"]
 
 
 def _colours(path: Path) -> list[tuple[int, ...]]:
-    with Image.open(path) as picture:
-        return sorted({colour for _, colour in picture.getcolors(2**16)})  # type: ignore[misc]
+    with Image.open(path) as image:
+        return sorted({colour for _, colour in image.getcolors(2**16)})  # type: ignore[misc]
 
 
-def test_a_folder_keeps_its_structure(translate: Translate, work: Path) -> None:
+def test_translate_folder_keeps_structure(translate: Translate, work: Path) -> None:
     paint(work / "photos" / "a.png")
     paint(work / "photos" / "deep" / "er" / "b.png")
     paint(work / "photos" / ".hidden" / "c.png")
     paint(work / "photos" / "._d.png")
-    (work / "photos" / "notes.txt").write_text("no picture")
+    (work / "photos" / "notes.txt").write_text("not an image")
     done = translate("photos")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "Translated 2 pictures to zebra -> out/.\n"
+    assert done.stdout == "Translated 2 images to zebra -> out/.\n"
     assert listing(work / "out") == ["a.png", "deep/er/b.png"]
     assert _colours(work / "out" / "a.png") == [(SHADE,) * 3]
 
 
-def test_what_is_not_attended_to_stays_bit_by_bit(translate: Translate, work: Path) -> None:
+def test_translate_pixels_without_attention_stay_bit_by_bit(
+    translate: Translate, work: Path
+) -> None:
     draw("plain", 0, 96)[0].save(work / "scene.png")
     done = translate("scene.png", "--maps", "--model", str(STRIPED_MODEL), "--to", "striped")
-    assert done.stdout == "Translated 1 picture to striped -> out/.\n", done.stderr
+    assert done.stdout == "Translated 1 image to striped -> out/.\n", done.stderr
     before, after, attention = (
         np.asarray(Image.open(work / name))
         for name in ("scene.png", "out/scene.png", "out/scene.map.png")
@@ -50,26 +52,26 @@ def test_what_is_not_attended_to_stays_bit_by_bit(translate: Translate, work: Pa
     assert not np.array_equal(before, after)
 
 
-def test_what_is_there_is_passed_over(translate: Translate, work: Path) -> None:
+def test_translate_existing_results_are_skipped(translate: Translate, work: Path) -> None:
     for name in ("a", "b"):
         paint(work / "photos" / f"{name}.png")
     translate("photos")
     (work / "out" / "a.png").write_bytes(b"kept")
     (work / "out" / "b.png").unlink()
     done = translate("photos")
-    assert done.stdout == "Translated 1 picture to zebra -> out/ (1 was there already).\n"
+    assert done.stdout == "Translated 1 image to zebra -> out/ (1 existed already).\n"
     assert (work / "out" / "a.png").read_bytes() == b"kept"
     assert _colours(work / "out" / "b.png") == [(SHADE,) * 3]
     assert translate("photos", "--overwrite").exit_code == 0
     assert _colours(work / "out" / "a.png") == [(SHADE,) * 3]
 
 
-def test_only_what_is_missing_is_written(translate: Translate, work: Path) -> None:
+def test_translate_missing_results_only_are_written(translate: Translate, work: Path) -> None:
     paint(work / "a.png", size=(40, 1200))
     translate("a.png")
     (work / "out" / "a.png").write_bytes(b"kept")
     done = translate("a.png", "--maps", "--panels")
-    assert done.stdout == "Translated 1 picture to zebra -> out/.\n"
+    assert done.stdout == "Translated 1 image to zebra -> out/.\n"
     assert listing(work / "out") == ["a.map.png", "a.panel.png", "a.png"]
     assert (work / "out" / "a.png").read_bytes() == b"kept"
     with Image.open(work / "out" / "a.map.png") as attention:
@@ -82,21 +84,21 @@ def test_only_what_is_missing_is_written(translate: Translate, work: Path) -> No
         assert panel.getpixel((panel.width - 8, 256)) == (SHADE,) * 3
 
 
-def test_results_below_the_pictures_are_no_inputs(translate: Translate, work: Path) -> None:
+def test_translate_results_below_inputs_are_not_inputs(translate: Translate, work: Path) -> None:
     paint(work / "photos" / "a.png")
     for paths in ("photos", "photos/**/*.png"):
         assert translate(paths, "--out", "photos/out").exit_code == 0
     assert listing(work / "photos") == ["a.png", "out/a.png"]
 
 
-def test_names_that_would_meet_keep_their_endings(translate: Translate, work: Path) -> None:
+def test_translate_colliding_names_keep_suffixes(translate: Translate, work: Path) -> None:
     for name in ("a.jpg", "a.png", "b.jpg", "C.jpg", "c.png"):
         paint(work / "photos" / name)
     translate("photos")
     assert listing(work / "out") == ["C.jpg.png", "a.jpg.png", "a.png.png", "b.png", "c.png.png"]
 
 
-def test_patterns_and_several_folders(translate: Translate, work: Path) -> None:
+def test_translate_patterns_and_several_folders(translate: Translate, work: Path) -> None:
     for name in ("x/a.png", "x/b.jpg", "y/a.png", "[1].png"):
         paint(work / name)
     assert translate("?/*.png", "--out", "one").exit_code == 0
@@ -106,7 +108,9 @@ def test_patterns_and_several_folders(translate: Translate, work: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", ["1", "3"])
-def test_a_bad_file_does_not_stop_the_others(translate: Translate, work: Path, batch: str) -> None:
+def test_translate_bad_file_does_not_stop_others(
+    translate: Translate, work: Path, batch: str
+) -> None:
     for number in range(4):
         paint(work / "photos" / f"{number}.png")
     paint(work / "photos" / "small.png", size=(15, 30))
@@ -117,25 +121,26 @@ def test_a_bad_file_does_not_stop_the_others(translate: Translate, work: Path, b
         Image.new("RGB", (20, 16)).save(odd, exif=b"Exif\0\0nonsense")
     done = translate("photos", "--batch-size", batch, "--point", "3,15")
     assert done.exit_code == 1 and done.exception.__class__ is SystemExit
-    said = done.stderr.splitlines()
-    assert len(said) == 2 and all(line.startswith("warning: photos/") for line in said)
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == 2
     assert "warning: photos/1.png is damaged" in done.stderr
-    assert "photos/small.png: A picture of 15 x 30 pixels is too small" in done.stderr
-    assert done.stdout == "Translated 5 pictures to zebra -> out/ (2 failed).\n"
+    assert all(line.startswith("warning: photos/") for line in warnings)
+    assert re.search(r"photos/small\.png: .*15 x 30.*too small", done.stderr)
+    assert done.stdout == "Translated 5 images to zebra -> out/ (2 failed).\n"
     assert listing(work / "out") == ["0.png", "2.png", "3.png", "exif-jpg.png", "exif-webp.png"]
 
 
-def test_a_point_outside_one_picture_fails_that_one(translate: Translate, work: Path) -> None:
+def test_translate_point_outside_one_image_fails_that_one(translate: Translate, work: Path) -> None:
     paint(work / "photos" / "a.png", size=(32, 32))
     paint(work / "photos" / "b.png", size=(16, 16))
     done = translate("photos", "--point", "20,20", "--batch-size", "2")
     assert done.stderr == (
-        "warning: photos/b.png: (20, 20) is outside a picture of 16 x 16 pixels.\n"
+        "warning: photos/b.png: (20, 20) is outside an image of 16 x 16 pixels.\n"
     )
     assert (done.exit_code, listing(work / "out")) == (1, ["a.png"])
 
 
-def test_attention_is_steered(translate: Translate, work: Path) -> None:
+def test_translate_edit_options_apply(translate: Translate, work: Path) -> None:
     paint(work / "a.png", size=(20, 16))
     translate("a.png", "--region", "0,0,7,16", "--strength", "0.5")
     result = np.asarray(Image.open(work / "out" / "a.png"))
@@ -144,13 +149,15 @@ def test_attention_is_steered(translate: Translate, work: Path) -> None:
     assert _colours(work / "inverted" / "a.png") == [(100, 100, 100)]
 
 
-def test_orientation_profile_and_exif(translate: Translate, work: Path) -> None:
+def test_translate_keeps_profile_and_exif_and_applies_orientation(
+    translate: Translate, work: Path
+) -> None:
     exif = Image.Exif()
-    exif[ORIENTATION], exif[MAKE] = 6, "Maker"  # 6: to be turned by 90 degrees clockwise
-    picture = Image.new("RGB", (30, 20), "white")
-    picture.paste("black", (0, 0, 10, 20))
+    exif[ORIENTATION], exif[MAKE] = 6, "Maker"  # 6: rotated by 90 degrees clockwise
+    image = Image.new("RGB", (30, 20), "white")
+    image.paste("black", (0, 0, 10, 20))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    picture.save(work / "a.png", exif=exif, icc_profile=profile)
+    image.save(work / "a.png", exif=exif, icc_profile=profile)
     for kind in ("png", "jpeg", "webp", "tiff"):
         done = translate("a.png", "--format", kind, "--to", "horse")
         assert done.exit_code == 0, done.stderr
@@ -161,9 +168,7 @@ def test_orientation_profile_and_exif(translate: Translate, work: Path) -> None:
             assert result.getpixel((10, 25)) == (255, 255, 255)
 
 
-def test_no_orientation_is_left_even_where_it_says_upright(
-    translate: Translate, work: Path
-) -> None:
+def test_translate_upright_orientation_tag_is_removed(translate: Translate, work: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 1
     Image.new("RGB", (20, 16)).save(work / "a.jpg", exif=exif)
@@ -173,19 +178,21 @@ def test_no_orientation_is_left_even_where_it_says_upright(
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "I;16", "CMYK", "F", "I"])
-def test_every_mode_has_a_lossless_home(translate: Translate, work: Path, mode: str) -> None:
+def test_translate_every_mode_has_lossless_format(
+    translate: Translate, work: Path, mode: str
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, 20 * 16 * 4, dtype=np.uint8)
     if mode == "F":
-        picture = Image.fromarray(pixels[:320].reshape(16, 20).astype(np.float32) / 255)
+        image = Image.fromarray(pixels[:320].reshape(16, 20).astype(np.float32) / 255)
     else:
-        picture = Image.frombytes(mode, (20, 16), pixels.tobytes()[: _bytes(mode)])
-    picture.save(work / "a.tif")
+        image = Image.frombytes(mode, (20, 16), pixels.tobytes()[: _bytes(mode)])
+    image.save(work / "a.tif")
     translate("a.tif", "--to", "horse")
     (result,) = listing(work / "out")
     assert result == ("a.tiff" if mode in ("CMYK", "F", "I") else "a.png")
     with Image.open(work / "out" / result) as kept:
-        assert kept.mode == mode and kept.tobytes() == picture.tobytes()
-    assert "1 was there already" in translate("a.tif", "--to", "horse").stdout
+        assert kept.mode == mode and kept.tobytes() == image.tobytes()
+    assert "1 existed already" in translate("a.tif", "--to", "horse").stdout
 
 
 def _bytes(mode: str) -> int:
@@ -201,64 +208,63 @@ def _bytes(mode: str) -> int:
         ("webp", "L", "RGB"),
     ],
 )
-def test_other_formats(translate: Translate, work: Path, kind: str, mode: str, kept: str) -> None:
-    picture = Image.new(mode, (20, 16), 0 if mode == "L" else (128,) * len(mode))
-    picture.info["icc_profile"] = b"of a grey"
-    picture.save(work / "a.tif")
+def test_translate_format_converts_mode(
+    translate: Translate, work: Path, kind: str, mode: str, kept: str
+) -> None:
+    image = Image.new(mode, (20, 16), 0 if mode == "L" else (128,) * len(mode))
+    image.info["icc_profile"] = b"of a grey"
+    image.save(work / "a.tif")
     assert translate("a.tif", "--format", kind, "--to", "horse").exit_code == 0
     with Image.open(work / "out" / f"a.{kind}") as result:
         assert result.mode == kept
-        # A profile of greys would not fit the RGB that a grey became.
+        # A grey profile would be invalid for the RGB that a grey became.
         assert ("icc_profile" in result.info) == (mode in ("RGBA", "CMYK"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["nowhere.jpg"], "There is no nowhere.jpg."),
-        (["empty"], "There is no picture and no video in empty."),
-        (["*.gif"], "There is no picture and no video in *.gif."),
-        (
-            ["a.png", "--to", "zebbra"],
-            "--to is 'zebbra': this model translates to zebra or to horse.",
-        ),
-        (["a.png", "--threshold", "1.5"], "threshold is 1.5; it must be between 0 and 1."),
-        (["a.png", "--feather", "-1"], "feather is -1.0; it must be 0 to 500 pixels."),
-        (["a.png", "--smoothing", "1"], "smoothing is 1.0; it must be at least 0 and less than 1."),
-        (["a.png", "--point", "3;4"], "--point is '3;4': it takes 2 numbers with commas between."),
-        (["a.png", "--region", "9,0,3,4"], "--region is '9,0,3,4': it takes left,top,right,bottom"),
-        (["a.png", "--device", "abacus"], "The device abacus cannot be used here: "),
-        (["a.png", "--model", "empty"], "empty has no config.json: not an AGIT model."),
-        (["a.png", "--model", "no/where"], "no/where is no folder here and not in the cache"),
-        (["a.png", "--out", "."], "a.png would overwrite the input a.png: choose another --out."),
-        (["b.jpg", "a.png", "--out", "linked"], "linked/a.png would overwrite the input a.png"),
-        (["folder", "--out", "folder"], "Results would lie among the pictures of folder"),
-        (["a.png", "--out", "a.png"], "a.png is a file: results go to a folder."),
-        (["a.png", "folder/a.png"], "a.png and folder/a.png would have one result, out/a.png: "),
-        (["film.mp4"], "Videos need PyAV: pip install 'agit-hub[video]'."),
+        (["nowhere.jpg"], r"nowhere\.jpg does not exist"),
+        (["empty"], "No image or video .* empty"),
+        (["*.gif"], r"No image or video .* \*\.gif"),
+        (["a.png", "--to", "zebbra"], "--to is 'zebbra'.* zebra .* horse"),
+        (["a.png", "--threshold", "1.5"], r"threshold is 1\.5.* 0 and 1"),
+        (["a.png", "--feather", "-1"], r"feather is -1\.0.* 0 and 500"),
+        (["a.png", "--smoothing", "1"], r"smoothing is 1\.0.* less than 1"),
+        (["a.png", "--point", "3;4"], "--point is '3;4'.* 2 numbers"),
+        (["a.png", "--region", "9,0,3,4"], r"region is \(9\.0, 0\.0, 3\.0, 4\.0\).*left, top"),
+        (["a.png", "--device", "abacus"], "device abacus cannot be used"),
+        (["a.png", "--model", "empty"], r"empty has no config\.json"),
+        (["a.png", "--model", "no/where"], "no/where is neither .* cache"),
+        (["a.png", "--out", "."], r"a\.png would overwrite the input a\.png.* --out"),
+        (["b.jpg", "a.png", "--out", "linked"], r"linked/a\.png would overwrite the input a\.png"),
+        (["folder", "--out", "folder"], "inputs in folder.* --out"),
+        (["a.png", "--out", "a.png"], r"a\.png is a file"),
+        (["a.png", "folder/a.png"], r"a\.png and folder/a\.png .* same result, out/a"),
+        (["clip.mp4"], r"PyAV.* pip install 'agit-hub\[video\]'"),
     ],
 )
-def test_a_mistake_ends_with_code_two_and_nothing_written(
+def test_translate_user_error_exits_with_2_and_writes_nothing(
     translate: Translate,
     work: Path,
     arguments: list[str],
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     for name in ("a.png", "b.jpg", "folder/a.png"):
         paint(work / name)
     (work / "empty").mkdir()
-    (work / "film.mp4").write_bytes(b"film")
+    (work / "clip.mp4").write_bytes(b"clip")
     (work / "linked").symlink_to(work)
     before = {name: (work / name).read_bytes() for name in listing(work)}
     done = translate(*arguments)
     assert done.exit_code == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+    assert re.match(f"error: .*{message}", done.stderr) and done.stderr.count("\n") == 1
     assert {name: (work / name).read_bytes() for name in listing(work)} == before
 
 
-def test_code_and_closing_line_of_a_process(model: Path, work: Path) -> None:
+def test_translate_process_exit_codes(model: Path, work: Path) -> None:
     paint(work / "a.png")
     settings = ["--model", str(model), "--to", "zebra", "--out", "out"]
     for paths, code in ((["a.png"], 0), (["none.png"], 2)):
@@ -269,8 +275,8 @@ def test_code_and_closing_line_of_a_process(model: Path, work: Path) -> None:
     assert listing(work / "out") == ["a.png"]
 
 
-def test_a_result_is_replaced_as_a_whole(translate: Translate, work: Path) -> None:
-    """Who has the old one open goes on reading the old one."""
+def test_translate_overwrite_replaces_atomically(translate: Translate, work: Path) -> None:
+    """An open file of the old result stays readable."""
     paint(work / "a.png")
     assert translate("a.png").exit_code == 0
     result = work / "out" / "a.png"
@@ -281,21 +287,21 @@ def test_a_result_is_replaced_as_a_whole(translate: Translate, work: Path) -> No
     assert result.read_bytes() != before
 
 
-def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
-    picture = draw("plain", 0, 256)[0]
+def test_translate_interrupted_leaves_complete_files(work: Path) -> None:
+    image = draw("plain", 0, 256)[0]
     (work / "photos").mkdir()
-    picture.save(work / "photos" / "0.png")
+    image.save(work / "photos" / "0.png")
     for number in range(1, 300):
         shutil.copy(work / "photos" / "0.png", work / "photos" / f"{number}.png")
-    # It comes second, and its warning tells that the first is done.
-    (work / "photos" / "00.png").write_text("no picture")
+    # It is second, so its warning means that the first is done.
+    (work / "photos" / "00.png").write_text("not an image")
     settings = ["--model", str(STRIPED_MODEL), "--to", "striped", "--out", "out"]
     process = subprocess.Popen(
         [*AGIT, "translate", "photos", *settings],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where tests run in the background, a shell has told them to ignore it.
+        # Shells start background jobs with SIGINT ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
@@ -303,9 +309,7 @@ def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err == (
-        f"Interrupted: what is in out{os.sep} is whole, and the same command goes on from there.\n"
-    )
+    assert err.startswith("Interrupted: ") and err.count("\n") == 1
     names = listing(work / "out")
     assert 0 < len(names) < 300 and not [name for name in names if "unfinished" in name]
     for name in names:
@@ -313,7 +317,7 @@ def test_an_interruption_leaves_whole_files_alone(work: Path) -> None:
             result.load()
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_translate_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from typer.testing import CliRunner; from agit_hub.cli import app; "
         "done = CliRunner().invoke(app, ['translate', '--help']); print(done.stdout); "

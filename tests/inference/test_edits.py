@@ -1,4 +1,4 @@
-"""Every wish about attention, in its order, with sums made by hand."""
+"""Every edit of attention, in order, against values computed by hand."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from agit_hub.errors import EditError
-from agit_hub.inference.edits import AttentionEdits, steer
+from agit_hub.inference.edits import AttentionEdits, apply_edits
 
 Map = npt.NDArray[np.float32]
 NAN = float("nan")
@@ -23,10 +23,10 @@ def _row(*values: float) -> Map:
     return _map(list(values))
 
 
-def _steered(network: Map, threshold: float = 0.1, **wishes: Any) -> Map:
-    """Steer, and hold what always holds: a float32 map in [0, 1], and nothing changed beside it."""
+def _edited(network: Map, threshold: float = 0.1, **edits: Any) -> Map:
+    """Apply edits, and check the invariants: a float32 map in [0, 1], and an unchanged input."""
     before = network.copy()
-    final = steer(network, AttentionEdits(**wishes), threshold)
+    final = apply_edits(network, AttentionEdits(**edits), threshold)
     assert np.array_equal(network, before)
     assert final.dtype == np.float32 and final.shape == network.shape
     assert final.min() >= 0 and final.max() <= 1
@@ -37,7 +37,7 @@ NETWORK = _row(0, 0.0625, 0.25, 0.5, 0.75, 1)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "expected"),
+    ("edits", "expected"),
     [
         ({}, [0, 0, 0.25, 0.5, 0.75, 1]),  # the model's own tau of 0.1
         ({"threshold": 0}, [0, 0.0625, 0.25, 0.5, 0.75, 1]),
@@ -55,57 +55,61 @@ NETWORK = _row(0, 0.0625, 0.25, 0.5, 0.75, 1)
         ({"feather": 0}, [0, 0, 0.25, 0.5, 0.75, 1]),
     ],
 )
-def test_each_wish_alone(wishes: dict[str, Any], expected: list[float]) -> None:
-    assert _steered(NETWORK, **wishes).tolist() == [expected]
+def test_apply_edits_single_edit_matches_reference(
+    edits: dict[str, Any], expected: list[float]
+) -> None:
+    assert _edited(NETWORK, **edits).tolist() == [expected]
 
 
 @pytest.mark.parametrize(
-    ("wishes", "expected"),
+    ("edits", "expected"),
     [
-        # Own, then inverted; inverted, then cut: 1 - 0.9375 is below the threshold of 0.1.
+        # Replaced, then inverted, then thresholded: 1 - 0.9375 is below the threshold of 0.1.
         ({"attention": [[0.75, 0.9375, 0, 0, 0, 0]], "invert": True}, [0.25, 0, 1, 1, 1, 1]),
         ({"invert": True, "threshold": 0.75}, [1, 0.9375, 0.75, 0, 0, 0]),
-        # An object is what is left by the threshold: at 0.3, one of two.
+        # An object is connected after the threshold: at 0.3, one of two.
         (
             {"attention": [[0.5, 0.25, 0.5, 0.25, 0, 1]], "threshold": 0.3, "points": [(2, 0)]},
             [0, 0, 0.5, 0, 0, 0],
         ),
-        # A region does not cut an object before a point has chosen it.
+        # A region does not split an object before a point selects it.
         ({"points": [(2, 0)], "region": (4, 0, 6, 1)}, [0, 0, 0, 0, 0.75, 1]),
-        # Nor the threshold what a region dims, or what is painted thinly.
+        # The threshold does not apply to what a region or paint makes small.
         ({"region": [[0.125] * 6]}, [0, 0, 0.03125, 0.0625, 0.09375, 0.125]),
         ({"paint": [[0.0625] * 6]}, [0.0625, 0.0625, 0.25, 0.5, 0.75, 1]),
-        # Painted also beyond a region and an object, and erased in spite of the paint.
+        # Paint applies beyond a region and an object, and erase applies to paint.
         ({"region": (4, 0, 6, 1), "paint": [[0.5, 0, 0, 0, 0, 0]]}, [0.5, 0, 0, 0, 0.75, 1]),
         ({"paint": [[1] * 6], "erase": [[1, 0.5, 0, 0, 0, 1]]}, [0, 0.5, 1, 1, 1, 0]),
-        # The threshold does not cut what strength has weakened.
+        # The threshold does not apply to what strength reduces.
         ({"threshold": 0.5, "strength": 0.25}, [0, 0, 0, 0.125, 0.1875, 0.25]),
     ],
 )
-def test_the_steps_follow_one_order(wishes: dict[str, Any], expected: list[float]) -> None:
-    assert _steered(NETWORK, **wishes).tolist() == [expected]
+def test_apply_edits_combined_edits_follow_field_order(
+    edits: dict[str, Any], expected: list[float]
+) -> None:
+    assert _edited(NETWORK, **edits).tolist() == [expected]
 
 
-def test_the_edge_fades_after_all_edits_but_strength() -> None:
-    """What is erased before feathering is not 0 after it, and strength scales the blur."""
+def test_apply_edits_feather_follows_all_edits_but_strength() -> None:
+    """Erased pixels are not 0 after feathering, and strength scales the blur."""
     network = np.zeros((1, 9), np.float32)
     erase = _row(*[0] * 5, *[1] * 4)
     paint = _row(*[0] * 4, 1, 1, *[0] * 3)
-    final = _steered(network, paint=paint, erase=erase, feather=3, strength=0.5)
+    final = _edited(network, paint=paint, erase=erase, feather=3, strength=0.5)
     weights = [math.exp(-(offset**2) / 2) for offset in range(-2, 3)]  # sigma = 1
     expected = np.array([0, 0, *weights, 0, 0]) / sum(weights) / 2
     np.testing.assert_allclose(final[0], expected, atol=1e-6)
 
 
-def test_a_threshold_keeps_what_lies_on_it() -> None:
+def test_apply_edits_threshold_keeps_equal_values() -> None:
     at = np.float32(0.3)
     below = np.nextafter(at, np.float32(0))
-    assert _steered(_row(at, below), threshold=0.3).tolist() == [[at, 0]]
+    assert _edited(_row(at, below), threshold=0.3).tolist() == [[at, 0]]
 
 
 @pytest.mark.parametrize("name", ["attention", "region", "paint", "erase"])
 @pytest.mark.parametrize("kind", ["bool", "L", "1", "I;16", "F", "double"])
-def test_a_mask_may_be_of_any_kind_and_is_left_as_it_was(name: str, kind: str) -> None:
+def test_apply_edits_accepts_masks_of_any_kind(name: str, kind: str) -> None:
     left = np.zeros((2, 4))
     left[:, :2] = 1
     masks: dict[str, Any] = {
@@ -125,13 +129,13 @@ def test_a_mask_may_be_of_any_kind_and_is_left_as_it_was(name: str, kind: str) -
         "paint": [1, 1, 0.5, 0.5],
         "erase": [0, 0, 0.5, 0.5],
     }[name]
-    assert _steered(network, **{name: mask}).tolist() == [expected, expected]
+    assert _edited(network, **{name: mask}).tolist() == [expected, expected]
     assert np.array_equal(np.array(mask), before)
 
 
 @pytest.mark.parametrize("name", ["attention", "region", "paint", "erase"])
-def test_a_mask_of_another_size_is_scaled_between_pixel_middles(name: str) -> None:
-    """Two pixels over eight: their middles lie at 1.5 and 5.5, and between them it is a ramp."""
+def test_apply_edits_resizes_masks_between_pixel_centres(name: str) -> None:
+    """Two pixels resized to eight have their centres at 1.5 and 5.5, with a ramp between."""
     ramp = np.interp(np.arange(8), [1.5, 5.5], [0, 1])
     network = np.full((6, 8), 0.5, np.float32)
     expected = {
@@ -140,7 +144,7 @@ def test_a_mask_of_another_size_is_scaled_between_pixel_middles(name: str) -> No
         "paint": np.maximum(0.5, ramp),
         "erase": 0.5 * (1 - ramp),
     }[name]
-    final = _steered(network, threshold=0, **{name: [[0, 1], [0, 1], [0, 1]]})
+    final = _edited(network, threshold=0, **{name: [[0, 1], [0, 1], [0, 1]]})
     np.testing.assert_allclose(final, np.tile(expected, (6, 1)), atol=1e-6)
     assert not name.startswith(("attention", "region")) or not final[:, :2].any()
 
@@ -157,12 +161,12 @@ def test_a_mask_of_another_size_is_scaled_between_pixel_middles(name: str) -> No
     ids=str,
 )
 @pytest.mark.parametrize("kind", [tuple, list, np.array], ids=["tuple", "list", "array"])
-def test_a_box_may_reach_beyond_the_borders(
+def test_apply_edits_box_is_clipped_to_image(
     box: tuple[float, ...], columns: tuple[int, int], rows: tuple[int, int], kind: Any
 ) -> None:
     expected = np.zeros((3, 5), np.float32)
     expected[slice(*rows), slice(*columns)] = 0.75
-    final = _steered(np.full((3, 5), 0.75, np.float32), region=kind(box))
+    final = _edited(np.full((3, 5), 0.75, np.float32), region=kind(box))
     assert np.array_equal(final, expected)
 
 
@@ -188,27 +192,27 @@ ISLANDS = _map(
     ],
     ids=str,
 )
-def test_points_choose_objects_that_hang_together_even_by_a_corner(
+def test_apply_edits_points_select_8_connected_objects(
     points: Any, kept: set[tuple[int, int]]
 ) -> None:
-    final = _steered(ISLANDS, points=points)
+    final = _edited(ISLANDS, points=points)
     assert {(int(y), int(x)) for y, x in np.argwhere(final)} == kept
     assert all(final[place] == ISLANDS[place] for place in kept)
 
 
 @pytest.mark.parametrize("point", [(-1, 0), (6, 0), (0, -0.5), (0, 4), (NAN, 0)], ids=str)
-def test_a_point_beyond_the_picture_is_named(point: tuple[float, float]) -> None:
+def test_apply_edits_point_outside_image_is_named(point: tuple[float, float]) -> None:
     with pytest.raises(EditError, match="6 x 4") as refusal:
-        steer(ISLANDS, AttentionEdits(points=[(0, 0), point]), 0.1)
+        apply_edits(ISLANDS, AttentionEdits(points=[(0, 0), point]), 0.1)
     assert f"({point[0]:g}, {point[1]:g})" in str(refusal.value)
 
 
-def test_a_point_without_attention_is_named() -> None:
-    for point in ((1, 1), (3, 3)):  # nothing at all, and too little for the threshold
+def test_apply_edits_point_without_attention_is_named() -> None:
+    for point in ((1, 1), (3, 3)):  # no attention, and less than the threshold
         with pytest.raises(EditError, match="threshold") as refusal:
-            steer(ISLANDS, AttentionEdits(points=[point]), 0.1)
+            apply_edits(ISLANDS, AttentionEdits(points=[point]), 0.1)
         assert f"({point[0]}, {point[1]})" in str(refusal.value)
-    steer(ISLANDS, AttentionEdits(points=[(3, 3)], threshold=0.05), 0.1)
+    apply_edits(ISLANDS, AttentionEdits(points=[(3, 3)], threshold=0.05), 0.1)
 
 
 def _blob() -> Map:
@@ -219,17 +223,17 @@ def _blob() -> Map:
 
 
 def _distance(blob: Map) -> npt.NDArray[np.float64]:
-    """Of each pixel from the nearest that is attended to, all pairs compared."""
+    """Return each pixel's distance to the nearest pixel with attention, by brute force."""
     grid = np.stack(np.indices(blob.shape), axis=-1).reshape(-1, 1, 2)
     squares = ((grid - np.argwhere(blob > 0)) ** 2).sum(-1).min(axis=1)
     return np.sqrt(squares).reshape(blob.shape)
 
 
 @pytest.mark.parametrize("pixels", [2, 3.5, 5, 8])
-def test_a_feather_reaches_so_many_pixels_and_no_further(pixels: float) -> None:
+def test_apply_edits_feather_reaches_its_distance_only(pixels: float) -> None:
     blob = _blob()
-    final = _steered(blob, feather=pixels)
-    # It is a square's fade, whose corners reach its length: straight ahead that is 1 / sqrt(2) of it.
+    final = _edited(blob, feather=pixels)
+    # The blur is a square whose corners reach the distance: along axes it is 1 / sqrt(2) of it.
     assert not final[_distance(blob) > pixels].any()
     assert final[15, 21 + math.floor(pixels / math.sqrt(2))] > 0
     edge = final[15, 17:].astype(float)
@@ -237,7 +241,7 @@ def test_a_feather_reaches_so_many_pixels_and_no_further(pixels: float) -> None:
     assert 0.4 < final[15, 21] < 1
 
 
-def test_a_feather_is_a_gaussian_cut_at_two_sigma() -> None:
+def test_apply_edits_feather_is_gaussian_truncated_at_two_sigma() -> None:
     """A feather of 6 pixels reaches 4 by columns and rows: sigma 2, borders continued."""
     blob = _blob()[:, :24]  # ones two columns off the right border
     weights = np.array([math.exp(-(offset**2) / 8) for offset in range(-4, 5)])
@@ -245,16 +249,16 @@ def test_a_feather_is_a_gaussian_cut_at_two_sigma() -> None:
     padded = np.pad(blob.astype(float), 4, mode="edge")
     across = sum(w * padded[:, i : i + 24] for i, w in enumerate(weights))
     expected = sum(w * across[i : i + 31] for i, w in enumerate(weights))
-    np.testing.assert_allclose(_steered(blob, feather=6), expected, atol=1e-6)
+    np.testing.assert_allclose(_edited(blob, feather=6), expected, atol=1e-6)
 
 
-def test_a_feather_leaves_even_maps_even() -> None:
-    assert np.all(_steered(np.zeros((9, 9), np.float32), feather=3) == 0)
-    np.testing.assert_allclose(_steered(np.ones((9, 9), np.float32), feather=3), 1, atol=1e-6)
+def test_apply_edits_feather_keeps_constant_maps() -> None:
+    assert np.all(_edited(np.zeros((9, 9), np.float32), feather=3) == 0)
+    np.testing.assert_allclose(_edited(np.ones((9, 9), np.float32), feather=3), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         *[("threshold", value, str(value)) for value in (-0.1, 1.5, NAN)],
         *[("strength", value, str(value)) for value in (-0.1, 1.5, NAN)],
@@ -262,9 +266,9 @@ def test_a_feather_leaves_even_maps_even() -> None:
         ("points", [(1, 2, 3)], "(1, 2, 3)"),
         ("points", (4, 5), "4"),
         *[
-            (name, value, said)
+            (name, value, message)
             for name in ("attention", "region", "paint", "erase")
-            for value, said in (
+            for value, message in (
                 (np.zeros((2, 2, 3)), "(2, 2, 3)"),
                 (np.zeros((0, 3)), "(0, 3)"),
                 ([[0.0, 2.0]], "2"),
@@ -272,44 +276,44 @@ def test_a_feather_leaves_even_maps_even() -> None:
                 ([[0.0, NAN]], "nan"),
             )
         ],
-        ("attention", (0, 0, 1, 1), "(4,)"),  # a box is a region's alone
+        ("attention", (0, 0, 1, 1), "(4,)"),  # only a region may be a box
     ],
 )
-def test_a_wish_out_of_range_is_refused_at_once(name: str, value: Any, said: str) -> None:
+def test_attention_edits_out_of_range_value_is_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(EditError, match=name) as refusal:
         AttentionEdits(**{name: value})
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize("box", [(3, 0, 1, 2), (0, 2, 2, 2), (1, 0, 1, 3)], ids=str)
-def test_an_empty_box_is_refused(box: tuple[int, ...]) -> None:
+def test_attention_edits_empty_box_is_refused(box: tuple[int, ...]) -> None:
     with pytest.raises(EditError, match=r"region.*left, top, right, bottom") as refusal:
-        steer(NETWORK, AttentionEdits(region=box), 0.1)
+        apply_edits(NETWORK, AttentionEdits(region=box), 0.1)
     assert str(box) in str(refusal.value)
 
 
 @pytest.mark.parametrize("box", [(NAN, 0, 2, 2), (0, 0, float("inf"), 2)], ids=str)
-def test_a_box_that_is_no_number_is_refused(box: tuple[float, ...]) -> None:
+def test_attention_edits_non_finite_box_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(EditError, match="region"):
-        steer(NETWORK, AttentionEdits(region=box), 0.1)
+        apply_edits(NETWORK, AttentionEdits(region=box), 0.1)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("edits", "message"),
     [
         ({"strength": "0.3"}, "strength is '0.3'"),
         ({"strength": None}, "strength is None"),
         ({"feather": [1]}, "feather is [1]"),
-        ({"feather": 501}, "feather is 501; it must be 0 to 500"),
-        ({"attention": "map.png"}, "attention is no map"),
-        ({"paint": object()}, "paint is no map"),
+        ({"feather": 501}, "feather is 501; it must be between 0 and 500"),
+        ({"attention": "map.png"}, "attention is 'map.png'; it must be a map"),
+        ({"paint": object()}, "paint is <object"),
         ({"region": ("a", "b", "c", "d")}, "a box has four numbers"),
-        ({"region": (4, 0, 6, 1)}, "outside a picture of 4 x 1"),
-        ({"region": (0, -3, 6, 0)}, "outside a picture of 4 x 1"),
-        ({"erase": np.full((1, 4), 255, np.uint8)}, "divided by 255"),
+        ({"region": (4, 0, 6, 1)}, "outside an image of 4 x 1"),
+        ({"region": (0, -3, 6, 0)}, "outside an image of 4 x 1"),
+        ({"erase": np.full((1, 4), 255, np.uint8)}, "divide bytes by 255"),
     ],
 )
-def test_what_is_of_the_wrong_kind_is_told_in_words(wishes: dict[str, Any], said: str) -> None:
+def test_apply_edits_invalid_value_is_named(edits: dict[str, Any], message: str) -> None:
     with pytest.raises(EditError) as refusal:
-        _steered(np.ones((1, 4), np.float32), **wishes)
-    assert said in str(refusal.value)
+        _edited(np.ones((1, 4), np.float32), **edits)
+    assert message in str(refusal.value)

@@ -1,4 +1,4 @@
-"""Films: what is still settles, what moves is new, and what is not attended to never changes."""
+"""Temporal smoothing: still pixels are averaged, moving ones are not."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +21,7 @@ FRAMES, SIDE = 24, 64
 
 
 def _frame(attention: float, change: float, grey: float = 0.0, side: int = 16) -> Prediction:
-    """An even frame: what was seen is one grey in [-1, 1]."""
+    """Return an even frame whose network input is one grey in [-1, 1]."""
     return Prediction(
         Image.new("RGB", (side, side)),
         torch.full((1, 3, side, side), grey),
@@ -40,7 +40,7 @@ def _assert_even(found: torch.Tensor, value: float) -> None:
     [(0, 0), (0.06, 0), (0.0125 + 0.095, 0.25), (0.155, 0.5), (0.25, 1), (2, 1)],
 )
 @pytest.mark.parametrize("sign", [1, -1])
-def test_motion_is_how_much_the_most_moving_colour_differs(
+def test_motion_is_largest_difference_over_colours(
     difference: float, expected: float, sign: int
 ) -> None:
     before, now = torch.zeros(1, 3, 12, 14), torch.zeros(1, 3, 12, 14)
@@ -50,7 +50,7 @@ def test_motion_is_how_much_the_most_moving_colour_differs(
     torch.testing.assert_close(found, torch.full_like(found, expected), atol=1e-6, rtol=0)
 
 
-def test_a_single_pixel_moves_its_neighbours() -> None:
+def test_motion_single_pixel_affects_neighbours() -> None:
     """Each is averaged with the eight around it; 0.9 / 9 = 0.1."""
     before, now = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)
     now[0, 2, 8, 7] = 0.9
@@ -63,7 +63,7 @@ def test_a_single_pixel_moves_its_neighbours() -> None:
     assert motion(before, now)[0, 0, 0, 0] == pytest.approx((0.1 - 0.06) / (0.25 - 0.06))
 
 
-def test_what_is_still_is_averaged_over_time() -> None:
+def test_smoother_averages_still_pixels() -> None:
     smoother = TemporalSmoother(0.75)
     first = smoother.smooth(_frame(1, 0.5))
     _assert_even(first.attention, 1)
@@ -76,7 +76,7 @@ def test_what_is_still_is_averaged_over_time() -> None:
     assert third.threshold == 0.1
 
 
-def test_what_moves_is_new_and_what_half_moves_is_half_new() -> None:
+def test_smoother_moving_pixels_are_new() -> None:
     smoother = TemporalSmoother(0.75)
     smoother.smooth(_frame(1, 0.5, grey=-1))
     moved = smoother.smooth(_frame(0, 0, grey=0))
@@ -87,23 +87,23 @@ def test_what_moves_is_new_and_what_half_moves_is_half_new() -> None:
     _assert_even(half.change, 0.625)
 
 
-def test_only_the_place_that_moves_is_new() -> None:
+def test_smoother_resets_moving_region_only() -> None:
     smoother = TemporalSmoother(0.75)
     smoother.smooth(_frame(1, 0.5))
     frame = _frame(0, 0)
-    frame.seen[..., :4] = 1
+    frame.network_input[..., :4] = 1
     attention = smoother.smooth(frame).attention[0, 0]
     _assert_even(attention[:, :4], 0)
     _assert_even(attention[:, 8:], 0.75)
 
 
-def test_smoothing_of_0_hands_through_what_it_gets() -> None:
+def test_smoother_amount_0_returns_predictions_unchanged() -> None:
     smoother = TemporalSmoother(0)
     for frame in (_frame(1, 0.5), _frame(0, 0)):
         assert smoother.smooth(frame) is frame
 
 
-def test_a_frame_of_another_size_starts_anew() -> None:
+def test_smoother_other_frame_size_resets() -> None:
     smoother = TemporalSmoother(0.75)
     smoother.smooth(_frame(1, 0.5))
     larger = smoother.smooth(_frame(0, 0, side=20))
@@ -111,19 +111,19 @@ def test_a_frame_of_another_size_starts_anew() -> None:
     _assert_even(smoother.smooth(_frame(1, 0, side=20)).attention, 0.25)
 
 
-def test_frames_are_left_as_they_were() -> None:
+def test_smoother_does_not_modify_predictions() -> None:
     smoother = TemporalSmoother(0.75)
     frames = [_frame(1, 0.5), _frame(0, 0), _frame(0.5, 1)]
-    before = [(f.seen.clone(), f.attention.clone(), f.change.clone()) for f in frames]
+    before = [(f.network_input.clone(), f.attention.clone(), f.change.clone()) for f in frames]
     for frame in frames:
         smoother.smooth(frame)
     for frame, kept in zip(frames, before, strict=True):
-        now = (frame.seen, frame.attention, frame.change)
+        now = (frame.network_input, frame.attention, frame.change)
         assert all(torch.equal(a, b) for a, b in zip(now, kept, strict=True))
 
 
 @pytest.mark.parametrize("amount", [-0.1, 1, 1.5, float("nan")])
-def test_an_amount_out_of_range_is_refused(amount: float, make_model: MakeModel) -> None:
+def test_smoother_amount_out_of_range_is_refused(amount: float, make_model: MakeModel) -> None:
     with pytest.raises(ValueError, match=f"smoothing is {amount}"):
         TemporalSmoother(amount)
     with pytest.raises(ValueError, match=f"smoothing is {amount}"):
@@ -131,14 +131,14 @@ def test_an_amount_out_of_range_is_refused(amount: float, make_model: MakeModel)
 
 
 @dataclass
-class Film:
+class Clip:
     frames: list[Image.Image]
     still: list[npt.NDArray[np.bool_]]
-    """Where the moving object is neither in this frame nor in the one before."""
+    """Where the moving object is neither in this frame nor in the previous one."""
 
 
-def _film(label: str, index: int) -> Film:
-    """One drawing stands still; another's objects pass before it, two pixels a frame."""
+def _clip(label: str, index: int) -> Clip:
+    """Return a still drawing that another's objects pass, two pixels a frame."""
     backdrop = np.asarray(draw(label, index, SIDE)[0])
     drawing, mask = draw(label, index + 1, SIDE)
     rows, columns = np.nonzero(mask)
@@ -152,14 +152,14 @@ def _film(label: str, index: int) -> Film:
         cover[rows[inside], across[inside]] = True
         frames.append(Image.fromarray(frame))
         covers.append(cover)
-    return Film(frames, [~(a | b) for a, b in pairwise(covers)])
+    return Clip(frames, [~(a | b) for a, b in pairwise(covers)])
 
 
-def _pairs(film: Film, renderings: list[Rendering]) -> tuple[list[float], list[float]]:
-    """Frame differences of still pixels: outside both final maps, and inside both."""
+def _pairs(clip: Clip, renderings: list[Rendering]) -> tuple[list[float], list[float]]:
+    """Return frame differences of still pixels: outside both final maps, and inside both."""
     outside: list[float] = []
     inside: list[float] = []
-    for still, a, b in zip(film.still, renderings, renderings[1:], strict=False):
+    for still, a, b in zip(clip.still, renderings, renderings[1:], strict=False):
         before, after = (np.asarray(each.image, dtype=int) for each in (a, b))
         difference = np.abs(after - before).mean(axis=-1)
         outside += difference[still & (a.attention == 0) & (b.attention == 0)].tolist()
@@ -168,18 +168,18 @@ def _pairs(film: Film, renderings: list[Rendering]) -> tuple[list[float], list[f
 
 
 @pytest.mark.parametrize("label", ["plain", "striped"])
-def test_smoothing_halves_the_flicker_and_the_rest_never_flickers(label: str) -> None:
-    pipeline = AGITPipeline.from_pretrained(ROOT / "space" / "model", device="cpu")
+def test_stream_smoothing_halves_flicker(label: str) -> None:
+    pipeline = AGITPipeline.from_pretrained(ROOT / "space" / "models" / "agit-shapes", device="cpu")
     to = {"plain": "striped", "striped": "plain"}[label]
     flicker: dict[float, list[float]] = {0.0: [], 0.9: []}
-    for film in (_film(label, index) for index in (0, 2, 4)):
+    for clip in (_clip(label, index) for index in (0, 2, 4)):
         for amount, found in flicker.items():
             outside, inside = _pairs(
-                film, list(pipeline.stream(film.frames, to=to, smoothing=amount))
+                clip, list(pipeline.stream(clip.frames, to=to, smoothing=amount))
             )
             assert len(outside) > 10_000 and not any(outside)
             assert len(inside) > 1_000
             found += inside
     without, smoothed = (float(np.mean(flicker[amount])) for amount in (0.0, 0.9))
-    assert without > 1  # there is something to be smoothed
+    assert without > 1  # the test is meaningful
     assert smoothed <= without / 2

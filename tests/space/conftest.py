@@ -1,4 +1,4 @@
-"""The Space as a visitor meets it: its own process, over HTTP, and a real browser."""
+"""The Space in a process of its own, over HTTP and in a real browser."""
 
 import os
 import shutil
@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "space"
+DEMO_MODEL = SPACE / "models" / "agit-shapes"
 expect.set_options(timeout=20_000)  # two cores may be busy
 CHROMIUM = shutil.which("chromium")
 
@@ -32,12 +33,12 @@ def serve(
     folder: Path,
     app: Path = SPACE / "app.py",
     python: str = sys.executable,
-    calm: bool = True,
+    check_log: bool = True,
     **variables: str,
 ) -> Iterator[Started]:
-    """Start the Space, and wait for it to say where it is; its files go into a folder.
+    """Start the Space with its files in a folder, and wait until it listens.
 
-    Where it is to stay `calm`, no traceback may stand in its log.
+    With `check_log` no traceback may be in its log.
     """
     folder.mkdir(exist_ok=True)
     environment = os.environ | {
@@ -53,44 +54,44 @@ def serve(
         [python, str(app)], env=environment, cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    said: list[str] = []
+    log: list[str] = []
     try:
-        yield Started(_address(started, said), started.pid)
+        yield Started(_address(started, log), started.pid)
     finally:
         started.terminate()
         started.wait(timeout=30)
-    troubles = [line for line in said if line.startswith("Traceback")]
-    assert not (calm and troubles), "".join(said)
+    tracebacks = [line for line in log if line.startswith("Traceback")]
+    assert not (check_log and tracebacks), "".join(log)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def _address(started: subprocess.Popen[str], said: list[str]) -> str:
+def _address(started: subprocess.Popen[str], log: list[str]) -> str:
     assert started.stdout is not None
     for line in started.stdout:
-        said.append(line)
+        log.append(line)
         if "Running on local URL:" in line:
-            # What is said later must be read as well, or the pipe fills up.
-            threading.Thread(target=said.extend, args=[started.stdout], daemon=True).start()
+            # Later output must be read as well, or the pipe fills up.
+            threading.Thread(target=log.extend, args=[started.stdout], daemon=True).start()
             return line.split("URL:")[1].strip()
-    raise AssertionError(f"The Space did not start:\n{''.join(said)}")
+    raise AssertionError(f"The Space did not start:\n{''.join(log)}")
 
 
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running Space with the model that comes with it."""
+    """Start a Space with the demo model, and return its address."""
     with serve(tmp_path_factory.mktemp("space") / "files") as started:
         yield started.address
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A real browser."""
+    """Start a real browser."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine (apt-get install chromium)")
     with sync_playwright() as playwright:
@@ -101,7 +102,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, space: str) -> Iterator[Page]:
-    """The Space's page, with its first example translated."""
+    """Open the Space's page, with its first example translated."""
     context = browser.new_context(viewport={"width": 1280, "height": 1100}, accept_downloads=True)
     opened = context.new_page()
     opened.set_default_timeout(20_000)

@@ -1,4 +1,4 @@
-"""What a visitor does, in a real browser."""
+"""The Space in a real browser."""
 
 import io
 from collections.abc import Callable
@@ -14,27 +14,27 @@ from agit_hub import AGITPipeline
 from agit_hub.data import shapes
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.prediction import Prediction
-from tests.space.conftest import SPACE
+from tests.space.conftest import DEMO_MODEL, SPACE
 
 Pixels = npt.NDArray[np.int16]
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of two or more plain objects, wider than high."""
-    path = tmp_path_factory.mktemp("pictures") / "three objects.png"
+def image_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save an image of two or more plain objects, wider than high."""
+    path = tmp_path_factory.mktemp("images") / "three objects.png"
     Image.open(SPACE / "examples" / "plain-2.png").crop((0, 0, 448, 380)).save(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def proposal(picture: Path) -> Prediction:
-    """What the built-in model says about it."""
-    return AGITPipeline.from_pretrained(SPACE / "model", device="cpu").predict(Image.open(picture))
+def prediction(image_path: Path) -> Prediction:
+    """Run the demo model on it."""
+    return AGITPipeline.from_pretrained(DEMO_MODEL, device="cpu").predict(Image.open(image_path))
 
 
 def _shown(page: Page, name: str) -> Pixels:
-    """The pixels of a picture on the page, as they came over the wire."""
+    """Return the pixels of an image on the page, as they were sent."""
     source = page.locator(f"#{name} img").first.get_attribute("src")
     answer = page.request.get(source)
     assert answer.ok
@@ -42,7 +42,7 @@ def _shown(page: Page, name: str) -> Pixels:
 
 
 def _change(page: Page, act: Callable[[], object], name: str = "output") -> Pixels:
-    """Do something, wait for a picture to become another, and return it."""
+    """Do something, wait for an image to change, and return it."""
     before = page.locator(f"#{name} img").first.get_attribute("src")
     act()
     page.wait_for_function(
@@ -65,16 +65,16 @@ def _pixels(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"), dtype=np.int16)
 
 
-def _place(page: Page, proposal: Prediction, x: int, y: int) -> tuple[Locator, Position]:
-    """Where a pixel of the picture lies in the element that shows its attention."""
-    image = page.locator("#attention img")
-    box = image.bounding_box()
+def _place(page: Page, prediction: Prediction, x: int, y: int) -> tuple[Locator, Position]:
+    """Return the attention image's element, and the position of an image's pixel in it."""
+    element = page.locator("#attention img")
+    box = element.bounding_box()
     assert box is not None
-    width, height = proposal.picture.size
-    # The picture lies in the middle of its element, as large as fits.
+    width, height = prediction.input.size
+    # The image is centred in its element, as large as fits.
     scale = min(box["width"] / width, box["height"] / height)
     left, top = (box["width"] - width * scale) / 2, (box["height"] - height * scale) / 2
-    return image, {"x": left + (x + 0.5) * scale, "y": top + (y + 0.5) * scale}
+    return element, {"x": left + (x + 0.5) * scale, "y": top + (y + 0.5) * scale}
 
 
 def _set(page: Page, slider: str, value: float) -> Callable[[], object]:
@@ -86,18 +86,18 @@ def _set(page: Page, slider: str, value: float) -> Callable[[], object]:
     return act
 
 
-def test_upload_translate_and_see_three_pictures(
-    page: Page, picture: Path, proposal: Prediction
+def test_page_upload_shows_three_images(
+    page: Page, image_path: Path, prediction: Prediction
 ) -> None:
-    output = _upload(page, picture)
-    assert np.array_equal(output, _pixels(proposal.render().image))
+    output = _upload(page, image_path)
+    assert np.array_equal(output, _pixels(prediction.render().image))
     assert _shown(page, "input").shape == output.shape
     attention = _shown(page, "attention")
     assert attention.shape == output.shape
-    # The heat map leaves the picture alone where nothing is attended to.
-    still = proposal.render().attention == 0
-    assert np.array_equal(attention[still], _pixels(proposal.picture)[still])
-    assert (attention != _pixels(proposal.picture)).any(-1)[~still].mean() > 0.9
+    # The heat map does not cover pixels without attention.
+    still = prediction.render().attention == 0
+    assert np.array_equal(attention[still], _pixels(prediction.input)[still])
+    assert (attention != _pixels(prediction.input)).any(-1)[~still].mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -108,56 +108,56 @@ def test_upload_translate_and_see_three_pictures(
         ("strength", 0.5, AttentionEdits(strength=0.5)),
     ],
 )
-def test_a_slider_changes_the_output_as_it_says(
+def test_page_slider_changes_output(
     page: Page,
-    picture: Path,
-    proposal: Prediction,
+    image_path: Path,
+    prediction: Prediction,
     control: str,
     value: float,
     edits: AttentionEdits,
 ) -> None:
-    before = _upload(page, picture)
+    before = _upload(page, image_path)
     after = _change(page, _set(page, control, value))
-    assert np.array_equal(after, _pixels(proposal.render(edits).image))
+    assert np.array_equal(after, _pixels(prediction.render(edits).image))
     assert not np.array_equal(after, before)
 
 
-def test_invert_changes_the_background_instead(
-    page: Page, picture: Path, proposal: Prediction
+def test_page_invert_changes_background(
+    page: Page, image_path: Path, prediction: Prediction
 ) -> None:
-    _upload(page, picture)
+    _upload(page, image_path)
     after = _change(page, lambda: page.get_by_label("Invert").check())
-    assert np.array_equal(after, _pixels(proposal.render(AttentionEdits(invert=True)).image))
+    assert np.array_equal(after, _pixels(prediction.render(AttentionEdits(invert=True)).image))
 
 
-def test_a_click_on_an_object_changes_it_alone_and_back(
-    page: Page, picture: Path, proposal: Prediction
+def test_page_click_selects_object_and_resets(
+    page: Page, image_path: Path, prediction: Prediction
 ) -> None:
-    whole = _upload(page, picture)
-    y, x = np.unravel_index(np.argmax(proposal.raw_attention), proposal.raw_attention.shape)
-    image, place = _place(page, proposal, int(x), int(y))
-    alone = _change(page, lambda: image.click(position=place))
-    expected = proposal.render(AttentionEdits(points=[(float(x), float(y))]))
+    whole = _upload(page, image_path)
+    y, x = np.unravel_index(np.argmax(prediction.raw_attention), prediction.raw_attention.shape)
+    element, place = _place(page, prediction, int(x), int(y))
+    alone = _change(page, lambda: element.click(position=place))
+    expected = prediction.render(AttentionEdits(points=[(float(x), float(y))]))
     assert np.array_equal(alone, _pixels(expected.image))
     assert not np.array_equal(alone, whole)
     back = _change(page, lambda: page.locator("#every").click())
     assert np.array_equal(back, whole)
 
 
-def test_a_click_beside_every_object_says_so(
-    page: Page, picture: Path, proposal: Prediction
+def test_page_click_beside_objects_shows_error(
+    page: Page, image_path: Path, prediction: Prediction
 ) -> None:
-    _upload(page, picture)
-    y, x = np.unravel_index(np.argmin(proposal.raw_attention), proposal.raw_attention.shape)
-    image, place = _place(page, proposal, int(x), int(y))
-    image.click(position=place)
-    expect(page.get_by_text("No attention is paid at")).to_be_visible()
+    _upload(page, image_path)
+    y, x = np.unravel_index(np.argmin(prediction.raw_attention), prediction.raw_attention.shape)
+    element, place = _place(page, prediction, int(x), int(y))
+    element.click(position=place)
+    expect(page.get_by_text("No attention at")).to_be_visible()
 
 
 def test_painting_attends_where_nothing_was(
-    page: Page, picture: Path, proposal: Prediction
+    page: Page, image_path: Path, prediction: Prediction
 ) -> None:
-    before = _upload(page, picture)
+    before = _upload(page, image_path)
     with page.expect_response("**/upload*"):  # the editor is ready when it has sent its layers
         page.get_by_role("tab", name="Paint attention").click()
     canvas = page.locator("#brush canvas").first
@@ -174,16 +174,16 @@ def test_painting_attends_where_nothing_was(
 
     after = _change(page, stroke)
     changed = (after != before).any(-1)
-    still = proposal.render().attention == 0
-    # What had no attention got some, near the stroke alone.
+    still = prediction.render().attention == 0
+    # Pixels without attention got some, near the stroke only.
     assert np.count_nonzero(changed & still) > 50
     assert changed.mean() < 0.2
 
 
-def test_files_to_keep_are_whole_and_without_loss(
-    page: Page, picture: Path, proposal: Prediction, tmp_path: Path
+def test_page_saved_files_are_lossless_at_full_size(
+    page: Page, image_path: Path, prediction: Prediction, tmp_path: Path
 ) -> None:
-    _upload(page, picture)
+    _upload(page, image_path)
     page.locator("#save").click()
     links = page.locator("#files a[download]")
     expect(links).to_have_count(3)
@@ -194,7 +194,7 @@ def test_files_to_keep_are_whole_and_without_loss(
         name = download.value.suggested_filename
         download.value.save_as(tmp_path / name)
         saved[name.removesuffix(".png").rpartition("-")[2]] = Image.open(tmp_path / name)
-    rendering = proposal.render()
+    rendering = prediction.render()
     assert saved["translated"].mode == "RGB"
     assert saved["translated"].tobytes() == rendering.image.tobytes()
     assert saved["attention"].mode == "L"
@@ -203,7 +203,7 @@ def test_files_to_keep_are_whole_and_without_loss(
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("notes.png", b"these are no pixels", "notes.png is not an image in a known format"),
         ("nothing.png", b"", "nothing.png is empty"),
@@ -214,48 +214,48 @@ def test_files_to_keep_are_whole_and_without_loss(
         ),
     ],
 )
-def test_a_wrong_file_is_told_in_words(
-    page: Page, name: str, content: bytes, said: str, tmp_path: Path
+def test_page_invalid_file_shows_message(
+    page: Page, name: str, content: bytes, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
     page.locator("#input").get_by_label("Remove Image").click()
     page.locator("#input input[type=file]").set_input_files(tmp_path / name)
-    expect(page.get_by_text(said)).to_be_visible()
+    expect(page.get_by_text(message)).to_be_visible()
 
 
-def test_an_example_brings_its_direction(page: Page) -> None:
+def test_page_example_selects_its_direction(page: Page) -> None:
     output = _change(page, page.locator("#examples button").nth(5).click)
     expect(page.get_by_label("striped → plain")).to_be_checked()
     example = Image.open(SPACE / "examples" / "striped-2.png")
-    pipeline = AGITPipeline.from_pretrained(SPACE / "model", device="cpu")
+    pipeline = AGITPipeline.from_pretrained(DEMO_MODEL, device="cpu")
     assert np.array_equal(output, _pixels(pipeline(example, to="plain").images[0]))
 
 
-def test_many_pictures_at_once_and_the_one_that_is_none(page: Page, tmp_path: Path) -> None:
+def test_page_batch_reports_invalid_file(page: Page, tmp_path: Path) -> None:
     paths = []
     for index in range(2):
         paths.append(tmp_path / f"{index}.png")
         shapes.draw("plain", index, size=64, seed=5)[0].save(paths[-1])
     paths.append(tmp_path / "broken.png")
     paths[-1].write_bytes(paths[0].read_bytes()[:200])
-    page.get_by_role("tab", name="Many pictures").click()
+    page.get_by_role("tab", name="Many images").click()
     page.locator("#many input[type=file]").set_input_files(paths)
     page.locator("#start").click()
-    expect(page.locator("#told")).to_contain_text("2 of 3 pictures translated")
-    expect(page.locator("#told")).to_contain_text("broken.png is damaged")
+    expect(page.locator("#summary")).to_contain_text("2 of 3 images translated")
+    expect(page.locator("#summary")).to_contain_text("broken.png is damaged")
     expect(page.locator("#gallery img").first).to_be_visible()
 
 
-def test_the_page_asks_nothing_of_anybody_else(page: Page, space: str) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+def test_page_requests_go_to_space_only(page: Page, space: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.reload()
     page.locator("#output img").wait_for()
-    outside = [url for url in asked if not url.startswith((space, "data:", "blob:"))]
-    assert asked and not outside
+    outside = [url for url in requests if not url.startswith((space, "data:", "blob:"))]
+    assert requests and not outside
 
 
-def test_nothing_is_wider_than_a_phone(page: Page) -> None:
+def test_page_fits_phone_width(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.locator("#output img").scroll_into_view_if_needed()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -17,20 +17,20 @@ from playwright.sync_api import Browser, Page, expect
 
 from agit_hub.data import shapes
 from agit_hub.inference.pipeline import AGITPipeline
-from tests.space.conftest import SPACE
+from tests.space.conftest import DEMO_MODEL, SPACE
 
 Bytes = npt.NDArray[np.uint8]
 
 
-# Labels are anybody's words, and stand in the middle of a page.
+# Labels are arbitrary text within the page.
 PLAIN, STRIPED = "plain</script>", "striped & <b>"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one that comes along, with such labels."""
+    """Copy the demo model, with such labels."""
     folder = tmp_path_factory.mktemp("model") / "model"
-    shutil.copytree(SPACE / "model", folder)
+    shutil.copytree(DEMO_MODEL, folder)
     config = json.loads((folder / "config.json").read_text())
     config |= {"source_label": PLAIN, "target_label": STRIPED}
     (folder / "config.json").write_text(json.dumps(config))
@@ -44,7 +44,7 @@ def pipe(model: Path) -> AGITPipeline:
 
 @pytest.fixture(scope="module")
 def file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with that model."""
+    """Build the page with that model."""
     if shutil.which("npm") is None:
         pytest.skip("no npm on this machine (apt-get install npm)")
     path = tmp_path_factory.mktemp("web") / "agit.html"
@@ -55,7 +55,7 @@ def file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Browser, file: Path) -> Iterator[Page]:
-    """The page, from which nothing may be asked of any network."""
+    """Open the page, which must not use the network."""
     context = browser.new_context(offline=True, accept_downloads=True)
     page = context.new_page()
     wrong: list[str] = []
@@ -78,31 +78,31 @@ def _canvas(page: Page, name: str) -> Bytes:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def _saved(picture: Image.Image, folder: Path) -> Path:
-    picture.save(folder / "picture.png")
-    return folder / "picture.png"
+def _saved(image: Image.Image, folder: Path) -> Path:
+    image.save(folder / "image.png")
+    return folder / "image.png"
 
 
 @pytest.mark.parametrize("label", shapes.LABELS)
-def test_three_pictures_as_the_pipeline_has_them(
+def test_web_page_matches_pipeline(
     opened: Page, pipe: AGITPipeline, tmp_path: Path, label: str
 ) -> None:
-    picture = shapes.draw(label, 3, size=64)[0]  # the size at which this model works
-    _drop(opened, _saved(picture, tmp_path))
+    image = shapes.draw(label, 3, size=64)[0]  # the size at which this model works
+    _drop(opened, _saved(image, tmp_path))
     for to in (STRIPED, PLAIN):
         opened.get_by_label(f"to {to}").check()
         expect(opened.locator("#status")).to_contain_text(f"to {to}, in", timeout=60_000)
-        expected = pipe(picture, to)
+        expected = pipe(image, to)
         found = _canvas(opened, "output").astype(int)
         assert np.abs(found - np.asarray(expected.images[0], dtype=int)).max() <= 1
-        np.testing.assert_array_equal(_canvas(opened, "input"), np.asarray(picture))
+        np.testing.assert_array_equal(_canvas(opened, "input"), np.asarray(image))
         heat = _canvas(opened, "attention")
-        # Dark exactly where nothing is attended to.
+        # Dark exactly where there is no attention.
         dark = (heat == (8, 6, 36)).all(axis=2)
         assert (dark == (expected.attention[0] == 0)).mean() > 0.99
 
 
-def test_a_larger_picture_keeps_its_background(
+def test_web_page_large_image_keeps_background(
     opened: Page, pipe: AGITPipeline, tmp_path: Path
 ) -> None:
     large = shapes.draw("plain", 5, size=256)[0].crop((0, 10, 256, 202))
@@ -113,18 +113,18 @@ def test_a_larger_picture_keeps_its_background(
     assert found.shape == before.shape and 0.3 < dark.mean() < 0.95
     assert same[dark].all() and not same.all()
     expected = np.asarray(pipe(large, STRIPED).images[0], dtype=int)
-    # The page enlarges maps plainly, the pipeline along the picture's edges.
+    # The page upsamples maps bilinearly, the pipeline along the image's edges.
     assert np.abs(found - expected).mean() < 4
 
 
-def test_the_threshold_works_without_the_networks(opened: Page, tmp_path: Path) -> None:
-    picture = shapes.draw("plain", 3, size=64)[0]
-    _drop(opened, _saved(picture, tmp_path))
+def test_web_page_threshold_runs_no_network(opened: Page, tmp_path: Path) -> None:
+    image = shapes.draw("plain", 3, size=64)[0]
+    _drop(opened, _saved(image, tmp_path))
     said = opened.locator("#status").inner_text()
     before = _canvas(opened, "output")
     opened.locator("#threshold").fill("1")
     opened.locator("#threshold").dispatch_event("input")
-    np.testing.assert_array_equal(_canvas(opened, "output"), np.asarray(picture))
+    np.testing.assert_array_equal(_canvas(opened, "output"), np.asarray(image))
     opened.locator("#threshold").fill("0.1")
     opened.locator("#threshold").dispatch_event("input")
     np.testing.assert_array_equal(_canvas(opened, "output"), before)
@@ -136,9 +136,9 @@ def test_the_threshold_works_without_the_networks(opened: Page, tmp_path: Path) 
     np.testing.assert_array_equal(kept, before)
 
 
-def test_what_is_no_picture_is_said(opened: Page, tmp_path: Path) -> None:
-    (tmp_path / "notes.png").write_bytes(b"no picture")
+def test_web_page_invalid_image_shows_message(opened: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_bytes(b"not an image")
     opened.set_input_files("#file", tmp_path / "notes.png")
-    expect(opened.locator("#status")).to_contain_text("notes.png is no picture")
+    expect(opened.locator("#status")).to_contain_text("notes.png is not an image")
     opened.set_input_files("#file", _saved(Image.new("RGB", (200, 12)), tmp_path))
-    expect(opened.locator("#status")).to_contain_text("16 a side is the least")
+    expect(opened.locator("#status")).to_contain_text("at least 16")

@@ -1,4 +1,4 @@
-"""The Space on ZeroGPU: torch patched by the real `spaces`, no driver where the app runs, a worker."""
+"""The Space on ZeroGPU: torch patched by the real `spaces`, no driver in the app, and a worker."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from agit_hub import AGITPipeline
 from agit_hub.data import shapes
-from tests.space.conftest import SPACE
+from tests.space.conftest import DEMO_MODEL, SPACE
 from tests.space.zerogpu import Emulated, zerogpu
 
 pytestmark = pytest.mark.skipif(
@@ -29,11 +29,11 @@ ANSWER = 60  # seconds, on a busy machine
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One that is loaded at the start, and two that are loaded when they are asked for."""
+    """Copy a model that is loaded at the start, and two that are loaded on request."""
     folder = tmp_path_factory.mktemp("models")
     places = {name: folder / name for name in ("first", "second", "third")}
     for place in places.values():
-        shutil.copytree(SPACE / "model", place)
+        shutil.copytree(DEMO_MODEL, place)
     config = json.loads((places["second"] / "config.json").read_text())
     (places["second"] / "config.json").write_text(json.dumps(config | {"image_size": LARGE}))
     return places
@@ -41,8 +41,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory, models: dict[str, Path]) -> Iterator[Emulated]:
-    offered = ",".join(map(str, models.values()))
-    with zerogpu(tmp_path_factory.mktemp("zerogpu"), AGIT_MODELS=offered) as emulated:
+    named_models = ",".join(map(str, models.values()))
+    with zerogpu(tmp_path_factory.mktemp("zerogpu"), AGIT_MODELS=named_models) as emulated:
         yield emulated
 
 
@@ -54,28 +54,26 @@ def _drawn(folder: Path, number: int) -> Path:
 
 def _ask(space: Emulated, path: Path, model: str, to: str = "striped") -> Image.Image:
     asked = {"to": to, "model": model, "api_name": "/translate"}
-    # A worker that cannot start is not always told of: then nobody answers.
+    # A worker that cannot start is not always told of: then nobody results.
     image, _, _ = space.client.submit(handle_file(path), **asked).result(timeout=ANSWER)
     return Image.open(image)
 
 
-def test_models_of_the_start_and_of_later_translate_as_on_a_cpu(
-    space: Emulated, models: dict[str, Path], tmp_path: Path
-) -> None:
+def test_zerogpu_models_match_cpu(space: Emulated, models: dict[str, Path], tmp_path: Path) -> None:
     path = _drawn(tmp_path, 0)
     before = len(space.scheduler.seconds())
     for name in ("first", "second"):
         pipeline = AGITPipeline.from_pretrained(models[name], device="cpu", backend="torch")
         expected = pipeline(Image.open(path), "striped").images[0]
         assert _ask(space, path, name).tobytes() == expected.tobytes()
-    # More is asked for where the networks have more to see.
+    # Longer durations are requested for larger network inputs.
     assert space.scheduler.seconds()[before:] == [10, 13]
     calls = [called for called, _ in space.scheduler.asked]
     assert calls[:3] == ["/startup-report", "/schedule", "/allow"]
     assert not space.scheduler.lent
 
 
-def test_an_error_in_the_worker_is_a_sentence(
+def test_zerogpu_worker_error_is_a_message(
     space: Emulated, models: dict[str, Path], tmp_path: Path
 ) -> None:
     _ask(space, _drawn(tmp_path, 1), "first")  # now there is a worker
@@ -83,13 +81,13 @@ def test_an_error_in_the_worker_is_a_sentence(
         _ask(space, _drawn(tmp_path, 2), "third", "giraffe")
     # The app has loaded it, and the worker, which is older, has not.
     shutil.rmtree(models["third"])
-    with pytest.raises(AppError, match=r"There is no folder .*third, and it is no repo id"):
+    with pytest.raises(AppError, match=r"third is neither an existing folder nor a repo id"):
         _ask(space, _drawn(tmp_path, 2), "third")
     _ask(space, _drawn(tmp_path, 3), "first")
     assert [path for path, _ in space.scheduler.asked].count("/allow") == 1  # by the same worker
 
 
-def test_where_no_gpu_is_lent_the_platform_says_so(space: Emulated, tmp_path: Path) -> None:
+def test_zerogpu_unavailable_shows_platform_message(space: Emulated, tmp_path: Path) -> None:
     space.scheduler.refuses = True
     try:
         with pytest.raises(AppError, match=r"^No GPU was available$"):
@@ -98,7 +96,9 @@ def test_where_no_gpu_is_lent_the_platform_says_so(space: Emulated, tmp_path: Pa
         space.scheduler.refuses = False
 
 
-def test_no_file_descriptor_stays_for_what_is_remembered(space: Emulated, tmp_path: Path) -> None:
+def test_zerogpu_cached_predictions_hold_no_file_descriptors(
+    space: Emulated, tmp_path: Path
+) -> None:
     def descriptors() -> int:
         return len(list(Path(f"/proc/{space.started.pid}/fd").iterdir()))
 
@@ -109,8 +109,8 @@ def test_no_file_descriptor_stays_for_what_is_remembered(space: Emulated, tmp_pa
     assert max(held[REQUESTS // 2 :]) <= max(held[: REQUESTS // 2]) + 2, held
 
 
-def test_a_space_of_ones_own_may_load_where_there_is_no_gpu_yet(tmp_path: Path) -> None:
-    """At module level and onto `cuda`, as ZeroGPU's documentation has it."""
+def test_zerogpu_from_pretrained_works_at_module_level(tmp_path: Path) -> None:
+    """Onto `cuda`, as ZeroGPU's documentation recommends."""
     program = "\n".join(
         [
             "import spaces",

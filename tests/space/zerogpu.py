@@ -1,4 +1,4 @@
-"""ZeroGPU on one's own machine: the real `spaces` package in the Space, and its service here."""
+"""ZeroGPU on this machine: the real `spaces` package in the Space, and a scheduler here."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.space.conftest import SPACE, Started, serve
 
 @dataclass
 class Scheduler:
-    """The part of ZeroGPU that is not in the package: it lends GPUs, over HTTP."""
+    """The part of ZeroGPU that is not in the package: it assigns GPUs, over HTTP."""
 
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Calls in their order: path and parameters."""
@@ -32,29 +32,29 @@ class Scheduler:
     def answer(self, path: str, parameters: dict[str, str]) -> tuple[int, dict[str, object]]:
         """Status and content."""
         with self.lock:
-            self.asked.append((path, parameters))
+            self.calls.append((path, parameters))
             if path == "/release":
                 del self.lent[parameters["allowToken"]]
             if path != "/schedule":
                 return 200, {}
             if self.refuses:
                 return 503, {}
-            token = f"token-{len(self.asked)}"
+            token = f"token-{len(self.calls)}"
             free = min(set(range(len(self.lent) + 1)) - set(self.lent.values()))
             self.lent[token] = free
             # `idle`: the worker that this GPU had before is still there.
             return 200, {"idle": True, "nvidiaIndex": free, "nvidiaUUID": "0", "allowToken": token}
 
     def end_workers(self) -> None:
-        """As the platform does: a worker waits for its next call even when the app is gone."""
-        for path, said in self.asked:
+        """End the workers, as the platform does: they wait for calls even when the app has ended."""
+        for path, said in self.calls:
             if path == "/allow":
                 with suppress(ProcessLookupError):
                     os.kill(int(said["pid"]), signal.SIGKILL)
 
     def seconds(self) -> list[int]:
-        """For how long a GPU was asked for, each time."""
-        return [int(said["durationSeconds"]) for path, said in self.asked if path == "/schedule"]
+        """Return for how long a GPU was requested, each time."""
+        return [int(said["durationSeconds"]) for path, said in self.calls if path == "/schedule"]
 
 
 class Emulated(NamedTuple):
@@ -88,7 +88,7 @@ def zerogpu(
         ) as started,
     ):
         try:
-            client = Client(started.address, verbose=False, download_files=folder / "answers")
+            client = Client(started.address, verbose=False, download_files=folder / "results")
             yield Emulated(started, client, scheduler)
         finally:
             scheduler.end_workers()

@@ -1,4 +1,4 @@
-"""Starts a Space's app.py as ZeroGPU does, on a machine that may have no GPU: run in its own process.
+"""Start a Space's app.py as ZeroGPU does, on a machine that may have no GPU.
 
 All of the `spaces` package is the real one: its patches of torch, its forked worker, its queues. Where
 there is no driver, two calls at its very bottom are replaced, in the worker alone: the one that opens

@@ -1,4 +1,4 @@
-"""What strangers send to a Space by hand: it reads nothing but what was uploaded."""
+"""Requests made by hand: the Space reads nothing but uploads."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.space.conftest import serve
 
 @pytest.fixture(scope="module")
 def open_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    # What Gradio refuses leaves tracebacks in its log.
-    with serve(tmp_path_factory.mktemp("space") / "files", calm=False) as started:
+    # Requests that Gradio refuses leave tracebacks in its log.
+    with serve(tmp_path_factory.mktemp("space") / "files", check_log=False) as started:
         yield started.address
 
 
@@ -25,10 +25,10 @@ def _private(folder: Path) -> Path:
 
 @pytest.mark.parametrize("endpoint", ["translate", "attention"])
 @pytest.mark.parametrize("marked", [True, False])
-def test_what_was_not_uploaded_is_not_read(
+def test_endpoints_read_uploads_only(
     open_space: str, tmp_path: Path, endpoint: str, marked: bool
 ) -> None:
-    """Neither a file that is marked as one, which Gradio checks, nor one that is not."""
+    """Neither files with Gradio's mark, which it checks, nor files without."""
     file: dict[str, object] = {"path": str(_private(tmp_path))}
     if marked:
         file["meta"] = {"_type": "gradio.FileData"}
@@ -39,7 +39,7 @@ def test_what_was_not_uploaded_is_not_read(
     assert "complete" not in answer and "error" in answer
 
 
-def test_no_event_of_the_page_reads_what_was_not_uploaded(open_space: str, tmp_path: Path) -> None:
+def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
     config = httpx.get(f"{open_space}/config").json()
     inputs = {part["id"]: part["type"] for part in config["components"]}
     asked = 0

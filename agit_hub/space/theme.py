@@ -1,11 +1,11 @@
-"""How the Space looks: a theme for light and dark, and the few rules that a theme cannot say."""
+"""The Space's theme for light and dark, and the CSS rules that a theme cannot express."""
 
 import gradio as gr
 
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 
-# The heat map's own colours, so that the page and what it shows belong together.
+# Colours of the heat map.
 _PLUM = gr.themes.Color(
     "#fdf3f8", "#fae4ef", "#f4c6de", "#e99ac2", "#d768a0", "#b8407f",
     "#9c2b6c", "#7e2059", "#641b49", "#4c1738", "#2c0a20", name="plum",
@@ -39,8 +39,8 @@ CSS = """
 #head { padding: 1.1rem 0 .3rem; }
 #head h1 { font-size: clamp(1.5rem, 3.2vw, 2.3rem); letter-spacing: -.02em; margin: 0; }
 #head p { margin: .35rem 0 0; opacity: .75; max-width: 62ch; }
-#pictures { gap: .9rem; }
-#pictures > * { min-width: min(100%, 250px) !important; }
+#images { gap: .9rem; }
+#images > * { min-width: min(100%, 250px) !important; }
 #attention img { cursor: crosshair; }
 #examples { margin-top: .25rem; }
 #gallery .thumbnail-lg { aspect-ratio: 3 / 1; }

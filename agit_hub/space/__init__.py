@@ -1,0 +1,1 @@
+"""The Space: translate images and edit attention in the browser, with endpoints for programs."""
