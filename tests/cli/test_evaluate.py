@@ -67,7 +67,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one recipe; the first with validation."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
-    _train(root / "one", images, eval__every=1, eval__holdout=3)
+    _train(root / "one", images, eval__steps=1, eval__holdout=3)
     _train(root / "two", images, train__seed=1)
     return root
 
@@ -104,7 +104,7 @@ def test_evaluate_demo_model_on_shapes(shapes: tuple[Result, Path]) -> None:
     done, out = shapes
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.strip().splitlines()
-    assert lines[0].startswith("model, protocol lite0")
+    assert lines[0].startswith("agit-shapes, protocol lite0")
     heads = [line for line in lines if "| direction | value | reference | baseline |" in line]
     assert [head.split(" |")[0] for head in heads] == [
         "| Translation",
@@ -131,7 +131,7 @@ def test_evaluate_demo_model_on_shapes(shapes: tuple[Result, Path]) -> None:
 
 def test_evaluate_progress_bar_is_not_on_stdout(shapes: tuple[Result, Path]) -> None:
     """The output can be redirected to a file."""
-    assert shapes[0].stdout.startswith("model, protocol lite0")
+    assert shapes[0].stdout.startswith("agit-shapes, protocol lite0")
 
 
 def test_evaluate_two_folders_with_masks(evaluate: Evaluate, images: Path, work: Path) -> None:
