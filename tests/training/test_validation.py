@@ -354,7 +354,7 @@ def test_pictures_of_another_place(
         (EVERY | {"eval.patience": 0}, "patience"),
         (EVERY | {"eval.protocol": "lite1"}, "There is no protocol 'lite1'.*mean 'lite0'"),
         # One in ten of twelve is one.
-        (EVERY | {"eval.holdout": 10}, r"eval: 1 .*picture\(s\) are too few"),
+        (EVERY | {"eval.holdout": 10}, r"eval: 1 .*image\(s\) are too few"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_the_first_step(
