@@ -33,8 +33,8 @@ def main(
         measure: Returns the results.
         report: Formats them as Markdown; JSON without it.
         options: Further options, as arguments of `add_argument`; they are passed on to probes.
-        probe: Called in a process of its own with the arguments and the words that `Probes.command`
-            was given; its result, unless None, is printed as JSON.
+        probe: Called in a fresh process with the arguments and the words that follow
+            `arguments.command`; its result, unless None, is printed as JSON.
     """
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     for name, settings in (options or {}).items():

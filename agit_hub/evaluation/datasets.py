@@ -66,13 +66,9 @@ class EvalDataset(Protocol):
 
 
 class ShapesEvalDataset:
-    """Built-in `shapes` drawings that no training has seen, with their true masks.
+    """Built-in `shapes` drawings of `size` pixels a side, with their true masks.
 
-    Args:
-        label: `plain` or `striped`.
-        count: Number of drawings.
-        size: Side in pixels.
-        seed: Seed of the drawings; must differ from the training's.
+    No training has seen them as long as `seed` differs from the training's.
     """
 
     dataset = "shapes (built in)"
@@ -99,12 +95,7 @@ class ShapesEvalDataset:
 class DomainEvalDataset:
     """A domain's images; images that cannot be read are skipped and listed in `unreadable`.
 
-    Args:
-        loaded: The domain.
-        label: What its images show.
-        masks: A folder of masks named like the images.
-        limit: Maximum number of images, evenly spaced; None takes all.
-        side: Pixels to which the shorter side is resized first; None keeps the image's own size.
+    The arguments are those of `load_eval_datasets`.
 
     Raises:
         EvaluationError: If there are fewer than `MIN_IMAGES` images, or an image has no mask.
@@ -145,21 +136,18 @@ class DomainEvalDataset:
         for location in self._locations:
             name = self._name(location)
             try:
-                image = self._resize(self._domain.image(*location))
+                image = self._domain.image(*location)
             except DatasetError:
                 raise
             except UNREADABLE as error:
                 # Pillow's messages contain the full path, which must not be published.
                 unreadable.append(f"{name} ({type(error).__name__})")
                 continue
+            if self._side is not None:
+                size = fitted_size(image, self._side)
+                image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
             mask = None if self._masks is None else _read_mask(self._masks[name], image)
             yield EvalImage(name, image, mask)
-
-    def _resize(self, image: Image.Image) -> Image.Image:
-        if self._side is None:
-            return image
-        size = fitted_size(image, self._side)
-        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
     def _name(self, location: tuple[int, int]) -> str:
         return Path(self._domain.describe(*location)).name

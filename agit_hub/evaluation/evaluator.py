@@ -1,6 +1,6 @@
 """Evaluates a model on images of both domains, under one protocol, in one pass over each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -99,12 +99,7 @@ class Evaluator:
         """Reference and baseline by source label and metric, which do not depend on the model."""
 
     def __call__(self, pipeline: AGITPipeline, progress: Progress | None = None) -> Evaluation:
-        """Evaluate a model in both directions.
-
-        Args:
-            pipeline: The model; its labels must be those of the datasets.
-            progress: Called after each image.
-        """
+        """Evaluate a model, whose labels must be those of the datasets, in both directions."""
         total, done = sum(map(len, self._datasets)), 0
 
         def step() -> None:
@@ -134,7 +129,8 @@ class Evaluator:
         fake: dict[str, list[Tensor]] = {}
         real: dict[str, list[Tensor]] = {}
         tau = self._tau(pipeline)
-        for chunk in _chunks(own):
+        remaining = iter(own)
+        while chunk := list(islice(remaining, _CHUNK)):
             masks = [item.mask for item in chunk]
             predictions = [_predict(pipeline, item, to) for item in chunk]
             renderings = [each.render(AttentionEdits(threshold=tau)) for each in predictions]
@@ -153,10 +149,9 @@ class Evaluator:
                 metrics |= {name: float(values[n]) for name, values in scores.items()}
                 if item.mask is not None:
                     direction.curves.append(iou_curve(raw, item.mask))
+                thumbnails = _thumbnails(item, rendering)
                 direction.images.append(
-                    ImageResult(
-                        item.name, f"{own.label} to {to}", metrics, _thumbnails(item, rendering)
-                    )
+                    ImageResult(item.name, f"{own.label} to {to}", metrics, thumbnails)
                 )
                 step()
         if len(direction.images) < MIN_IMAGES:
@@ -256,12 +251,6 @@ class Evaluator:
         return summary.single(
             "fid", "FID (lower is better)", value, how, **self._bounds[own, "fid"]
         )
-
-
-def _chunks(images: EvalDataset) -> Iterator[list[EvalImage]]:
-    remaining = iter(images)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
 
 
 def _predict(pipeline: AGITPipeline, item: EvalImage, to: str) -> Prediction:

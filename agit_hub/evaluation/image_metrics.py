@@ -17,15 +17,9 @@ _PSNR_OF_NO_CHANGE = 100.0
 
 
 def iou(attention: Map, mask: Mask, threshold: float = 0.5) -> float:
-    """Compute intersection over union of (attention > threshold) with a true mask.
+    """Compute intersection over union of (attention > threshold) with a mask, both (H, W).
 
-    Args:
-        attention: A map (H, W) in [0, 1].
-        mask: True on the objects, (H, W).
-        threshold: In [0, 1].
-
-    Returns:
-        In [0, 1]; 1 if both are empty.
+    It is 1 if both are empty.
     """
     attended = attention > threshold
     union = np.count_nonzero(attended | mask)
@@ -76,15 +70,9 @@ class Change:
 
 
 def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
-    """Measure how much the background changed.
+    """Measure how much the background of an input (H, W, 3) changed in its translation.
 
-    Args:
-        before: The input, (H, W, 3).
-        after: Its translation, (H, W, 3).
-        mask: True on the objects, (H, W).
-
-    Returns:
-        None if the mask covers the whole image.
+    Returns None if the mask (H, W) covers the whole image.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -116,14 +104,9 @@ def identical_share(before: Pixels, after: Pixels) -> float:
 def image_metrics(
     before: Pixels, after: Pixels, attention: Map, mask: Mask | None, tau: float
 ) -> dict[str, float]:
-    """Measure one image and its translation, without the entries that need a missing mask or object.
+    """Measure an input (H, W, 3) and its translation, as far as the mask (H, W) allows.
 
-    Args:
-        before: The input, (H, W, 3).
-        after: Its translation, (H, W, 3).
-        attention: The network's map, (H, W).
-        mask: True on the objects, (H, W).
-        tau: The threshold of the translation.
+    `attention` is the network's map, `tau` the threshold that the translation used.
     """
     metrics = {
         "attention_area": float((attention >= tau).mean()),

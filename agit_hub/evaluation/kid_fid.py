@@ -36,12 +36,7 @@ class Kid:
 
 
 def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
-    """Compute the kernel inception distance (Binkowski et al., 2018) between two sets of features.
-
-    Args:
-        real: (N, d) float64.
-        fake: (M, d) float64.
-        protocol: Subsets, bootstrap and seed.
+    """Compute the kernel inception distance (Binkowski et al., 2018) of (N, d) and (M, d) features.
 
     Raises:
         EvaluationError: If a set has fewer than two images.
@@ -70,11 +65,10 @@ def kid(real: Tensor, fake: Tensor, protocol: Protocol) -> Kid:
 
 
 def reference_kid(real: Tensor, protocol: Protocol) -> Kid:
-    """Compute the distance between random halves of one set of real images.
+    """Compute the distance between random halves of a set of real images, (N, d) float64.
 
-    Args:
-        real: (N, d) float64, N of 4 or more.
-        protocol: As for `kid`; a subset has at most half of the images.
+    Raises:
+        EvaluationError: If there are fewer than four images.
     """
     from torch_fidelity.metric_kid import kernel_mmd
 

@@ -27,31 +27,22 @@ U2NETP = PackagedFile(
 """The package pins an old onnxruntime for its own code, so it is installed without dependencies and never
 imported."""
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total) after each image."""
-
 _SIDE = 320
 _MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 class SalientObjects:
-    """Segments the salient objects of an image.
-
-    Args:
-        threads: CPU threads of the network; 0 takes every core.
+    """Segments the salient objects of an image, on `threads` CPU threads (0 takes every core).
 
     Raises:
-        EvaluationError: If the package with the weights, or onnxruntime, is missing.
+        EvaluationError: If the package with the weights is missing.
+        ModuleNotFoundError: If onnxruntime is missing.
     """
 
     def __init__(self, threads: int = 0) -> None:
+        import onnxruntime
+
         path = U2NETP.find()
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise EvaluationError(
-                "onnxruntime is not installed: pip install 'agit-hub[onnx]'"
-            ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
@@ -98,7 +89,7 @@ def write_masks(
     limit: int | None = None,
     overwrite: bool = False,
     threads: int = 0,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> MaskSummary:
     """Write a mask for each image of some folders: PNG, 255 on salient objects and 0 elsewhere.
 
@@ -108,7 +99,7 @@ def write_masks(
         limit: Maximum number of images of each folder, evenly spaced; None takes all.
         overwrite: Whether to write existing masks again.
         threads: As for `SalientObjects`.
-        progress: Called after each image.
+        progress: Called with (done, total) after each image.
 
     Raises:
         EvaluationError: If a package is missing, a folder holds no image, or two images would have one

@@ -31,13 +31,13 @@ BY_MASK = (
     Region(
         "kid_foreground",
         "KID of the objects alone (lower is better)",
-        f"what lies outside the mask {_HOW}",
+        f"everything outside the mask {_HOW}",
         True,
     ),
     Region(
         "kid_background",
         "KID of the backgrounds alone (lower is better)",
-        f"what lies inside the mask {_HOW}",
+        f"everything inside the mask {_HOW}",
         False,
     ),
 )
@@ -48,22 +48,16 @@ def paint_over(
 ) -> list[Image.Image]:
     """Return copies of RGB images with everything outside a region painted mid-grey.
 
-    Args:
-        region: The region to keep.
-        images: RGB.
-        masks: True on the objects, each of its image's size; unused if the region keeps all.
-
     Raises:
         ValueError: If the region needs masks and an image has none.
     """
     if region.keeps is None:
         return list(images)
-    return [_painted(image, mask, region.keeps) for image, mask in zip(images, masks, strict=True)]
-
-
-def _painted(image: Image.Image, mask: Mask | None, keeps: bool) -> Image.Image:
-    if mask is None:
-        raise ValueError("An image has no mask although its dataset is marked as masked.")
-    pixels = np.array(image)
-    pixels[mask != keeps] = _GREY
-    return Image.fromarray(pixels)
+    painted = []
+    for image, mask in zip(images, masks, strict=True):
+        if mask is None:
+            raise ValueError("An image has no mask although its dataset is marked as masked.")
+        pixels = np.array(image)
+        pixels[mask != region.keeps] = _GREY
+        painted.append(Image.fromarray(pixels))
+    return painted

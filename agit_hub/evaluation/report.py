@@ -29,13 +29,7 @@ class Record:
 
 
 def write_report(folder: Path, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
-    """Write `evaluation.json`, `evaluation.md` and `evaluation.png` into a folder, created if needed.
-
-    Args:
-        folder: The report's folder.
-        evaluation: The results.
-        about: Facts about the model, as in `Record`.
-    """
+    """Write `evaluation.json`, `evaluation.md` and `evaluation.png` into a folder, created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "about": dict(about),

@@ -25,11 +25,7 @@ _BATCH = 32
 
 
 class ShapesClassifier:
-    """Classifies which domain an image's objects belong to, with the background masked out.
-
-    Args:
-        size: Side of the images in pixels.
-    """
+    """Classifies which domain the objects of images of `size` pixels a side belong to."""
 
     def __init__(self, size: int) -> None:
         images, labels = _drawings(size, _TRAINING_SEED, _TRAINING_IMAGES)
@@ -53,13 +49,7 @@ class ShapesClassifier:
     def __call__(
         self, images: Sequence[Image.Image], masks: Sequence[Mask | None], label: str
     ) -> list[float]:
-        """Return 1 for each image whose objects are classified as `label`, else 0.
-
-        Args:
-            images: RGB, of the size given on construction.
-            masks: True on the objects, (size, size) each.
-            label: One of `shapes.LABELS`.
-        """
+        """Return 1 for each RGB image whose masked objects are classified as `label`, else 0."""
         pairs = [(i, m) for i, m in zip(images, masks, strict=True) if m is not None]
         classes = self._classify(torch.cat([_objects(image, mask) for image, mask in pairs]))
         return (classes == shapes.LABELS.index(label)).float().tolist()

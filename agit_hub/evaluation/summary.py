@@ -25,13 +25,7 @@ class ImageResult:
 
 
 class Summary:
-    """Builds the results of one direction.
-
-    Args:
-        dataset: The images that were translated.
-        direction: `horse to zebra`.
-        images: Their metrics.
-    """
+    """Builds the results of one direction from its images' metrics."""
 
     def __init__(self, dataset: EvalDataset, direction: str, images: Sequence[ImageResult]) -> None:
         self._dataset = dataset
@@ -68,9 +62,7 @@ class Summary:
     def attention(self, curves: Sequence[Curve], tau: float) -> list[MetricResult]:
         """Summarize how well maps match the objects, and how much they cover.
 
-        Args:
-            curves: `iou_curve` of each image with a mask.
-            tau: The threshold of the translations.
+        `curves` are `iou_curve` of each image with a mask, `tau` is the threshold of the translations.
         """
         how = "the network's map at the image's own size"
         area = self.mean("attention_area", "Share of pixels at or above tau", f"{how}, tau {tau:g}")
@@ -97,11 +89,7 @@ class Summary:
         ]  # fmt: skip
 
     def preservation(self, cut: str) -> list[MetricResult]:
-        """Summarize the change of the background, and the cycle error.
-
-        Args:
-            cut: How attention was thresholded, for the protocol.
-        """
+        """Summarize the change of the background and the cycle error; `cut` is part of the protocol."""
         outside = f"{cut}; outside the true mask"
         return [
             *self.mean("background_change", "Change outside the object (lower is better)",

@@ -1,16 +1,16 @@
-"""Faults that a Hub for tests makes on request."""
+"""Simulated faults of a Hub for tests."""
 
 import re
 import threading
 from dataclasses import dataclass
 
+from testing.hub_api.messages import Request
 from testing.hub_api.storage import FaultKind
-from testing.hub_api.wire import Request
 
 
 @dataclass
 class Fault:
-    """A failure waiting for its requests; see `Hub.fail`."""
+    """A queued fault; see `Hub.fail`."""
 
     kind: FaultKind
     path: re.Pattern[str]
@@ -22,10 +22,10 @@ class Fault:
     seconds: float | None
     share: float
 
-    def fits(self, request: Request) -> bool:
-        """Say whether a request is one to fail."""
+    def matches(self, request: Request) -> bool:
+        """Return whether the fault applies to a request."""
         if self.kind == "truncate" and request.method == "HEAD":
-            return False  # there is no body to shorten
+            return False  # no body to truncate
         method = self.method or request.method
         return method.upper() == request.method and bool(self.path.search(request.path))
 
@@ -44,15 +44,15 @@ class Faults:
             self._queue.append(fault)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Clear the queue."""
         with self._lock:
             self._queue.clear()
 
     def take(self, request: Request) -> Fault | None:
-        """Take the first fault that fits, counting the request down for those that let it pass."""
+        """Return the first fault that applies, and count the request for those that let it pass."""
         with self._lock:
             for fault in self._queue:
-                if not fault.fits(request):
+                if not fault.matches(request):
                     continue
                 if fault.after > 0:
                     fault.after -= 1

@@ -1,4 +1,4 @@
-"""What a Hub for tests stores: repositories, their commits and files."""
+"""Storage of a Hub for tests: repositories, commits and files."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ WEB_PREFIXES: dict[str, str] = {"model": "", "dataset": "datasets/", "space": "s
 
 
 class HubError(Exception):
-    """An answer that refuses; `code` is what clients choose their exception by."""
+    """An error response; clients choose their exception by `code`."""
 
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         super().__init__(message or code)
@@ -37,7 +37,7 @@ class HubError(Exception):
 
 
 def read(source: Source, start: int, stop: int) -> Iterator[bytes]:
-    """Yield the bytes from `start` to `stop`, a chunk at a time."""
+    """Yield the bytes from `start` to `stop` in chunks."""
     if isinstance(source, bytes):
         for position in range(start, stop, CHUNK):
             yield source[position : min(position + CHUNK, stop)]
@@ -51,7 +51,7 @@ def read(source: Source, start: int, stop: int) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Blob:
-    """The content of a file, in memory or on disk, with git's and LFS's names for it."""
+    """The content of a file, in memory or on disk, with its git and LFS digests."""
 
     source: Source
     size: int
@@ -60,7 +60,7 @@ class Blob:
 
     @classmethod
     def of(cls, source: Source) -> "Blob":
-        """Measure and hash a content."""
+        """Create a blob with its size and digests."""
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         sha1, sha256 = hashlib.sha1(b"blob %d\0" % size), hashlib.sha256()
         for chunk in read(source, 0, size):
@@ -69,12 +69,12 @@ class Blob:
         return cls(source, size, sha1.hexdigest(), sha256.hexdigest())
 
     def content(self) -> bytes:
-        """Read it all."""
+        """Read the whole content."""
         return b"".join(read(self.source, 0, self.size))
 
 
 def is_lfs(path: str, size: int) -> bool:
-    """Say whether a file goes through LFS; clients never send an empty one so."""
+    """Return whether a file is stored by LFS; clients never send empty files to it."""
     return size > LFS_SIZE or (size > 0 and path.endswith(LFS_ENDINGS))
 
 
@@ -111,7 +111,7 @@ def list_tree(files: Mapping[str, Blob], folder: str, *, recursive: bool) -> lis
 
 @dataclass(frozen=True)
 class Commit:
-    """A state of a repository, whole."""
+    """A commit with all files of the repository."""
 
     oid: str
     parent: "Commit | None"
@@ -124,7 +124,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """A repository: its commits, what names them, and who may read it."""
+    """A repository with its commits, references and permissions."""
 
     kind: str
     name: str
@@ -138,17 +138,17 @@ class Repo:
 
     @property
     def owner(self) -> str:
-        """The one user who may write."""
+        """The only user who may write."""
         return self.name.split("/")[0]
 
     def admits(self, user: str | None) -> bool:
-        """Say whether a user may read what not everybody may."""
+        """Return whether a user may read a private or gated repository."""
         return user is not None and user in self.granted | {self.owner}
 
     def add(
         self, branch: str, changes: Mapping[str, Blob | None], title: str, message: str = ""
     ) -> Commit:
-        """Commit changes, None being a deletion, to a branch that may be new."""
+        """Commit changes (None deletes) to a branch, created if needed."""
         parent = self.branches.get(branch) or self.branches.get("main")
         files = {**parent.files} if parent else {}
         for path, blob in changes.items():
@@ -165,7 +165,7 @@ class Repo:
         return commit
 
     def at(self, revision: str) -> Commit:
-        """Find the commit that a branch, a tag or a full or short hash names."""
+        """Find the commit of a branch, a tag, or a full or short hash."""
         for names in (self.branches, self.tags, self.commits):
             if revision in names:
                 return names[revision]

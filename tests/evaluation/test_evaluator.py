@@ -292,7 +292,7 @@ def test_evaluator_regional_kid_equals_kid_of_images_painted_by_hand(
         )
         assert found[metric].baseline == pytest.approx(kid(real, inputs, own_side).mean, abs=1e-6)
         where = "outside" if object_kept else "inside"
-        assert f"what lies {where} the mask is painted mid-grey (128)" in found[metric].protocol
+        assert f"everything {where} the mask is painted mid-grey (128)" in found[metric].protocol
     assert "mid-grey" not in found["kid"].protocol
     back = _by_metric(Evaluator(source, target, own_side)(pipeline), BACK)
     assert back["kid_foreground"].value == back["kid_foreground"].baseline

@@ -86,7 +86,7 @@ def test_card_states_the_training_procedure(make_run: MakeRun) -> None:
         "| discriminators see the attended region from | step 40 |",
         "| weights | moving average, decay 0.5 |",
         "| hardware | 1 x a fast GPU |",
-        # Twice 20 steps of 4 pictures, 20 a second.
+        # Twice 20 steps of 4 images, 20 a second.
         "| time | 8 seconds of training steps |",
         "| horse | a folder of the author's, `horses` | 7 |",
     ):

@@ -84,7 +84,7 @@ FAULTS = {
     "a lost answer": {"kind": "drop"},
     "an error": {"kind": "status", "status": 500},
     "too many": {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
-    "somebody else": {"kind": "status", "status": 412},
+    "a concurrent commit": {"kind": "status", "status": 412},
 }
 PLACES = {
     "making": "/api/repos/create",

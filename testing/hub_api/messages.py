@@ -1,4 +1,4 @@
-"""Requests and answers of a Hub for tests."""
+"""Requests and responses of a Hub for tests."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from testing.hub_api.storage import Blob, HubError, Scope, Source
 
 @dataclass
 class Request:
-    """A request as logged.
+    """A logged request.
 
-    `status` is 0 until an answer is on its way. `sent` counts the body bytes handed to the
-    connection, a few megabytes more than arrived if the client left early.
+    `status` is 0 until the response starts. `sent` counts the body bytes written to the connection,
+    a few megabytes more than received if the client disconnected early.
     """
 
     method: str
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass
 class Call:
-    """A request as the API's handlers see it."""
+    """A request as passed to the API's handlers."""
 
     method: str
     raw_path: str
@@ -40,19 +40,19 @@ class Call:
 
     @classmethod
     def of(cls, scope: Scope) -> "Call":
-        """Read a request's head."""
+        """Parse a request's head."""
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode()))
         return cls(scope["method"], scope["raw_path"].decode(), query, headers)
 
     @property
     def base(self) -> str:
-        """The address by which the client knows this server."""
+        """The URL of this server as the client sees it."""
         return f"http://{self.headers['host']}"
 
     @property
     def token(self) -> str | None:
-        """The token that came along."""
+        """The request's access token."""
         return self.headers.get("authorization", "").removeprefix("Bearer ") or None
 
     def json(self) -> Any:
@@ -61,8 +61,8 @@ class Call:
 
 
 @dataclass
-class Answer:
-    """What to send: a part of a source, all of it by default."""
+class Response:
+    """A response whose body is part of a source, by default all of it."""
 
     source: Source
     status: int = 200
@@ -72,32 +72,34 @@ class Answer:
 
     @property
     def end(self) -> int:
-        """Where in the source the body ends."""
+        """The end of the body in the source."""
         if self.stop is None:
             return len(self.source) if isinstance(self.source, bytes) else 0
         return self.stop
 
 
-def answer_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with JSON."""
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a JSON response."""
     body = json.dumps(value, default=str).encode()
-    return Answer(body, status, {"Content-Type": "application/json", **(headers or {})})
+    return Response(body, status, {"Content-Type": "application/json", **(headers or {})})
 
 
-def answer_error(error: HubError) -> Answer:
-    """Answer with an error."""
-    return answer_json({"error": str(error)}, error.status, error.headers)
+def error_response(error: HubError) -> Response:
+    """Return an error response."""
+    return json_response({"error": str(error)}, error.status, error.headers)
 
 
-def answer_file(blob: Blob, headers: dict[str, str], wanted: str | None) -> Answer:
-    """Answer with a file, or with the one range of it that is asked for."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted or "")
+def file_response(blob: Blob, headers: dict[str, str], byte_range: str | None) -> Response:
+    """Return a file, or a range of it."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", byte_range or "")
     if not match or match.groups() == ("", ""):
-        return Answer(blob.source, 200, headers, 0, blob.size)
+        return Response(blob.source, 200, headers, 0, blob.size)
     first, last = match.groups()
     start = int(first) if first else max(blob.size - int(last), 0)
     stop = min(int(last) + 1, blob.size) if first and last else blob.size
     if start >= stop:
-        return Answer(b"", 416, headers | {"Content-Range": f"bytes */{blob.size}"})
+        return Response(b"", 416, headers | {"Content-Range": f"bytes */{blob.size}"})
     headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{blob.size}"}
-    return Answer(blob.source, 206, headers, start, stop)
+    return Response(blob.source, 206, headers, start, stop)
