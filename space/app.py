@@ -6,12 +6,16 @@ The variable AGIT_MODELS lists Hub repos or folders, separated by commas; the de
 import importlib.util
 import os
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
-# A Space installs its requirements before these files arrive, so a bundle's wheel is imported in place.
+# A Space installs its requirements before these files arrive, so a bundle's wheel is unpacked here.
+unpacked = tempfile.TemporaryDirectory(prefix="agit-hub-")
 for wheel in Path(__file__).resolve().parent.glob("agit_hub-*.whl"):
     if importlib.util.find_spec("agit_hub") is None:
-        sys.path.insert(0, str(wheel))
+        zipfile.ZipFile(wheel).extractall(unpacked.name)
+        sys.path.insert(0, unpacked.name)
 
 from agit_hub.errors import AgitError
 from agit_hub.space.app import run

@@ -1,7 +1,7 @@
 """The Space's page: its layout and its events."""
 
 import importlib.util
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -28,8 +28,7 @@ HEAD = """
 Two networks translate, and two predict *where*. Where attention is zero, the output is the input, byte
 for byte. You can edit the attention.
 """
-# As a resource, because the package may be in a wheel that is not unpacked.
-HOW = files("agit_hub.space").joinpath("how.md").read_text(encoding="utf-8")
+HOW = Path(__file__).with_name("how.md").read_text(encoding="utf-8")
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _WITH_PROGRESS: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
 

@@ -49,15 +49,8 @@ _DRAW: dict[str, Callable[[Rendering], Image.Image]] = {
     "panel": lambda rendering: rendering.panel(),
 }
 _HERE = Path(__file__).resolve().parent
-# Examples and the demo model are in the package, in a checkout, or beside a wheel that is not unpacked.
-ASSETS = next(
-    (
-        folder
-        for folder in (_HERE, _HERE.parents[1] / "space", _HERE.parents[2])
-        if (folder / "models").is_dir()
-    ),
-    _HERE,
-)
+# Examples and the demo model: in an installed package, or in a checkout.
+ASSETS = _HERE if (_HERE / "models").is_dir() else _HERE.parents[1] / "space"
 DEMO_MODEL = ASSETS / "models" / "agit-shapes"
 
 

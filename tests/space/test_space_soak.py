@@ -144,9 +144,11 @@ def test_space_hostile_files_get_messages(tmp_path: Path) -> None:
             else:
                 results.append("")  # a valid image: Pillow repairs some damage
         assert len(results) == HOSTILE
-        assert not [said for said in results if "Traceback" in said or str(tmp_path) in said]
+        assert not [each for each in results if "Traceback" in each or str(tmp_path) in each]
         ours = [
-            said for said in results if re.search(r"is (empty|damaged|not an image)|pixels", said)
+            result
+            for result in results
+            if re.search(r"is (empty|damaged|not an image)|pixels", result)
         ]
         print(f"{results.count('')} images after all; {len(ours)} results of ours")
         assert results.count("") < HOSTILE / 4 and len(ours) > HOSTILE * 0.7

@@ -42,18 +42,18 @@ def test_endpoints_read_uploads_only(
 def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
     config = httpx.get(f"{open_space}/config").json()
     inputs = {part["id"]: part["type"] for part in config["components"]}
-    asked = 0
+    requests = 0
     for event in config["dependencies"]:
         kinds = [inputs[part] for part in event["inputs"]]
         if kinds[:1] != ["image"]:
             continue
-        asked += 1
+        requests += 1
         data = [{"path": str(_private(tmp_path))}, "striped", "demo", *[None] * (len(kinds) - 3)]
-        sent = {"data": data[: len(kinds)], "fn_index": event["id"], "session_hash": f"s{asked}"}
+        sent = {"data": data[: len(kinds)], "fn_index": event["id"], "session_hash": f"s{requests}"}
         httpx.post(f"{open_space}/gradio_api/queue/join", json=sent)
         with httpx.stream(
-            "GET", f"{open_space}/gradio_api/queue/data?session_hash=s{asked}", timeout=30
+            "GET", f"{open_space}/gradio_api/queue/data?session_hash=s{requests}", timeout=30
         ) as answer:
-            said = "".join(answer.iter_text())
-        assert '"success":false' in said.replace(" ", ""), event["id"]
-    assert asked >= 6
+            text = "".join(answer.iter_text())
+        assert '"success":false' in text.replace(" ", ""), event["id"]
+    assert requests >= 6

@@ -60,7 +60,7 @@ def opened(browser: Browser, file: Path) -> Iterator[Page]:
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: asked.url.startswith("http") and wrong.append(asked.url))
+    page.on("request", lambda request: request.url.startswith("http") and wrong.append(request.url))
     page.goto(file.as_uri())
     yield page
     context.close()
@@ -120,7 +120,7 @@ def test_web_page_large_image_keeps_background(
 def test_web_page_threshold_runs_no_network(opened: Page, tmp_path: Path) -> None:
     image = shapes.draw("plain", 3, size=64)[0]
     _drop(opened, _saved(image, tmp_path))
-    said = opened.locator("#status").inner_text()
+    status = opened.locator("#status").inner_text()
     before = _canvas(opened, "output")
     opened.locator("#threshold").fill("1")
     opened.locator("#threshold").dispatch_event("input")
@@ -128,7 +128,7 @@ def test_web_page_threshold_runs_no_network(opened: Page, tmp_path: Path) -> Non
     opened.locator("#threshold").fill("0.1")
     opened.locator("#threshold").dispatch_event("input")
     np.testing.assert_array_equal(_canvas(opened, "output"), before)
-    assert opened.locator("#status").inner_text() == said
+    assert opened.locator("#status").inner_text() == status
     with opened.expect_download() as download:
         opened.get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "striped & _b_.png"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from agit_hub import AGITPipeline
 from agit_hub.data import shapes
-from tests.space.conftest import DEMO_MODEL, SPACE
+from tests.space.conftest import DEMO_MODEL
 from tests.space.zerogpu import Emulated, zerogpu
 
 pytestmark = pytest.mark.skipif(
@@ -52,10 +52,10 @@ def _drawn(folder: Path, number: int) -> Path:
     return path
 
 
-def _ask(space: Emulated, path: Path, model: str, to: str = "striped") -> Image.Image:
-    asked = {"to": to, "model": model, "api_name": "/translate"}
-    # A worker that cannot start is not always told of: then nobody results.
-    image, _, _ = space.client.submit(handle_file(path), **asked).result(timeout=ANSWER)
+def _translate(space: Emulated, path: Path, model: str, to: str = "striped") -> Image.Image:
+    options = {"to": to, "model": model, "api_name": "/translate"}
+    # A worker that fails to start is not always reported: then there is no result.
+    image, _, _ = space.client.submit(handle_file(path), **options).result(timeout=ANSWER)
     return Image.open(image)
 
 
@@ -65,35 +65,35 @@ def test_zerogpu_models_match_cpu(space: Emulated, models: dict[str, Path], tmp_
     for name in ("first", "second"):
         pipeline = AGITPipeline.from_pretrained(models[name], device="cpu", backend="torch")
         expected = pipeline(Image.open(path), "striped").images[0]
-        assert _ask(space, path, name).tobytes() == expected.tobytes()
+        assert _translate(space, path, name).tobytes() == expected.tobytes()
     # Longer durations are requested for larger network inputs.
     assert space.scheduler.seconds()[before:] == [10, 13]
-    calls = [called for called, _ in space.scheduler.asked]
-    assert calls[:3] == ["/startup-report", "/schedule", "/allow"]
-    assert not space.scheduler.lent
+    paths = [path for path, _ in space.scheduler.calls]
+    assert paths[:3] == ["/startup-report", "/schedule", "/allow"]
+    assert not space.scheduler.assigned
 
 
 def test_zerogpu_worker_error_is_a_message(
     space: Emulated, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    _ask(space, _drawn(tmp_path, 1), "first")  # now there is a worker
+    _translate(space, _drawn(tmp_path, 1), "first")  # now there is a worker
     with pytest.raises(AppError, match="translates to striped or to plain, not to giraffe"):
-        _ask(space, _drawn(tmp_path, 2), "third", "giraffe")
+        _translate(space, _drawn(tmp_path, 2), "third", "giraffe")
     # The app has loaded it, and the worker, which is older, has not.
     shutil.rmtree(models["third"])
     with pytest.raises(AppError, match=r"third is neither an existing folder nor a repo id"):
-        _ask(space, _drawn(tmp_path, 2), "third")
-    _ask(space, _drawn(tmp_path, 3), "first")
-    assert [path for path, _ in space.scheduler.asked].count("/allow") == 1  # by the same worker
+        _translate(space, _drawn(tmp_path, 2), "third")
+    _translate(space, _drawn(tmp_path, 3), "first")
+    assert [path for path, _ in space.scheduler.calls].count("/allow") == 1  # by the same worker
 
 
 def test_zerogpu_unavailable_shows_platform_message(space: Emulated, tmp_path: Path) -> None:
-    space.scheduler.refuses = True
+    space.scheduler.unavailable = True
     try:
         with pytest.raises(AppError, match=r"^No GPU was available$"):
-            _ask(space, _drawn(tmp_path, 4), "first")
+            _translate(space, _drawn(tmp_path, 4), "first")
     finally:
-        space.scheduler.refuses = False
+        space.scheduler.unavailable = False
 
 
 def test_zerogpu_cached_predictions_hold_no_file_descriptors(
@@ -104,7 +104,7 @@ def test_zerogpu_cached_predictions_hold_no_file_descriptors(
 
     held = []
     for number in range(REQUESTS):
-        _ask(space, _drawn(tmp_path, 100 + number), "first")
+        _translate(space, _drawn(tmp_path, 100 + number), "first")
         held.append(descriptors())
     assert max(held[REQUESTS // 2 :]) <= max(held[: REQUESTS // 2]) + 2, held
 
@@ -115,7 +115,7 @@ def test_zerogpu_from_pretrained_works_at_module_level(tmp_path: Path) -> None:
         [
             "import spaces",
             "from agit_hub import AGITPipeline",
-            f"print(AGITPipeline.from_pretrained({str(SPACE / 'model')!r}).device)",
+            f"print(AGITPipeline.from_pretrained({str(DEMO_MODEL)!r}).device)",
         ]
     )
     variables = {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9"}

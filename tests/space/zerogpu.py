@@ -22,11 +22,11 @@ from tests.space.conftest import SPACE, Started, serve
 class Scheduler:
     """The part of ZeroGPU that is not in the package: it assigns GPUs, over HTTP."""
 
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Calls in their order: path and parameters."""
-    lent: dict[str, int] = field(default_factory=dict)
+    assigned: dict[str, int] = field(default_factory=dict)
     """GPUs by the token of the call that has them."""
-    refuses: bool = False
+    unavailable: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, path: str, parameters: dict[str, str]) -> tuple[int, dict[str, object]]:
@@ -34,27 +34,31 @@ class Scheduler:
         with self.lock:
             self.calls.append((path, parameters))
             if path == "/release":
-                del self.lent[parameters["allowToken"]]
+                del self.assigned[parameters["allowToken"]]
             if path != "/schedule":
                 return 200, {}
-            if self.refuses:
+            if self.unavailable:
                 return 503, {}
             token = f"token-{len(self.calls)}"
-            free = min(set(range(len(self.lent) + 1)) - set(self.lent.values()))
-            self.lent[token] = free
+            free = min(set(range(len(self.assigned) + 1)) - set(self.assigned.values()))
+            self.assigned[token] = free
             # `idle`: the worker that this GPU had before is still there.
             return 200, {"idle": True, "nvidiaIndex": free, "nvidiaUUID": "0", "allowToken": token}
 
     def end_workers(self) -> None:
         """End the workers, as the platform does: they wait for calls even when the app has ended."""
-        for path, said in self.calls:
+        for path, parameters in self.calls:
             if path == "/allow":
                 with suppress(ProcessLookupError):
-                    os.kill(int(said["pid"]), signal.SIGKILL)
+                    os.kill(int(parameters["pid"]), signal.SIGKILL)
 
     def seconds(self) -> list[int]:
         """Return for how long a GPU was requested, each time."""
-        return [int(said["durationSeconds"]) for path, said in self.calls if path == "/schedule"]
+        return [
+            int(parameters["durationSeconds"])
+            for path, parameters in self.calls
+            if path == "/schedule"
+        ]
 
 
 class Emulated(NamedTuple):
@@ -109,7 +113,7 @@ def _listening(scheduler: Scheduler) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            """Not on the test's output: `asked` has it all."""
+            """Not on the test's output: `calls` has it all."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever)
