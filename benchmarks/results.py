@@ -1,4 +1,4 @@
-"""Fills docs/results.md and docs/speed.md: each table follows the command that generates it.
+"""Fills docs/research/results.md and docs/research/speed.md: each table follows the command that generates it.
 
 python -m benchmarks.results
 """
@@ -10,7 +10,7 @@ from importlib import import_module
 from agit_hub.evaluation.compare import compare, find_records
 from benchmarks.harness import ROOT
 
-DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")
+DOCUMENTS = tuple(ROOT / "docs" / "research" / f"{name}.md" for name in ("results", "speed"))
 _TABLE = re.compile(
     r"(```\nagit compare ([^\n]+)\n```\n\n<!-- table -->\n).*?(<!-- end -->)", re.DOTALL
 )

@@ -9,7 +9,7 @@ Before the first step of the run the attention networks are trained in three sta
    [0, 1]: a pseudo-label for the whole object instead of its most discriminative part.
 3. The attention network learns the pseudo-labels, except for cells between object and background.
 
-docs/training.md describes the results, and alternatives that failed.
+docs/research/recipe.md describes the results, and alternatives that failed.
 """
 
 from collections.abc import Iterator, Sequence

@@ -38,7 +38,7 @@ assert not {"torch", "agit_hub"} & set(sys.modules)
 """
 
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guides" / "export.md"
 
 
 def _images(*shape: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""docs/results.md and docs/speed.md are generated from the result files."""
+"""docs/research/results.md and docs/research/speed.md are generated from the result files."""
 
 from agit_hub.evaluation.report import read_record
 from benchmarks.results import DOCUMENTS, ROOT, filled
