@@ -119,16 +119,18 @@ class MetricLogger:
         if trackers:
             self._accelerator.init_trackers("agit-hub", config=_tracker_values(self._config))
         self._clock = (time.perf_counter(), step)
-        self._terminal = sys.stderr.isatty()
+        self._terminal = self._is_main and sys.stderr.isatty()
         self._bar = tqdm(
             total=self._schedule.total_steps,
             initial=step,
             unit="step",
             dynamic_ncols=True,
-            disable=not (self._is_main and self._terminal),
+            disable=not self._terminal,
         )
         try:
-            with self._bar, logging_redirect_tqdm(loggers=[get_logger("agit_hub")]):
+            # Log above the bar, if there is one.
+            loggers = [get_logger("agit_hub")] if self._terminal else []
+            with self._bar, logging_redirect_tqdm(loggers=loggers):
                 yield
         finally:
             if trackers:
