@@ -14,21 +14,12 @@ _STRUCTURE_BLOCK = 6
 
 
 def adversarial_generator(prediction: Tensor) -> Tensor:
-    """Return the least-squares loss of a generator: mean (D(s') - 1)^2.
-
-    Args:
-        prediction: The discriminator's patch scores of translated images, any shape.
-    """
+    """Return the least-squares loss of a generator: mean (D(s') - 1)^2."""
     return (prediction - 1).square().mean()
 
 
 def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the least-squares loss of a discriminator: half of mean (D(real) - 1)^2 + mean D(fake)^2.
-
-    Args:
-        real: Patch scores of real images, any shape.
-        fake: Patch scores of translated images, any shape.
-    """
+    """Return the least-squares loss of a discriminator: half of mean (D(real) - 1)^2 + mean D(fake)^2."""
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
@@ -71,12 +62,7 @@ def attention_shortfall(attention: Tensor, floor: float) -> Tensor:
 
 
 def cycle_consistency(image: Tensor, cycle: Tensor) -> Tensor:
-    """Return the L1 distance between an image and its cycle reconstruction: mean |s - s''|.
-
-    Args:
-        image: s, (N, 3, H, W), in [-1, 1].
-        cycle: s'', the same shape and range.
-    """
+    """Return the L1 distance between an image and its cycle reconstruction: mean |s - s''|."""
     return F.l1_loss(cycle, image)
 
 

@@ -1,8 +1,7 @@
 """The command `export`: a model as files that need no PyTorch."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,23 +9,16 @@ from agit_hub.cli.app import app, show_user_errors
 from agit_hub.cli.translate import Dtype
 
 
-class Format(StrEnum):
-    """Format of exported files."""
-
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
 @app.command()
 @show_user_errors
 def export(
     model: Annotated[str, typer.Argument(help="A Hub repo such as user/name, or a folder.")],
     format: Annotated[
-        Format, typer.Option(help="onnx, or openvino for its two files.")
-    ] = Format.ONNX,
+        Literal["onnx", "openvino"], typer.Option(help="onnx, or openvino for its two files.")
+    ] = "onnx",
     dtype: Annotated[
         Dtype, typer.Option(help="float16: smaller files, a little less exact.")
-    ] = Dtype.FLOAT32,
+    ] = "float32",
     out: Annotated[
         Path | None,
         typer.Option(help="A folder; default: a cache that `agit translate` and pipelines use."),
@@ -46,8 +38,8 @@ def export(
 
     loaded = AGITModel.from_pretrained(model, revision=revision)
     torch_dtype = getattr(torch, dtype)
-    folder = out or exported_folder(loaded, format.value, torch_dtype)
-    for exported in export_files(loaded, folder, format.value, torch_dtype):
+    folder = out or exported_folder(loaded, format, torch_dtype)
+    for exported in export_files(loaded, folder, format, torch_dtype):
         print(
             f"{exported.path}: to {exported.to}; differs from PyTorch by at most "
             f"{exported.maximum:.2g} of 255, by {exported.mean:.2g} on average"

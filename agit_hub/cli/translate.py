@@ -6,11 +6,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from enum import StrEnum
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,30 +29,7 @@ if TYPE_CHECKING:
     from agit_hub.inference.pipeline import AGITPipeline
 
 
-class Format(StrEnum):
-    """Format of translated images."""
-
-    PNG = "png"
-    JPEG = "jpeg"
-    WEBP = "webp"
-    TIFF = "tiff"
-
-
-class Backend(StrEnum):
-    """What runs the networks."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    COMPILE = "compile"
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
-class Dtype(StrEnum):
-    """Precision of the generators."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
+Dtype = Literal["float32", "float16"]
 
 
 def _add_edit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -99,12 +75,12 @@ def translate(
         typer.Option("--panels", help="Write input, attention and output: NAME.panel.png."),
     ] = False,
     format: Annotated[
-        Format,
+        Literal["png", "jpeg", "webp", "tiff"],
         typer.Option(
             help="Of images. PNG (TIFF for CMYK and for more than 16 bits) keeps pixels without "
             "attention unchanged, bit by bit; JPEG does not."
         ),
-    ] = Format.PNG,
+    ] = "png",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing results instead of skipping them.")
     ] = False,
@@ -116,15 +92,15 @@ def translate(
         str | None, typer.Option(help="cuda, mps, cpu, ...; default: the best.")
     ] = None,
     backend: Annotated[
-        Backend,
+        Literal["auto", "torch", "compile", "onnx", "openvino"],
         typer.Option(
             help="What runs the networks. auto is the fastest that `agit export` has written files "
             "for; onnx and openvino export them first if needed."
         ),
-    ] = Backend.AUTO,
+    ] = "auto",
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the generators; float16 is faster on some hardware.")
-    ] = Dtype.FLOAT32,
+    ] = "float32",
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of the model's repo.")
     ] = None,
@@ -144,7 +120,7 @@ def translate(
             edits=_parse_edits(edits),
             smoothing=smoothing,
             batch_size=batch_size,
-            format=format.value,
+            format=format,
             extras=extras,
             overwrite=overwrite,
         )

@@ -157,11 +157,11 @@ class BatchTranslator:
     def _translate_video(self, job: Job) -> FileResult:
         try:
             self._write_video(job)
-        except VideoError as error:
+            return FileResult(job, "done")
+        except VideoError as error:  # names the file itself
             return FileResult(job, "failed", str(error))
         except _EXPECTED_ERRORS as error:
             return FileResult(job, "failed", f"{job.source}: {error}")
-        return FileResult(job, "done")
 
     def _write_video(self, job: Job) -> None:
         from agit_hub.inference.video import Video, open_writer

@@ -35,8 +35,8 @@ class EditOption(NamedTuple):
     """Maximum and step of a slider that starts at 0."""
 
 
-def _option(help: str, **options: Any) -> dict[str, EditOption]:
-    return {"option": EditOption(help, **options)}
+def _edit(default: Any, help: str, **options: Any) -> Any:
+    return field(default=default, metadata={"option": EditOption(help, **options)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,53 +50,31 @@ class AttentionEdits:
         EditError: If a value is out of range, or a mask is invalid.
     """
 
-    attention: "Mask | None" = field(
-        default=None, metadata=_option("A mask that replaces the network's map.")
+    attention: "Mask | None" = _edit(None, "A mask that replaces the network's map.")
+    invert: bool = _edit(False, "Change the background instead: use 1 - map.", flag="--invert")
+    threshold: float | None = _edit(
+        None,
+        "Attention below it becomes exactly 0; 0 to 1, by default the model's own.",
+        flag="--threshold",
+        slider=(1, 0.01),
     )
-    invert: bool = field(
-        default=False,
-        metadata=_option("Change the background instead: use 1 - map.", flag="--invert"),
+    points: Sequence[Point] = _edit(
+        (),
+        "Change only the object (connected part of the map) at this point; repeatable.",
+        flag="--point",
+        metavar="X,Y",
     )
-    threshold: float | None = field(
-        default=None,
-        metadata=_option(
-            "Attention below it becomes exactly 0; 0 to 1, by default the model's own.",
-            flag="--threshold",
-            slider=(1, 0.01),
-        ),
+    strict_points: bool = _edit(True, "Whether a point without attention is an error.")
+    region: "Mask | Box | None" = _edit(
+        None, "Change nothing outside this box, in pixels.", flag="--region", metavar="L,T,R,B"
     )
-    points: Sequence[Point] = field(
-        default=(),
-        metadata=_option(
-            "Change only the object (connected part of the map) at this point; repeatable.",
-            flag="--point",
-            metavar="X,Y",
-        ),
+    paint: "Mask | None" = _edit(None, "A mask: attention is at least this.")
+    erase: "Mask | None" = _edit(None, "A mask: attention is reduced by this share.")
+    feather: float = _edit(
+        0.0, "Pixels over which the map's edges fade.", flag="--feather", slider=(40, 1)
     )
-    strict_points: bool = field(
-        default=True, metadata=_option("Whether a point without attention is an error.")
-    )
-    region: "Mask | Box | None" = field(
-        default=None,
-        metadata=_option(
-            "Change nothing outside this box, in pixels.", flag="--region", metavar="L,T,R,B"
-        ),
-    )
-    paint: "Mask | None" = field(
-        default=None, metadata=_option("A mask: attention is at least this.")
-    )
-    erase: "Mask | None" = field(
-        default=None, metadata=_option("A mask: attention is reduced by this share.")
-    )
-    feather: float = field(
-        default=0.0,
-        metadata=_option(
-            "Pixels over which the map's edges fade.", flag="--feather", slider=(40, 1)
-        ),
-    )
-    strength: float = field(
-        default=1.0,
-        metadata=_option("Factor on the final map, 0 to 1.", flag="--strength", slider=(1, 0.01)),
+    strength: float = _edit(
+        1.0, "Factor on the final map, 0 to 1.", flag="--strength", slider=(1, 0.01)
     )
 
     def __post_init__(self) -> None:

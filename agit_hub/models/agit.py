@@ -196,28 +196,22 @@ def _download(repo: str, filename: str, **options: Any) -> Path:
     try:
         return Path(hf_hub_download(repo, filename, **options))
     except LocalEntryNotFoundError as error:
-        raise ModelLoadError(
-            f"{repo} is neither a local folder nor in the cache, and the Hub is unreachable."
-        ) from error
+        message = "is neither a local folder nor in the cache, and the Hub is unreachable"
+        cause: Exception = error
     except EntryNotFoundError as error:
-        raise ModelLoadError(f"{repo} has no {filename}: not an AGIT model.") from error
+        message, cause = f"has no {filename}: not an AGIT model", error
     except GatedRepoError as error:
-        raise ModelLoadError(
-            f"The model {repo} is gated: accept its terms on its page, then run: hf auth login."
-        ) from error
+        message, cause = "is gated: accept its terms on its page, then run: hf auth login", error
     except RepositoryNotFoundError as error:
-        raise ModelLoadError(
-            f"The model {repo} does not exist, neither as a folder nor on the Hub; if it is private, "
-            "log in with: hf auth login."
-        ) from error
+        message = "does not exist as a folder or on the Hub; if it is private, run: hf auth login"
+        cause = error
     except RevisionNotFoundError as error:
-        raise ModelLoadError(f"{repo} has no revision {options['revision']!r}.") from error
+        message, cause = f"has no revision {options['revision']!r}", error
     except HFValidationError as error:
-        raise ModelLoadError(
-            f"{repo} is neither an existing folder nor a repo id such as user/model."
-        ) from error
+        message, cause = "is neither an existing folder nor a repo id such as user/model", error
     except OSError as error:
         raise AgitError(f"The model {repo} could not be fetched: {error}") from error
+    raise ModelLoadError(f"{repo} {message}.") from cause
 
 
 def _read_config(source: str, path: Path) -> AGITConfig:

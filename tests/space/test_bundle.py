@@ -165,9 +165,9 @@ def test_bundle_starts_with_requirements_only(bundle: Path, tmp_path: Path) -> N
     with serve(tmp_path / "files", app, python, PYTHONPATH="") as started:
         plain = _example(Client(started.address, verbose=False, download_files=tmp_path / "plain"))
     with zerogpu(tmp_path / "zerogpu", app, python, PYTHONPATH="") as emulated:
-        borrowed = _example(emulated.client)
+        on_zerogpu = _example(emulated.client)
         assert emulated.scheduler.seconds() == [10]
-    assert plain.tobytes() == borrowed.tobytes()
+    assert plain.tobytes() == on_zerogpu.tobytes()
 
 
 def _example(client: Client) -> Image.Image:
