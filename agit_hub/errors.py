@@ -93,4 +93,4 @@ class PushError(AgitError, RuntimeError):
 
 
 class PushRefusedError(PushError, UserError):
-    """A push that the Hub refuses for good: no write access, a wrong name, a gated repo."""
+    """A push that the Hub refuses permanently: no write access, a wrong name, a gated repo."""

@@ -1,4 +1,4 @@
-"""Trains and evaluates every run of the photographs' tables in docs/research/results.md, one after the other.
+"""Train and evaluate every run of the photographs' tables in docs/research, one after the other.
 
 python -m benchmarks.photographs --photos FOLDER --runs runs/photographs
 

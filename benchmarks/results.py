@@ -1,4 +1,4 @@
-"""Fills docs/research/results.md and docs/research/speed.md: each table follows the command that generates it.
+"""Fill docs/research/{results,speed}.md: each table follows the command that generates it.
 
 python -m benchmarks.results
 """

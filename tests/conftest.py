@@ -53,7 +53,7 @@ def hub() -> Iterator["Hub"]:
 def make_model() -> MakeModel:
     """Build tiny models, of random weights or of known maps and translations.
 
-    `maps` are the two attention networks' values everywhere, for source and target pictures;
+    `maps` are the two attention networks' values everywhere, for source and target images;
     `shades` are the bytes of the grey that the two generators paint; further arguments are the
     config's.
     """

@@ -34,7 +34,7 @@ class State:
     attention_t: list[Tensor]
     discriminator_s: list[Tensor]
     discriminator_t: list[Tensor]
-    draw: Callable[[], tuple[float, int]]  # (u in [0, 1), index of a stored picture)
+    draw: Callable[[], tuple[float, int]]  # (u in [0, 1), index of a stored image)
     pool_capacity: int = 50
     pool_t: list[Picture] = field(default_factory=list)  # fakes of T, for D_T
     pool_s: list[Picture] = field(default_factory=list)  # fakes of S, for D_S
@@ -97,7 +97,7 @@ def transposed_same_stride2(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def instance_norm(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Normalise each channel of each picture by its own mean and biased variance."""
+    """Normalise each channel of each image by its own mean and biased variance."""
     pixels = x.shape[2] * x.shape[3]
     mean = x.sum(dim=(2, 3), keepdim=True) / pixels
     variance = ((x - mean) ** 2).sum(dim=(2, 3), keepdim=True) / pixels
@@ -126,7 +126,7 @@ def residual_block(params: list[Tensor], x: Tensor, reflect: bool) -> Tensor:
 
 
 def generator(params: list[Tensor], x: Tensor, blocks: int) -> Tensor:
-    """Repaint the whole picture: F_ST or F_TS, before the map is applied."""
+    """Repaint the whole image: F_ST or F_TS, before the map is applied."""
     p = params
     assert len(p) == 12 + 8 * blocks + 8 + 2
     y = relu(instance_norm(convolve(pad_zeros(x, 3, 3), p[0], p[1], 1), p[2], p[3]))  # 7x7
@@ -142,7 +142,7 @@ def generator(params: list[Tensor], x: Tensor, blocks: int) -> Tensor:
 
 
 def attention(params: list[Tensor], x: Tensor, decoder: str) -> Tensor:
-    """The map of a picture, one channel in (0, 1): A_S or A_T."""
+    """The map of a image, one channel in (0, 1): A_S or A_T."""
     assert len(params) == 26
     p = params
     # "paper": kernels 3, 3, 7, mirrored so that the size stays; "official": all 1x1, no padding.
@@ -218,7 +218,7 @@ def descend(
 
 
 def query(state: State, pool: list[Picture], fakes: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Swap new fakes for old ones half of the time, picture after picture."""
+    """Swap new fakes for old ones half of the time, image after image."""
     chosen: list[Picture] = []
     for image, attention_map in zip(fakes.detach(), maps.detach(), strict=True):
         new = (image.clone(), attention_map.clone())
@@ -237,7 +237,7 @@ def update_discriminator(
     state: State, name: str, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor],
     lr: float, tau: float, switched: bool, result: Result,
 ) -> None:  # fmt: skip
-    """Move one discriminator on pictures and their maps; the fakes pass the pool first."""
+    """Move one discriminator on images and their maps; the fakes pass the pool first."""
     leaves = [p.detach().clone().requires_grad_() for p in getattr(state, name)]
     fake = query(state, state.pool_t if name == "discriminator_t" else state.pool_s, *fake)
     seen_real, seen_fake = masked(*real, tau, switched), masked(*fake, tau, switched)

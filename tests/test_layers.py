@@ -94,7 +94,7 @@ def test_no_two_modules_import_each_other() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)
 
 
-# Reading datasets is for training and publishing; drawing shapes and decoding pictures for everyone.
+# Reading datasets is for training and publishing; drawing shapes and decoding images for everyone.
 READING = {name for name in FILES if name.startswith("agit_hub.data.")} - {
     f"agit_hub.data.{name}" for name in ("config", "images", "shapes")
 }

@@ -11,7 +11,7 @@ from agit_hub.config import SIZE_MULTIPLE, AGITConfig
 from agit_hub.models.agit import AGITModel
 
 # Tensor names of exported files.
-INPUT = "picture"
+INPUT = "input"
 OUTPUTS = ("image", "attention", "generated")
 
 
@@ -27,9 +27,9 @@ class ExportableDirection(nn.Module):
         super().__init__()
         self.model, self.to_label = model, to
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map (N, 3, H, W) in [-1, 1] to (N, 3, H, W), (N, 1, H, W) and (N, 3, H, W)."""
-        image, attention, generated = self.model(picture, self.to_label)
+        image, attention, generated = self.model(images, self.to_label)
         return image, attention, generated
 
     def export_program(self) -> torch.export.ExportedProgram:
@@ -53,10 +53,10 @@ class ExportableDirection(nn.Module):
             "attention_threshold": f"{config.attention_threshold:g}",
             "image_size": str(config.image_size),
             "size_multiple": str(SIZE_MULTIPLE),
-            "picture": "RGB, (batch, 3, height, width), -1 to 1",
-            "image": "the translation, as picture: attention * generated + (1 - attention) * picture",
+            "input": "RGB, (batch, 3, height, width), -1 to 1",
+            "image": "the translation, as input: attention * generated + (1 - attention) * input",
             "attention": "(batch, 1, height, width), 0 to 1; background below attention_threshold",
-            "generated": "the generator's output, as picture",
+            "generated": "the generator's output, as input",
             "format_version": str(config.format_version),
             "agit_hub": __version__,
         }

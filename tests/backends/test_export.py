@@ -31,7 +31,7 @@ import json, sys
 import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 images = np.load(sys.argv[2])
-image, attention, generated = session.run(["image", "attention", "generated"], {"picture": images})
+image, attention, generated = session.run(["image", "attention", "generated"], {"input": images})
 np.savez(sys.argv[3], image=image, attention=attention, generated=generated)
 print(json.dumps(session.get_modelmeta().custom_metadata_map))
 assert not {"torch", "agit_hub"} & set(sys.modules)
@@ -68,7 +68,7 @@ def test_export_onnx_file_needs_only_onnxruntime(
         assert {metadata["from"], metadata["to"]} == {"horse", "zebra"}
         assert metadata["attention_threshold"] == "0.25"
         assert metadata["image_size"] == "16" and metadata["size_multiple"] == "4"
-        assert "-1 to 1" in metadata["picture"] and "0 to 1" in metadata["attention"]
+        assert "-1 to 1" in metadata["input"] and "0 to 1" in metadata["attention"]
 
 
 def test_export_documented_example_matches_pipeline(
@@ -76,7 +76,7 @@ def test_export_documented_example_matches_pipeline(
 ) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    Image.fromarray(pixels).save(tmp_path / "input.png")
     shutil.copy(files("onnx", torch.float32)[0].path, tmp_path)
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
     found = np.asarray(Image.open(tmp_path / "zebra.png"), dtype=int)

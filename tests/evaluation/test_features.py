@@ -68,7 +68,8 @@ def test_lite0_equals_the_network_on_images_of_mixed_sizes(
 def test_protocol_side_overrides_the_networks(network: nn.Module) -> None:
     image = _noise(0, (50, 40))
     found = FeatureExtractor(Protocol("small", "lite0", side=64), CPU)([image])
-    assert torch.allclose(found[0], _literal(network, image, 64), rtol=0, atol=1e-5)
+    # Features reach 6, and folded batch norms round differently: 2e-5 at this size.
+    assert torch.allclose(found[0], _literal(network, image, 64), rtol=0, atol=5e-5)
 
 
 def test_features_do_not_depend_on_the_batch(lite0: FeatureExtractor) -> None:

@@ -102,11 +102,11 @@ def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.devic
     step = make_step(config, device, precision)
     average = MovingAverage(step.networks.model, 0.9)
     phase = Schedule(config.train, 10).phase(1)
-    batch, figures = make_batch(device), MeanMetrics()
+    batch, metrics = make_batch(device), MeanMetrics()
     more = [[batch]] * (config.train.discriminator_updates - 1)
 
     def act() -> None:
-        figures.add_all(step([batch], phase, more))
+        metrics.add_all(step([batch], phase, more))
         average.update()
 
     for _ in range(4):  # kernels are loaded, pools are full
@@ -114,7 +114,7 @@ def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.devic
     with _no_synchronisation(device):
         for _ in range(3):
             act()
-    assert all(torch.isfinite(value) for value in figures.means().values())
+    assert all(torch.isfinite(value) for value in metrics.means().values())
 
 
 def _no_synchronisation(device: torch.device) -> AbstractContextManager[Any]:
