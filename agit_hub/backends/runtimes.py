@@ -74,7 +74,8 @@ class OpenVinoSession:
         return [found[name] for name in outputs]
 
     def _run(self, model: Any, images: Array) -> dict[str, Array]:
-        found = model(images)
+        # A request of its own: a model's shared one serves a single thread at a time.
+        found = model.create_infer_request().infer(images)
         return {output.get_any_name(): found[output] for output in model.outputs}
 
 
