@@ -67,7 +67,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one recipe; the first with validation."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
-    _train(root / "one", images, eval__every=1, eval__holdout=3)
+    _train(root / "one", images, eval__steps=1, eval__holdout=3)
     _train(root / "two", images, train__seed=1)
     return root
 
