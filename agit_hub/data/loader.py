@@ -7,6 +7,7 @@ otherwise. On a CPU worker processes would only compete with the step for cores.
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,53 +41,38 @@ class Batch(NamedTuple):
     target: Tensor
 
 
+@dataclass
 class UnpairedLoader:
     """Batches of unpaired images on a device.
-
-    Args:
-        domains: Source and target.
-        config: How images become samples.
-        batch_size: Images of each domain in a batch.
-        crop_size: Side of the training crops in pixels.
-        image_size: Side of whole images in pixels.
-        seed: Seed of the order and the augmentation.
-        device: Device of the batches.
-        rank: Number of this process, of `processes`.
-        processes: Number of processes.
-        memory_format: Memory format of the batches.
-        worker_init: Called in each worker process.
 
     Raises:
         DatasetError: If images are to be kept in memory and are unavailable.
     """
 
-    def __init__(
-        self,
-        domains: tuple[Domain, Domain],
-        config: DataConfig,
-        *,
-        batch_size: int,
-        crop_size: int,
-        image_size: int,
-        seed: int,
-        device: torch.device,
-        rank: int = 0,
-        processes: int = 1,
-        memory_format: torch.memory_format = torch.contiguous_format,
-        worker_init: Callable[[int], None] | None = None,
-    ) -> None:
-        self._config = config
-        self._batch_size = batch_size
-        self._image_size = image_size
-        self._seed = seed
-        self._device = device
-        self._rank = rank
-        self._processes = processes
-        self._memory_format = memory_format
-        self._worker_init = worker_init
-        self.domains = keep_in_memory(domains, config, device)
-        self.num_workers = resolve_num_workers(self.domains, config, device, processes)
-        self._crops = self._dataset(crop_size, crop_margin=config.crop_margin, zoom=config.zoom)
+    domains: tuple[Domain, Domain]
+    config: DataConfig
+    _: KW_ONLY
+    batch_size: int
+    """Images of each domain in a batch."""
+    crop_size: int
+    """Side of the training crops in pixels."""
+    image_size: int
+    """Side of whole images in pixels."""
+    seed: int
+    """Seed of the order and the augmentation."""
+    device: torch.device
+    rank: int = 0
+    processes: int = 1
+    memory_format: torch.memory_format = torch.contiguous_format
+    worker_init: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.domains = keep_in_memory(self.domains, self.config, self.device)
+        self.num_workers = resolve_num_workers(
+            self.domains, self.config, self.device, self.processes
+        )
+        margin, zoom = self.config.crop_margin, self.config.zoom
+        self._crops = self._dataset(self.crop_size, crop_margin=margin, zoom=zoom)
 
     @property
     def counts(self) -> list[int | None]:
@@ -113,11 +99,11 @@ class UnpairedLoader:
 
     def whole_images(self, on_unreadable: OnUnreadable) -> Iterator[Batch]:
         """Yield whole images at `image_size` endlessly, in an order that the crops do not use."""
-        return self._batches(self._dataset(self._image_size), _WARMUP_START, on_unreadable)
+        return self._batches(self._dataset(self.image_size), _WARMUP_START, on_unreadable)
 
     def first_images(self, count: int) -> Batch:
         """Return the first images of both domains, at most `count` of each, whole and not mirrored."""
-        dataset = UnpairedDataset(*self.domains, self._image_size, flip=False, shuffle=False)
+        dataset = UnpairedDataset(*self.domains, self.image_size, flip=False, shuffle=False)
         count = min([count, *(length for length in self.counts if length is not None)])
         return self._to_device(collate([dataset[number] for number in range(count)]))
 
@@ -129,23 +115,23 @@ class UnpairedLoader:
             size,
             crop_margin=crop_margin,
             zoom=zoom,
-            flip=self._config.flip,
-            shuffle=self._config.pairing == "random",
-            seed=self._seed,
+            flip=self.config.flip,
+            shuffle=self.config.pairing == "random",
+            seed=self.seed,
         )
 
     def _batches(
         self, dataset: UnpairedDataset, start: int, on_unreadable: OnUnreadable
     ) -> Iterator[Batch]:
-        sampler = InfiniteBatchSampler(self._batch_size, self._rank, self._processes, start)
-        for batch in make_loader(dataset, sampler, self.num_workers, self._worker_init):
+        sampler = InfiniteBatchSampler(self.batch_size, self.rank, self.processes, start)
+        for batch in make_loader(dataset, sampler, self.num_workers, self.worker_init):
             on_unreadable(batch.unreadable)
             yield self._to_device(batch)
 
     def _to_device(self, batch: UnpairedBatch) -> Batch:
         source, target = (
-            from_uint8(pixels.to(self._device, non_blocking=True)).contiguous(
-                memory_format=self._memory_format
+            from_uint8(pixels.to(self.device, non_blocking=True)).contiguous(
+                memory_format=self.memory_format
             )
             for pixels in (batch.source, batch.target)
         )

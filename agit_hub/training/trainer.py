@@ -84,6 +84,8 @@ class Trainer:
         self.config = config = self._setup.config
         self.run_folder = RunFolder(config.output_dir)
         self._loader = self._make_loader()
+        # Webdataset shards are counted later, in whichever process reads them.
+        self._counts = self._loader.counts
         steps_per_epoch = self._steps_per_epoch()
         self._schedule = Schedule(config.train, steps_per_epoch)
         self._metric_logger = MetricLogger(
@@ -227,7 +229,7 @@ class Trainer:
 
     def _log_summary(self) -> None:
         if self._accelerator.is_main_process:
-            counts = dict(zip(("source", "target"), self._loader.counts, strict=True))
+            counts = dict(zip(("source", "target"), self._counts, strict=True))
             self.run_folder.write_info(describe_machine(self._accelerator) | {"images": counts})
         state = self._state
         for line in run_summary(self._setup, state.step, state.total_steps, self._accelerator):
@@ -305,19 +307,27 @@ class Trainer:
                 f"train.learning_rate, or set train.max_grad_norm.{self.last_checkpoint_message()}"
             )
 
+    def _stateful(self) -> dict[str, Any]:
+        """Return the objects whose state all ranks share; None for those that this run does not use."""
+        return {
+            "training": self._train_step,
+            "ema": self._ema,
+            "schedule": self._schedule,
+            "scaler": self._accelerator.scaler,
+            "validation": self._validation,
+        }
+
     def _shared_state(self) -> dict[str, Any]:
-        scaler = self._accelerator.scaler
         return {
             "step": self._state.step,
             "processes": self._accelerator.num_processes,
-            "images": self._loader.counts,
-            "training": self._train_step.state_dict(),
-            "ema": self._ema.state_dict() if self._ema is not None else None,
-            "schedule": self._schedule.state_dict(),
+            "images": self._counts,
             "switch_postponed": self._switch_postponed,
-            "scaler": scaler.state_dict() if scaler is not None else None,
             "metrics": self._metric_logger.shared_state(),
-            "validation": self._validation.state_dict() if self._validation is not None else None,
+            **{
+                name: None if each is None else each.state_dict()
+                for name, each in self._stateful().items()
+            },
         }
 
     def _rank_state(self) -> dict[str, Any]:
@@ -338,26 +348,19 @@ class Trainer:
         self._metric_logger.checkpoint = path
         self._check_counts(shared["images"])
         self._state.step = shared["step"]
-        self._train_step.load_state_dict(shared["training"])
-        if self._ema is not None:
-            self._ema.load_state_dict(shared["ema"])
-        self._schedule.load_state_dict(shared["schedule"])
         self._switch_postponed = shared["switch_postponed"]
-        if self._accelerator.scaler is not None:
-            self._accelerator.scaler.load_state_dict(shared["scaler"])
+        for name, each in self._stateful().items():
+            if each is not None:
+                each.load_state_dict(shared[name])
         for direction, pool in self._train_step.pools.items():
             pool.load_state_dict(own["pools"][direction], self._accelerator.device)
         self._metric_logger.load_state(shared["metrics"], own["metrics"])
-        if self._validation is not None and shared["validation"] is not None:
-            self._validation.load_state_dict(shared["validation"])
         torch.set_rng_state(own["random"])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(own["random_cuda"])
 
     def _check_counts(self, saved: list[int | None]) -> None:
-        for side, before, count in zip(
-            ("source", "target"), saved, self._loader.counts, strict=True
-        ):
+        for side, before, count in zip(("source", "target"), saved, self._counts, strict=True):
             if None not in (before, count) and before != count:
                 raise ConfigError(
                     f"data.{side} had {before} images when this run was saved and has {count}: restore "
