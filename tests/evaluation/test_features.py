@@ -79,7 +79,8 @@ def test_features_do_not_depend_on_the_batch(lite0: FeatureExtractor) -> None:
     assert len(together) == 17
     for number in (0, 7, 15, 16):
         alone = lite0([images[number]])
-        assert torch.allclose(alone[0], together[number], rtol=0, atol=1e-5)
+        # Other kernels round differently.
+        assert torch.allclose(alone[0], together[number], rtol=0, atol=5e-5)
 
 
 def test_custom_features_receive_resized_batches() -> None:

@@ -17,7 +17,7 @@ from testing.hub_server import Hub
 from tests.online import connect
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
 from tests.training.test_distributed import ENVIRONMENT, LAUNCH
-from tests.training.test_machines import child
+from tests.training.test_multi_machine import child
 from tests.training.test_streaming import (
     ENDLESS,
     ON_HUB,
