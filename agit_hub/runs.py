@@ -59,7 +59,8 @@ class RunFolder:
 
     def latest_checkpoint(self) -> Path | None:
         """Return the newest complete checkpoint, if there is one."""
-        return max(list_checkpoints(self.checkpoints), key=_step_of, default=None)
+        found = list_checkpoints(self.checkpoints)
+        return found[-1] if found else None
 
     def check(self, config: Mapping[str, Any], resume: bool) -> None:
         """Check that a run may write to this folder.

@@ -22,7 +22,7 @@ _SHARDS: dict[Kind, str] = {"parquet": ".parquet", "webdataset": ".tar"}
 # `train`, `test-00000-of-00001`, `validation_2`, but not `trainer`; and `trainA` of unpaired datasets.
 _SPLIT = re.compile(
     r"(?i:(train)(?:ing)?|(test)(?:ing)?|(val)(?:id|idation)?|(dev)|(eval)(?:uation)?)"
-    r"(?:[-_]?[AB])?(?![A-Za-z].*)"
+    r"(?:[-_]?[AB])?(?![A-Za-z])"
 )
 _SPLIT_NAMES = {"val": "validation", "dev": "validation", "eval": "test"}
 _DOMAIN = re.compile(r"(?i:train|test|val|valid|validation)?[-_]?([AB])")
@@ -107,12 +107,13 @@ class Inventory:
     def _by_split(self, name: str | None, items: Sequence[Item]) -> list[Group]:
         """Group items by the split in their paths; items without one are `train` if no others are."""
         splits: dict[str, list[Item]] = {}
-        rest = []
+        rest: list[Item] = []
         for item in items:
             # The name of an image does not count: `train station.jpg`. That of a shard or zip does.
             parts = item.path.split("/")[: -1 if self.kind == "files" else None]
             split = next((split for part in parts if (split := _split_name(part))), None)
-            splits.setdefault(split, []).append(item) if split else rest.append(item)
+            group = splits.setdefault(split, []) if split else rest
+            group.append(item)
         if rest and "train" not in splits:
             splits = {"train": rest} | splits
         return [Group(name, split, chosen) for split, chosen in splits.items()]

@@ -209,17 +209,22 @@ def _prefer_default(views: list[DatasetView], at_least: int) -> list[DatasetView
 
 
 def _split_view(inventory: Inventory, view: DatasetView) -> list[DatasetView]:
-    """Return the two halves of a view: by folder, or by the only label column with two values."""
+    """Return candidates for the two domains of a view: by folder, or by label.
+
+    The caller refuses any number but two.
+    """
     if inventory.kind == "files":
-        halves = _by_folder(view, child_folders(view.items))
+        candidates = _by_folder(view, child_folders(view.items))
     else:
         file = view.files[0]
         columns = ["cls"] if inventory.kind == "webdataset" else inventory.class_names(file)
         options = [_by_label(view, c, inventory.labels(file, c) or []) for c in columns]
         pairs = [option for option in options if len(option) == 2]
-        halves = pairs[0] if len(pairs) == 1 else [half for option in options for half in option]
-    if len(halves) >= 2:
-        return halves
+        candidates = (
+            pairs[0] if len(pairs) == 1 else [half for option in options for half in option]
+        )
+    if len(candidates) >= 2:
+        return candidates
     if inventory.store.fetches:
         raise DataError(
             f"{inventory.store.title} is both source and target, and nothing in it separates two "
@@ -233,14 +238,14 @@ def _only(inventory: Inventory, views: list[DatasetView], side: str) -> DatasetV
     if len(views) == 1:
         return views[0]
     if not views:
-        raise DataError(f"{inventory.store.title} holds no images that remain for {side}.")
+        raise DataError(f"{inventory.store.title} has no images left for {side}.")
     listed = "; ".join(map(str, views[:_LISTED]))
     more = f"; and {len(views) - _LISTED} more" if len(views) > _LISTED else ""
     first, second = views[0].settings(), views[1].settings()
-    key = next(key for key, value in first.items() if second.get(key) != value)
+    key = next((key for key, value in first.items() if second.get(key) != value), None)
+    hint = f", for example with --{side}.{key} {first[key]}" if key else ""
     raise DataError(
-        f"{inventory.store.title} can be read in {len(views)} ways ({listed}{more}): select one, for "
-        f"example with --{side}.{key} {first[key]}"
+        f"{inventory.store.title} can be read in {len(views)} ways ({listed}{more}): select one{hint}"
     )
 
 

@@ -1,7 +1,8 @@
-"""What the Space computes, without its page; nothing of a user's is kept.
+"""What the Space computes, without its page.
 
 All output is a function of the request alone: the image's file, the direction, the model and the edits.
-Predictions are cached, so that moving a slider runs no network.
+Predictions are cached in memory, bounded, so that moving a slider runs no network; output files are
+deleted by a later request once they are an hour old.
 """
 
 import re
@@ -183,10 +184,10 @@ class SpaceService:
 
     def card(self, model: str) -> str:
         """Return a model's card as Markdown, without its front matter, or a note if it has none."""
+        source = self._source(model)
         try:
-            source = Path(self._source(model))
-            is_folder = source.is_dir()
-            file = source / "README.md" if is_folder else hf_hub_download(str(source), "README.md")
+            is_folder = Path(source).is_dir()
+            file = Path(source, "README.md") if is_folder else hf_hub_download(source, "README.md")
             return str(ModelCard.load(file, ignore_metadata_errors=True).text)
         except Exception:  # each transport has its own errors
             return f"*{model} has no card, or the Hub is unreachable.*"

@@ -8,7 +8,7 @@ from gradio.data_classes import FileData
 
 
 class UploadedImage(gr.Image):
-    """An image component whose file is opened by the Space, with its own limits and messages."""
+    """An image component that passes its file on unopened: `SpaceService` opens it, with limits."""
 
     is_template = True  # Gradio's term for a component that looks like its parent
     # An Image's own model accepts a path without the mark by which Gradio knows that it must check it.

@@ -218,7 +218,7 @@ class Step:
         fake, reverse = translated[direction], translated["ts" if direction == "st" else "st"]
         real = batch.target if direction == "st" else batch.source
         pooled = self.pools[direction].query(fake.image, fake.attention)
-        return DiscriminatorBatch(real, reverse.attention.detach(), *pooled)
+        return DiscriminatorBatch(real, reverse.attention, *pooled)
 
     def _replay_batch(self, direction: Direction, batch: Batch, phase: Phase) -> DiscriminatorBatch:
         """Combine other real images with fakes sampled from the image pool."""
