@@ -110,9 +110,6 @@ class AGITPipeline:
         """
         if backend in ("onnx", "openvino"):
             device = "cpu"
-        if device is None:
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            device = accelerator if accelerator is not None else torch.device("cpu")
         model = AGITModel.from_pretrained(
             repo_or_folder,
             revision=revision,
@@ -120,7 +117,7 @@ class AGITPipeline:
             cache_dir=cache_dir,
             force_download=force_download,
             local_files_only=local_files_only,
-            device=device,
+            device=default_device() if device is None else device,
         )
         return cls(model, choose_backend(model, backend, dtype))
 
@@ -253,6 +250,11 @@ class AGITPipeline:
 
     def _working_size(self, image: Image.Image) -> tuple[int, int]:
         return working_size(*image.size, shorter_side=self.model.config.image_size)
+
+
+def default_device() -> torch.device:
+    """Return the accelerator if there is one, and otherwise the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _check_image(image: Image.Image) -> Image.Image:

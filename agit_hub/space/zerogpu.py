@@ -26,6 +26,7 @@ from torch import Tensor
 from agit_hub import AGITPipeline
 from agit_hub.backends.base import TorchBackend
 from agit_hub.errors import BackendError
+from agit_hub.inference.pipeline import default_device
 from agit_hub.models.agit import AGITModel
 
 MODELS_KEPT = 3
@@ -79,7 +80,7 @@ class ZeroGpu:
     def _run_in_worker(self, source: str, inputs: Array, to: str | None) -> Result:
         """Run a model; errors are returned, because `spaces` passes on only an exception's class."""
         try:
-            model = move_to_accelerator(self._load(source))
+            model = self._load(source).to(default_device())
             attention, generated = TorchBackend(model)(torch.from_numpy(inputs), to)
         except ValueError as error:
             return str(error)
@@ -129,9 +130,3 @@ class _ZeroGpuBackend:
             raise BackendError(result)
         attention, generated = map(torch.from_numpy, result)
         return attention, generated
-
-
-def move_to_accelerator(model: AGITModel) -> AGITModel:
-    """Move a model to this process's accelerator, if it has one."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return model if accelerator is None else model.to(accelerator)

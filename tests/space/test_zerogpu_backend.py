@@ -21,7 +21,6 @@ from agit_hub.space.zerogpu import (
     Run,
     ZeroGpu,
     gpu_duration,
-    move_to_accelerator,
 )
 from tests.space.conftest import DEMO_MODEL
 
@@ -132,15 +131,17 @@ def test_service_networks_stay_on_cpu_with_zerogpu_only(accelerator: torch.devic
     assert on_zerogpu.pipeline("demo").device.type == "cpu"
 
 
-def test_zerogpu_moves_networks_to_accelerator(accelerator: torch.device) -> None:
+def test_zerogpu_runs_networks_on_accelerator(accelerator: torch.device) -> None:
     model = AGITModel.from_pretrained(DEMO)
-    devices = {weight.device.type for weight in move_to_accelerator(model).state_dict().values()}
-    assert devices == {accelerator.type}
-    gpu = ZeroGpu(_in_process)
-    on_cpu = AGITModel.from_pretrained(DEMO)
-    if accelerator.type == "meta":
-        with pytest.raises(NotImplementedError):
-            gpu.pipeline(DEMO, on_cpu).predict(Image.new("RGB", (64, 64)))
-    else:
-        gpu.pipeline(DEMO, on_cpu).predict(Image.new("RGB", (64, 64)))
-    assert next(on_cpu.parameters()).device.type == accelerator.type
+    found: set[str] = set()
+
+    def stop(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        """Note where a network would run, and end the call, because `meta` has no values."""
+        found.update(each.device.type for each in (*inputs, *network.state_dict().values()))
+        raise ValueError("stopped")
+
+    model.attention_s.register_forward_pre_hook(stop)
+    with pytest.raises(BackendError, match="stopped"):
+        ZeroGpu(_in_process).pipeline(DEMO, model).predict(Image.new("RGB", (64, 64)))
+    assert found == {accelerator.type}
+    assert {weight.device.type for weight in model.state_dict().values()} == found
