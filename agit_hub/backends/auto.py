@@ -46,10 +46,12 @@ def choose_backend(
         raise BackendError(
             f"Unknown backend {name!r}: use {', '.join(_NAMES)}.{suggest(name, list(_NAMES))}"
         )
-    half_types = (torch.float16,) if name in _PACKAGES else (torch.float16, torch.bfloat16)
-    if dtype not in (torch.float32, *half_types):
-        supported = ", ".join(map(str, (torch.float32, *half_types)))
-        raise BackendError(f"The backend {name} does not support {dtype}: use {supported}.")
+    supported = [torch.float32, torch.float16]
+    if name not in _PACKAGES:
+        supported.append(torch.bfloat16)
+    if dtype not in supported:
+        names = ", ".join(map(str, supported))
+        raise BackendError(f"The backend {name} does not support {dtype}: use {names}.")
     if name == "auto":
         return _fastest(model, dtype)
     if name in ("torch", "compile"):

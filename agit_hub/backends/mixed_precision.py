@@ -38,8 +38,8 @@ def float32_nodes(network: Any, direction: ExportableDirection) -> set[str]:
     """Return the names of the nodes of an ONNX model that stay in float32."""
     nodes = {node.name: node for node in network.graph.node}
     producers = {output: node.name for node in nodes.values() for output in node.output}
-    first_half = _first_float16_weights(direction)
-    boundaries = [node.input[0] for node in nodes.values() if first_half & set(node.input)]
+    first_float16 = _first_float16_weights(direction)
+    boundaries = [node.input[0] for node in nodes.values() if first_float16 & set(node.input)]
     return _ancestors(
         [producers[tensor] for tensor in ("attention", *boundaries)],
         lambda name: [producers[tensor] for tensor in nodes[name].input if tensor in producers],
@@ -65,14 +65,14 @@ def mark_float32_layers(network: Any, direction: ExportableDirection, scratch: P
     """Return an OpenVINO model, read again from `scratch`, whose float32 layers are marked."""
     import openvino
 
-    first_half = _first_float16_weights(direction)
+    first_float16 = _first_float16_weights(direction)
     inputs = {
         layer.get_friendly_name(): [
             value.get_node().get_friendly_name() for value in layer.input_values()
         ]
         for layer in network.get_ops()
     }
-    boundaries = [names[0] for names in inputs.values() if first_half & set(names)]
+    boundaries = [names[0] for names in inputs.values() if first_float16 & set(names)]
     attention = network.output("attention").get_node().get_friendly_name()
     kept = _ancestors([attention, *boundaries], inputs.__getitem__)
     path = scratch / "marked.xml"

@@ -46,16 +46,17 @@ class OpenVinoSession:
 
     Args:
         path: The file.
-        half: Whether OpenVINO may compute the generator's output in 16 bits where that is faster.
-            Attention is compiled separately: where OpenVINO resizes a map it ignores the file's marks.
+        dtype: Other than float32, OpenVINO may compute the generator's output in 16 bits where that is
+            faster. Attention is compiled separately: where OpenVINO resizes a map it ignores the file's
+            marks.
     """
 
-    def __init__(self, path: Path, half: bool = False) -> None:
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         import openvino
 
         network = openvino_core().read_model(path)
         self._generator = None
-        if half:
+        if dtype != torch.float32:
             generator, network = (
                 openvino.Model([network.output(name)], network.get_parameters())
                 for name in ("generated", "attention")
@@ -96,4 +97,4 @@ def open_session(path: Path, dtype: torch.dtype = torch.float32) -> Session:
     """Open a file in the runtime of its suffix; `dtype` is the one that it was exported with."""
     if path.suffix == SUFFIX["onnx"]:
         return OnnxSession(path)
-    return OpenVinoSession(path, half=dtype != torch.float32)
+    return OpenVinoSession(path, dtype)
