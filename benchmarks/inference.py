@@ -33,7 +33,7 @@ BACKENDS = {
     "ours compile": ("compile", torch.float32),
     "ours onnx": ("onnx", torch.float32),
     "ours openvino": ("openvino", torch.float32),
-    "ours openvino half": ("openvino", torch.float16),
+    "ours openvino float16": ("openvino", torch.float16),
 }
 
 
@@ -132,7 +132,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for number in range(arguments.images):
             shapes.draw("plain", number, size=SIZE)[0].save(folder / f"{number:04}.png")
         files = {"loop of single calls": [*command, "loop", str(folder)]}
-        for name in ("ours torch", "ours openvino", "ours openvino half"):
+        for name in ("ours torch", "ours openvino", "ours openvino float16"):
             files[f"translate, {name}"] = [*command, "translate", str(folder), name]
         return {
             "machine": machine(arguments.threads),

@@ -22,9 +22,9 @@ from agit_hub.models.agit import AGITModel
 from benchmarks.gpu.timing import arguments, last_start, measure_rows, seconds_each
 
 KINDS = {
-    "fp32": (False, torch.float32),
-    "half": (False, torch.float16),
-    "half, compiled": (True, torch.float16),
+    "float32": (False, torch.float32),
+    "float16": (False, torch.float16),
+    "float16, compiled": (True, torch.float16),
 }
 
 
@@ -33,10 +33,10 @@ def plan(device: str) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]
     on_gpu = device == "cuda"
     sizes, frame = ((256, 512, 1024), (1920, 1080)) if on_gpu else ((32,), (96, 54))
     least = 0.5 if on_gpu else 0.0
-    for kind in KINDS if on_gpu else ("fp32", "half"):
+    for kind in KINDS if on_gpu else ("float32", "float16"):
         for size in sizes:
             yield f"{size} px", kind, partial(networks, size, kind, device, least)
-        if kind != "half, compiled":
+        if kind != "float16, compiled":
             name = f"a video of {frame[0]} x {frame[1]}"
             yield name, kind, partial(video, frame, kind, device, least)
 
