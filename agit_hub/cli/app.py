@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Annotated, Any, NoReturn, ParamSpec
+from typing import Annotated, Any, Literal, NoReturn, ParamSpec
 
 import typer
 from typer.core import TyperGroup
@@ -33,6 +33,7 @@ _ORDER = (
 )
 
 # Options that several commands share.
+Dtype = Literal["float32", "float16"]
 Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu, ...  [default: the fastest]")]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of the Hub repo.  [default: main]")

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from agit_hub.cli.app import app, show_user_errors
-from agit_hub.cli.translate import Dtype
+from agit_hub.cli.app import Dtype, Revision, app, show_user_errors
 
 
 @app.command()
@@ -23,7 +22,7 @@ def export(
         Path | None,
         typer.Option(help="A folder; default: a cache that `agit translate` and pipelines use."),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the repo.")] = None,
+    revision: Revision = None,
 ) -> None:
     """Export a model to ONNX or OpenVINO files, one per direction, and check them against PyTorch.
 

@@ -16,6 +16,9 @@ import typer
 from agit_hub.cli.app import (
     FAILURE,
     INTERRUPTED,
+    Device,
+    Dtype,
+    Revision,
     app,
     check_device,
     show_user_errors,
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     from agit_hub.inference.batch import FileResult, TranslateOptions
     from agit_hub.inference.inputs import Job
     from agit_hub.inference.pipeline import AGITPipeline
-
-
-Dtype = Literal["float32", "float16"]
 
 
 def _add_edit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -88,9 +88,7 @@ def translate(
         float, typer.Option(help="Temporal smoothing of videos where they are still, 0 to 1.")
     ] = 0.9,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 1,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, mps, cpu, ...; default: the best.")
-    ] = None,
+    device: Device = None,
     backend: Annotated[
         Literal["auto", "torch", "compile", "onnx", "openvino"],
         typer.Option(
@@ -101,9 +99,7 @@ def translate(
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the generators; float16 is faster on some hardware.")
     ] = "float32",
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of the model's repo.")
-    ] = None,
+    revision: Revision = None,
     **edits: Any,
 ) -> None:
     """Translate images and videos.
