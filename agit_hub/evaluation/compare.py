@@ -1,13 +1,14 @@
 """Compares the evaluations of several runs: how the runs differ, and their metrics by topic."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.report import JSON, Record, read_record
 from agit_hub.evaluation.results import TOPICS, markdown_table
+from agit_hub.runs import flatten
 
 # The metrics shown, at most three of a topic, as far as they were measured.
 METRICS = {
@@ -146,7 +147,7 @@ def _recipes(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Group runs whose settings differ at most in the seed, named by what sets them apart."""
     recipes = []
     for record in records:
-        settings = _flatten(record.about.get("settings", {}))
+        settings = flatten(record.about.get("settings", {}))
         recipes.append({key: v for key, v in settings.items() if key not in _IGNORED})
     known = [settings for settings in recipes if settings]  # published models have none
     differing = sorted(
@@ -167,14 +168,6 @@ def _recipes(records: Sequence[Record]) -> dict[str, list[Record]]:
     if len(single) == 1:  # nothing sets this run apart
         groups = {(single.copy().pop() if n == _SAME else n): g for n, g in groups.items()}
     return groups
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found |= _flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return found
 
 
 def _check_comparable(records: Sequence[Record]) -> None:
