@@ -7,7 +7,6 @@ larger the share of the overhead.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from agit_hub.runs import RunFolder
 from agit_hub.training.config import LogConfig, TrainSettings
 from agit_hub.training.config_loader import parse
 from benchmarks.harness import ROOT, interval, machine, main, ratios
@@ -131,9 +131,9 @@ def _rate(processes: int, steps: int, folder: Path) -> float:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     # The first steps allocate memory and select kernels.
-    return statistics.median(json.loads(line)["images_per_second"] for line in lines[3:])
+    lines = RunFolder(folder).read_metrics()[3:]
+    return statistics.median(line["images_per_second"] for line in lines)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

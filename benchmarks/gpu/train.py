@@ -20,11 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-import yaml
 
-from benchmarks.gpu.bring_back import bring_back, metrics
+from agit_hub.runs import RunFolder
+from benchmarks.gpu.bring_back import bring_back
+from benchmarks.harness import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 # Seconds for the last checkpoint and its copy.
 _MARGIN = 15
 _MEASURED_STEPS = {"cuda": 80, "cpu": 2}
@@ -59,10 +59,11 @@ class Training:
         code = self._start(run, steps, log_every=steps // 2).wait()
         if code:
             sys.exit(code)
-        train = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["train"]
+        folder = RunFolder(run)
+        train = folder.read_config()["train"]
         images = 2 * train["batch_size"] * train["gradient_accumulation_steps"]
         # Of the second half: the first step may compile kernels.
-        per_step = images / metrics(run)[-1]["images_per_second"]
+        per_step = images / folder.read_metrics()[-1]["images_per_second"]
         return per_step, max(0.0, time.monotonic() - began - steps * per_step)
 
     def _train(self, total: int, per_step: float) -> int:
@@ -82,7 +83,7 @@ class Training:
                 process.wait(timeout=0.2)
         self._bring_back(run)
         # A signal may reach a run that has just finished.
-        return 0 if metrics(run)[-1]["step"] == total else process.returncode
+        return 0 if RunFolder(run).read_metrics()[-1]["step"] == total else process.returncode
 
     def _start(
         self, run: Path, steps: int, log_every: int, save_every: int = 10**6
