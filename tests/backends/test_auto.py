@@ -21,6 +21,7 @@ from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
 from tests.backends.conftest import Files
 from tests.conftest import MakeModel
+from tests.modes import noise
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +35,16 @@ def saved(model: AGITModel, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def _image(seed: int, size: tuple[int, int]) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 def _assert_equal_up_to_rounding(one: Image.Image, other: Image.Image) -> None:
     difference = np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int))
     assert difference.max() <= 1 and difference.mean() < 0.01
 
 
 def test_from_pretrained_openvino_exports_and_matches_torch(saved: Path) -> None:
-    images = [_image(n, size) for n, size in enumerate([(16, 16), (24, 16), (24, 16), (64, 90)])]
+    images = [
+        noise("RGB", size, seed=n)
+        for n, size in enumerate([(16, 16), (24, 16), (24, 16), (64, 90)])
+    ]
     plain = AGITPipeline.from_pretrained(saved, device="cpu")
     exported = AGITPipeline.from_pretrained(saved, backend="openvino")
     assert (plain.backend.name, exported.backend.name) == ("torch", "openvino")
@@ -66,7 +65,7 @@ def test_from_pretrained_openvino_exports_and_matches_torch(saved: Path) -> None
 def test_choose_backend_auto_uses_existing_files(model: AGITModel, files: Files) -> None:
     there = exported_folder(model, "onnx", torch.float32)
     shutil.copytree(files("onnx", torch.float32)[0].path.parent, there)
-    image = _image(0, (20, 32))
+    image = noise("RGB", (20, 32), seed=0)
     pipe = AGITPipeline(model, choose_backend(model))
     assert pipe.backend.name == "onnx"
     for to in ("zebra", "horse"):
@@ -99,7 +98,7 @@ def test_choose_backend_auto_prefers_fastest_of_same_weights(
 
 
 def test_compile_backend_matches_torch(saved: Path, tmp_path: Path) -> None:
-    image = _image(0, (16, 16))
+    image = noise("RGB", (16, 16), seed=0)
     image.save(tmp_path / "image.png")
     # In a process of its own, because the compiler leaves threads and processes behind.
     program = f"""

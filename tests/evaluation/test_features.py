@@ -16,18 +16,14 @@ from torchvision import models
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.features import FeatureExtractor, _normalized, _remove_head
 from agit_hub.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
+from tests.modes import noise
 
 CPU = torch.device("cpu")
 SIZES = [(40, 30), (16, 90), (224, 224), (300, 250)]
 
 
-def _noise(seed: int, size: tuple[int, int]) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 def _images(count: int) -> list[Image.Image]:
-    return [_noise(number, SIZES[number % len(SIZES)]) for number in range(count)]
+    return [noise("RGB", SIZES[number % len(SIZES)], seed=number) for number in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +62,7 @@ def test_lite0_equals_the_network_on_images_of_mixed_sizes(
 
 
 def test_protocol_side_overrides_the_networks(network: nn.Module) -> None:
-    image = _noise(0, (50, 40))
+    image = noise("RGB", (50, 40), seed=0)
     found = FeatureExtractor(Protocol("small", "lite0", side=64), CPU)([image])
     # Features reach 6, and folded batch norms round differently: 2e-5 at this size.
     assert torch.allclose(found[0], _literal(network, image, 64), rtol=0, atol=5e-5)
@@ -98,7 +94,7 @@ def test_custom_features_receive_resized_batches() -> None:
     assert {pixels.dtype for pixels in seen} == {torch.uint8}
     assert sum(len(pixels) for pixels in seen) == 18
     assert all(pixels.shape[1:] == (3, 8, 8) and len(pixels) <= 16 for pixels in seen)
-    image = _noise(3, (33, 21))
+    image = noise("RGB", (33, 21), seed=3)
     extract([image])
     expected = np.array(image.resize((8, 8), Image.Resampling.BICUBIC))
     assert np.array_equal(seen[-1][0].permute(1, 2, 0).numpy(), expected)

@@ -6,7 +6,6 @@ import socket
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +16,7 @@ from agit_hub.evaluation import features
 from agit_hub.evaluation.features import INCEPTION, FeatureExtractor, PackagedFile, resizer
 from agit_hub.evaluation.kid_fid import fid, kid
 from agit_hub.evaluation.protocols import PROTOCOLS, find_protocol
+from tests.modes import noise
 
 CPU = torch.device("cpu")
 PHOTOS = os.environ.get("AGIT_PHOTOS")
@@ -33,11 +33,6 @@ def _is_installed(file: PackagedFile) -> bool:
 needs_weights = pytest.mark.skipif(not _is_installed(INCEPTION), reason=INCEPTION.install_command)
 
 
-def _noise(seed: int, size: tuple[int, int]) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 @needs_weights
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.startswith("inception")])
 def test_inception_loads_from_its_package_offline(
@@ -49,7 +44,7 @@ def test_inception_loads_from_its_package_offline(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no cached copy either
     protocol = find_protocol(name)
-    images = [_noise(0, (64, 48)), _noise(1, (320, 256))]
+    images = [noise("RGB", (64, 48), seed=0), noise("RGB", (320, 256), seed=1)]
     found = FeatureExtractor(protocol, CPU)(images)
     assert (found.shape, found.dtype) == ((2, 2048), torch.float64)
     network = torch.jit.load(INCEPTION.find()).eval()

@@ -7,19 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from PIL import Image
 
 from agit_hub.evaluation.features import Resize, resizer
+from tests.modes import noise
 
 Array = npt.NDArray[np.float64]
 # (width, height): smaller and larger than the 24 pixels of the result, and both.
 SIZES = [(9, 7), (50, 40), (16, 61)]
 SIDE = 24
-
-
-def _noise(size: tuple[int, int]) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 def _bilinear(length: int, at: float) -> Array:
@@ -76,7 +71,7 @@ WEIGHTS = {
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", [*WEIGHTS])
 def test_resizer_equals_the_literal_formula(name: Resize, size: tuple[int, int]) -> None:
-    image = _noise(size)
+    image = noise("RGB", size, seed=0)
     found = resizer(name)(image, SIDE)
     assert found.dtype == torch.float32 and found.shape == (3, SIDE, SIDE)
     pixels = np.asarray(image, np.float64)
@@ -86,14 +81,14 @@ def test_resizer_equals_the_literal_formula(name: Resize, size: tuple[int, int])
 
 
 def test_pillow_float_clips_and_does_not_round() -> None:
-    found = resizer("pillow-float")(_noise((9, 7)), SIDE)
+    found = resizer("pillow-float")(noise("RGB", (9, 7), seed=0), SIDE)
     assert found.min() == 0 and found.max() == 255
     assert (found - found.round()).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_pillow_is_pillow_float_rounded(size: tuple[int, int]) -> None:
-    image = _noise(size).point(lambda value: 64 + value // 2)  # prevents overshoot
+    image = noise("RGB", size, seed=0).point(lambda value: 64 + value // 2)  # prevents overshoot
     found = resizer("pillow")(image, SIDE)
     assert found.dtype == torch.uint8
     # Pillow rounds between its two passes as well.
@@ -102,6 +97,6 @@ def test_pillow_is_pillow_float_rounded(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("name", get_args(Resize))
 def test_resizer_of_an_image_of_that_side_changes_nothing(name: Resize) -> None:
-    image = _noise((SIDE, SIDE))
+    image = noise("RGB", (SIDE, SIDE), seed=0)
     found = resizer(name)(image, SIDE).permute(1, 2, 0).numpy()
     assert np.abs(found - np.asarray(image, np.float32)).max() < 1e-4

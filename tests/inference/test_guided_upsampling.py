@@ -13,6 +13,7 @@ from agit_hub.inference.guided_upsampling import (
     upsample_map,
 )
 from agit_hub.inference.image_processor import to_tensor
+from tests.modes import noise
 
 Array = npt.NDArray[np.float64]
 
@@ -128,8 +129,7 @@ def _network_input(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _noise(width: int, height: int) -> Image.Image:
-    pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
+    return noise("RGB", (width, height), seed=7)
 
 
 def test_upsample_map_even_image_is_bilinear() -> None:
