@@ -84,6 +84,15 @@ def test_translate_missing_results_only_are_written(translate: Translate, work: 
         assert panel.getpixel((panel.width - 8, 256)) == (SHADE,) * 3
 
 
+def test_translate_result_is_written_after_its_extras(translate: Translate, work: Path) -> None:
+    """If one of them fails, no translation exists that would look complete."""
+    paint(work / "a.png")
+    (work / "out" / "a.map.png").mkdir(parents=True)
+    done = translate("a.png", "--maps", "--overwrite")
+    assert done.exit_code == 1 and "a.png could not be saved" in done.stderr
+    assert listing(work / "out") == []
+
+
 def test_translate_results_below_inputs_are_not_inputs(translate: Translate, work: Path) -> None:
     paint(work / "photos" / "a.png")
     for paths in ("photos", "photos/**/*.png"):

@@ -140,6 +140,16 @@ def test_translate_broken_video_does_not_stop_others(
     assert listing(work / "out") == ["good.mp4", "still.png"]
 
 
+def test_translate_video_is_put_in_place_after_its_extras(
+    translate: Translate, make_video: MakeVideo, work: Path
+) -> None:
+    make_video()
+    (work / "out" / "clip.map.mp4").mkdir(parents=True)
+    done = translate("clip.mp4", "--maps", "--overwrite")
+    assert done.exit_code == 1 and "warning: clip.mp4: " in done.stderr
+    assert listing(work / "out") == []
+
+
 def test_translate_video_point_without_attention_fails(
     translate: Translate, make_video: MakeVideo, work: Path
 ) -> None:
