@@ -92,7 +92,7 @@ class FeatureAttention(nn.Module):
         self, features: FrozenBackbone, channels: int = 32, smoothing: int = 1, levels: int = 1
     ) -> None:
         super().__init__()
-        # In a tuple, so that it is no submodule: the model holds it once, for both networks.
+        # In a tuple, so that it is not a submodule: the model holds it once, for both networks.
         self._features = (features,)
         self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in BLOCKS)
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
