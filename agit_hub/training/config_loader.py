@@ -177,9 +177,8 @@ def _refuse_renamed(key: str, where: str = "") -> None:
     if key not in RENAMED_KEYS:
         return
     new = RENAMED_KEYS[key]
-    if new is None:
-        raise ConfigError(f"Unknown key {key!r}{where}: this option was removed.")
-    raise ConfigError(f"Unknown key {key!r}{where}: use {new}.")
+    remedy = "this option was removed" if new is None else f"use {new}"
+    raise ConfigError(f"Unknown key {key!r}{where}: {remedy}.")
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def reduce(accelerator: Accelerator, tensor: Tensor, reduction: str) -> Tensor:
 
 
 class StopVote:
-    """Agree over all processes whether to stop, if one of them was asked to.
+    """Agree over all processes whether to stop, which they do if any of them requests it.
 
     On GPUs the result of a step's vote is read after the next step, when it has arrived: no step waits
     for it, and all processes read the same result.
