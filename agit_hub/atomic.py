@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written under another name, flushed to disk, then renamed."""
+"""Write files atomically: under another name, flushed to disk, then renamed."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ UNFINISHED = ".unfinished"
 
 
 def unfinished(path: Path) -> Path:
-    """The name under which a file or folder is written until it is complete."""
+    """Return the path under which a file or folder is written until it is complete."""
     return path.with_name(path.name + UNFINISHED)
 
 
@@ -19,7 +19,7 @@ def unfinished(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` on success and is deleted on any error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of this process alone: another may be writing to the same folder.
+    # Named by process, because another one may write the same file.
     draft = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         yield draft
@@ -34,7 +34,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file.
 
     Raises:
-        SaveError: If the disk is full or refuses; an earlier file of that name is then untouched.
+        SaveError: If the file cannot be written; an earlier file of that name is then untouched.
     """
     try:
         with atomic_path(path) as draft:
@@ -47,7 +47,7 @@ def append_line(path: Path, line: str) -> None:
     """Append a line to a text file.
 
     Raises:
-        SaveError: If the disk is full or refuses.
+        SaveError: If the line cannot be written.
     """
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk."""
+    """Flush a folder's directory entries to disk."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

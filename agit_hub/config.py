@@ -1,5 +1,6 @@
 """Configuration of the architecture, saved with the weights as `config.json`, and its checks."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
@@ -65,16 +66,14 @@ class AGITConfig:
     def __post_init__(self) -> None:
         _check_version(self.format_version)
         check_types(self)
-        check_range(self, "format_version", 1)
         check_size("image_size", self.image_size)
-        for name in ("channels", "attention_channels"):
-            check_range(self, name, 1)
-        check_range(self, "blocks", 0)
-        check_range(self, "attention_smoothing", 1)
+        positive = ("format_version", "channels", "attention_channels", "attention_smoothing")
+        check_range(self, *positive, low=1)
+        check_range(self, "blocks", low=0)
         if self.attention_smoothing % 2 == 0:
             raise ConfigError(f"attention_smoothing is {self.attention_smoothing}; it must be odd.")
-        check_range(self, "attention_threshold", 0, 1)
-        check_range(self, "attention_levels", 1, 3)
+        check_range(self, "attention_threshold", low=0, high=1)
+        check_range(self, "attention_levels", low=1, high=3)
         if self.attention_levels > 1 and self.attention != "features":
             raise ConfigError(
                 f"attention_levels is {self.attention_levels}: other values than 1 require attention "
@@ -135,7 +134,7 @@ def check_types(config: Any) -> None:
     """Check that the fields of a dataclass have their annotated types, see `has_type`.
 
     Raises:
-        ConfigError: If one has not.
+        ConfigError: If one does not.
     """
     for name, expected in get_type_hints(type(config)).items():
         value = getattr(config, name)
@@ -160,28 +159,29 @@ def check_size(name: str, size: int) -> None:
 
 def check_range(
     config: Any,
-    name: str,
+    *names: str,
     low: float,
-    high: float = float("inf"),
-    *,
+    high: float = math.inf,
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
-    """Check that a field is in [low, high], without an end that is open, or None.
+    """Check that fields are None or finite and in [low, high], without an end that is open.
 
     Raises:
-        ConfigError: If it is not, or NaN.
+        ConfigError: If one is not.
     """
-    value = getattr(config, name)
-    if value is None:
-        return
-    above = low < value if open_low else low <= value
-    below = value < high if open_high or high == float("inf") else value <= high
-    if not (above and below):
-        lower = f"{'greater than' if open_low else 'at least'} {low:g}"
-        upper = f"{'less than' if open_high else 'at most'} {high:.10g}"
-        end = "" if high == float("inf") and value != high else f" and {upper}"
-        raise ConfigError(f"{name} is {value!r}; it must be {lower}{end}.")
+    lower = f"{'greater than' if open_low else 'at least'} {low:g}"
+    open_high = open_high or high == math.inf
+    upper = f"{'less than' if open_high else 'at most'} {high:.10g}"
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        above = low < value if open_low else low <= value
+        below = value < high if open_high else value <= high
+        if not (above and below):
+            end = f" and {upper}" if high < math.inf or value == high else ""
+            raise ConfigError(f"{name} is {value!r}; it must be {lower}{end}.")
 
 
 def suggest(key: str, known: list[str]) -> str:
@@ -191,7 +191,7 @@ def suggest(key: str, known: list[str]) -> str:
 
 
 def describe_type(expected: Any) -> str:
-    """Describe a type annotation in words."""
+    """Return a type annotation as error messages show it, such as `int or null`."""
     if get_origin(expected) is Literal:
         return "one of " + ", ".join(repr(option) for option in get_args(expected))
     if get_origin(expected) in (Union, UnionType):
@@ -200,20 +200,18 @@ def describe_type(expected: Any) -> str:
 
 
 def has_type(value: Any, expected: Any) -> bool:
-    """Return whether a value has an annotated type; an int is a float, but a bool is no number."""
+    """Return whether a value has an annotated type; an int is also a float, a bool is neither."""
     origin = get_origin(expected)
     if origin in (Union, UnionType):
         return any(has_type(value, option) for option in get_args(expected))
     if origin is Literal:
-        return any(value is option or value == option for option in get_args(expected))
+        return value in get_args(expected)
     if origin is list:
         items = get_args(expected)
         return isinstance(value, list) and all(has_type(item, items[0]) for item in value)
     if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, expected)
+        expected = int | float
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
 
 
 def _check_version(version: Any) -> None:

@@ -1,17 +1,17 @@
-"""Every error that the package raises on purpose; commands turn them into one sentence and an exit code.
+"""The package's exceptions. Commands print one as a single sentence, and exit with its code.
 
-`AgitError` ends a command with exit code 1, `UserError`, for what the user can correct, with 2.
+The exit code is 1 for `AgitError`, and 2 for `UserError`, which the user can correct.
 """
 
 
 class AgitError(Exception):
-    """Something failed; the message says what, why, and what is safe."""
+    """Base class. The message states what failed and why, and which files are safe."""
 
     exit_code = 1
 
 
 class UserError(AgitError, ValueError):
-    """A mistake in what was asked for; the message names the value and the remedy."""
+    """Invalid input; the message names the value and the remedy."""
 
     exit_code = 2
 
@@ -25,7 +25,7 @@ class ModelLoadError(UserError):
 
 
 class BackendError(UserError):
-    """A backend that is unavailable here; the message says what is missing."""
+    """A backend that is unavailable; the message states what is missing."""
 
 
 class ExportError(AgitError, RuntimeError):
@@ -41,19 +41,19 @@ class InputPathError(UserError):
 
 
 class VideoError(UserError):
-    """A file that is no usable video; the message names it and says why."""
+    """A file that is not a usable video; the message names it and states why."""
 
 
 class DatasetError(AgitError):
-    """Images that are unavailable; the message says which, why, and what to do."""
+    """Images that are unavailable; the message states which, why, and what to do."""
 
     def __init__(self, message: str) -> None:
-        # Out of a loader's worker process an error comes as the text of its traceback.
+        # A DataLoader re-raises an error of a worker with the traceback's text as its message.
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
 class DataError(DatasetError, UserError):
-    """A dataset that the user has to correct: a wrong name, a missing folder, terms not accepted."""
+    """A dataset that cannot be used: a wrong name, a missing folder, terms not accepted."""
 
 
 class FetchError(DatasetError):
@@ -61,7 +61,7 @@ class FetchError(DatasetError):
 
 
 class ImageError(DataError):
-    """A file that is no usable image; the message says why."""
+    """A file that is not a usable image; the message states why."""
 
 
 class SpaceError(UserError):
@@ -69,27 +69,27 @@ class SpaceError(UserError):
 
 
 class EvaluationError(UserError):
-    """An evaluation that cannot be done as asked."""
+    """An evaluation that cannot run with the given options or images."""
 
 
 class RunFolderError(UserError):
-    """A folder that is no run, or a run that has nothing to publish yet; the message says which."""
+    """A folder that is not a run, or that has nothing to publish yet; the message states which."""
 
 
 class SaveError(AgitError, OSError):
-    """Something could not be written; the message says what and why."""
+    """A file that could not be written; the message states which and why."""
 
 
 class RunError(AgitError, RuntimeError):
-    """A run that cannot go on; the message says why and what is safe."""
+    """A training run that cannot continue; the message states why, and which checkpoint is safe."""
 
 
 class RankError(RunError):
-    """A `RunError` of one process alone, which must report it itself."""
+    """A `RunError` of a single process, which prints it even if it is not the first rank."""
 
 
 class PushError(AgitError, RuntimeError):
-    """A push that failed; the message says why and how to repeat it."""
+    """A push that failed; the message states why and how to repeat it."""
 
 
 class PushRefusedError(PushError, UserError):

@@ -1,4 +1,4 @@
-"""Logging of the library: to standard error, one message a line, from level INFO on by default."""
+"""The library's logger: writes messages of level INFO and above to standard error."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ _ROOT = logging.getLogger("agit_hub")
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to `sys.stderr` as it is at the time of the message, so that it can be redirected."""
+    """Write to the current `sys.stderr`, which may have been redirected since."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -19,7 +19,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a module of this package, with the library's handler in place."""
+    """Return the logger of a module of this package, and install the library's handler if needed."""
     if not _ROOT.handlers:
         _ROOT.addHandler(_StderrHandler())
         _ROOT.setLevel(logging.INFO)
@@ -27,7 +27,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def set_verbosity(level: int) -> None:
-    """Set the level from which on messages are logged, such as `logging.WARNING`."""
+    """Set the lowest level that is logged, such as `logging.WARNING`."""
     get_logger("agit_hub").setLevel(level)
 
 

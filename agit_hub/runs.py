@@ -17,9 +17,9 @@ from agit_hub.evaluation.results import MetricResult, read_results
 FORMAT_VERSION = 2
 """Version of the format of run folders, in the key `format_version` of `config.yaml`."""
 
-# Keys that may differ between a run and its continuation; the folder may have been moved.
+# Keys that may differ when a run is resumed; the folder may have been moved.
 _MUTABLE = ("train.max_steps", "eval.patience", "log.", "hub.", "data.hub_timeout", "output_dir")
-# Loader processes of a killed run exit within seconds, and hold its lock until then.
+# Seconds: loader processes of a killed run hold its lock until they exit.
 _LOCK_TIMEOUT = 10
 _LOCK = ".lock"
 _CHECKPOINT = re.compile(r"step-\d{8,}")
@@ -122,15 +122,15 @@ class RunFolder:
         write_bytes(self.config_file, text.encode())
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        """Write the hardware, software and number of images to `run.json`."""
+        """Write `run.json`: hardware, software and number of images."""
         _write_json(self.info_file, info)
 
     def write_picked(self, info: Mapping[str, Any]) -> None:
-        """Write the step and metrics of the picked weights."""
+        """Write `picked.json`: the step and KID of the picked weights."""
         _write_json(self._picked_file, info)
 
     def read_picked(self) -> dict[str, Any]:
-        """Read what `write_picked` wrote."""
+        """Read `picked.json`."""
         return dict(json.loads(self._picked_file.read_text(encoding="utf-8")))
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
@@ -235,7 +235,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     run = RunFolder(folder)
     if not run.exists:
-        raise RunFolderError(f"{folder} is no run folder: it has no {run.config_file.name}.")
+        raise RunFolderError(f"{folder} is not a run folder: it has no {run.config_file.name}.")
     if not (run.model / "model.safetensors").is_file():
         raise RunFolderError(
             f"{folder} holds no model yet: one is written at the first checkpoint "
@@ -251,10 +251,8 @@ def read_run(folder: Path) -> RunRecord:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints in a folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.iterdir() if path.is_dir())
-    return sorted((path for path in found if _CHECKPOINT.fullmatch(path.name)), key=_step_of)
+    named = (path for path in folder.glob("step-*") if _CHECKPOINT.fullmatch(path.name))
+    return sorted(filter(Path.is_dir, named), key=lambda path: int(path.name[len("step-") :]))
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -301,10 +299,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"duplicate key {key.value!r}{key.start_mark}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

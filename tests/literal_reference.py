@@ -1,8 +1,8 @@
-"""One training step of attention-guided image translation, slow and written out.
+"""Reference implementation of one training step, written out literally.
 
-A yardstick in float64 for checking a fast implementation; it shares no code with one. Layers are
-loops and sums; only the derivatives come from autograd. Images are NCHW in [-1, 1]. A network is
-a flat list of tensors in layer order: weight, bias and, where a norm follows, scale and offset.
+It is slow, runs in float64, and shares no code with the package. Layers are loops and sums; only the
+derivatives come from autograd. Images are NCHW in [-1, 1]. A network is a flat list of tensors in layer
+order: weight, bias and, where a norm follows, scale and offset.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ NORM_EPSILON, ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 1e-5, 0.5, 0.999, 1e-8
 # It matters only where the mask blanks a whole patch while a bias is exactly 0.
 LEAKY_SLOPE_AT_ZERO = 1.0
 
-Picture = tuple[Tensor, Tensor]  # one fake (C, H, W) and the map that made it (1, H, W)
+Fake = tuple[Tensor, Tensor]  # an image (C, H, W) and the map that produced it (1, H, W)
 Gradients = list[Tensor | None]  # in the order of the parameters; None where nothing is updated
 Result = dict[str, dict[str, Any]]  # {"gradients": {network: Gradients}, "losses": {term: float}}
 
 
 @dataclass
 class State:
-    """Everything that lasts from one step to the next; moments start at zero."""
+    """Weights, optimiser moments and image pools, which each step updates; moments start at 0."""
 
     generator_st: list[Tensor]
     generator_ts: list[Tensor]
@@ -36,14 +36,14 @@ class State:
     discriminator_t: list[Tensor]
     draw: Callable[[], tuple[float, int]]  # (u in [0, 1), index of a stored image)
     pool_capacity: int = 50
-    pool_t: list[Picture] = field(default_factory=list)  # fakes of T, for D_T
-    pool_s: list[Picture] = field(default_factory=list)  # fakes of S, for D_S
+    pool_t: list[Fake] = field(default_factory=list)  # fakes of T, for D_T
+    pool_s: list[Fake] = field(default_factory=list)  # fakes of S, for D_S
     first_moments: dict[str, list[Tensor]] = field(default_factory=dict)
     second_moments: dict[str, list[Tensor]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill in what was not given."""
+        """Initialise the moments and counts that are missing."""
         for name in NETWORKS:
             for moments in (self.first_moments, self.second_moments):
                 moments.setdefault(name, [torch.zeros_like(p) for p in getattr(self, name)])
@@ -51,7 +51,7 @@ class State:
 
 
 def pad_zeros(x: Tensor, before: int, after: int) -> Tensor:
-    """Put zeros around height and width."""
+    """Pad height and width with zeros."""
     n, c, h, w = x.shape
     padded = x.new_zeros((n, c, before + h + after, before + w + after))
     padded[:, :, before : before + h, before : before + w] = x
@@ -83,17 +83,17 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
 
 
 def transposed_same_stride2(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Adjoint of convolve(pad_zeros(x, 0, 1), ..., 2): each pixel adds its stamp; weight (in, out).
+    """Adjoint of convolve(pad_zeros(x, 0, 1), ..., 2): each pixel adds a kernel; weight (in, out).
 
     The row and the column that fall on the padding zero (the last of 2n + 1) are dropped.
     """
     n, _, h, w = x.shape
-    canvas = x.new_zeros((n, weight.shape[1], 2 * h + 1, 2 * w + 1))
+    total = x.new_zeros((n, weight.shape[1], 2 * h + 1, 2 * w + 1))
     for a in range(3):
         for b in range(3):
-            stamp = torch.einsum("nchw,co->nohw", x, weight[:, :, a, b])
-            canvas[:, :, a : a + 2 * h - 1 : 2, b : b + 2 * w - 1 : 2] += stamp
-    return canvas[:, :, : 2 * h, : 2 * w] + bias.reshape(1, -1, 1, 1)
+            added = torch.einsum("nchw,co->nohw", x, weight[:, :, a, b])
+            total[:, :, a : a + 2 * h - 1 : 2, b : b + 2 * w - 1 : 2] += added
+    return total[:, :, : 2 * h, : 2 * w] + bias.reshape(1, -1, 1, 1)
 
 
 def instance_norm(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
@@ -106,17 +106,17 @@ def instance_norm(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """Keep what is positive."""
+    """Replace negative values by 0."""
     return torch.where(x > 0, x, torch.zeros_like(x))
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Multiply what is negative by 0.2."""
+    """Multiply negative values by 0.2."""
     return torch.where(x > 0, x, torch.where(x < 0, 0.2 * x, LEAKY_SLOPE_AT_ZERO * x))
 
 
 def residual_block(params: list[Tensor], x: Tensor, reflect: bool) -> Tensor:
-    """Two 3x3 convolutions with norms; the ReLU comes after the addition. Eight tensors."""
+    """Apply two 3x3 convolutions with norms, and a ReLU after the addition. Eight tensors."""
     w1, b1, scale1, offset1, w2, b2, scale2, offset2 = params
     y = pad_reflect(x, 1) if reflect else pad_zeros(x, 1, 1)
     y = relu(instance_norm(convolve(y, w1, b1, 1), scale1, offset1))
@@ -126,7 +126,7 @@ def residual_block(params: list[Tensor], x: Tensor, reflect: bool) -> Tensor:
 
 
 def generator(params: list[Tensor], x: Tensor, blocks: int) -> Tensor:
-    """Repaint the whole image: F_ST or F_TS, before the map is applied."""
+    """Translate the whole image: F_ST or F_TS, before compositing."""
     p = params
     assert len(p) == 12 + 8 * blocks + 8 + 2
     y = relu(instance_norm(convolve(pad_zeros(x, 3, 3), p[0], p[1], 1), p[2], p[3]))  # 7x7
@@ -142,10 +142,10 @@ def generator(params: list[Tensor], x: Tensor, blocks: int) -> Tensor:
 
 
 def attention(params: list[Tensor], x: Tensor, decoder: str) -> Tensor:
-    """The map of a image, one channel in (0, 1): A_S or A_T."""
+    """Predict the attention map of an image, one channel in (0, 1): A_S or A_T."""
     assert len(params) == 26
     p = params
-    # "paper": kernels 3, 3, 7, mirrored so that the size stays; "official": all 1x1, no padding.
+    # "paper": kernels 3, 3, 7, reflection padded to keep the size; "official": all 1x1, no padding.
     small, large = {"paper": (1, 3), "official": (0, 0)}[decoder]
     assert [p[k].shape[2] for k in (16, 20, 24)] == [2 * k + 1 for k in (small, small, large)]
     y = relu(instance_norm(convolve(pad_reflect(x, 3), p[0], p[1], 2), p[2], p[3]))  # 7x7
@@ -159,7 +159,7 @@ def attention(params: list[Tensor], x: Tensor, decoder: str) -> Tensor:
 
 
 def discriminator(params: list[Tensor], x: Tensor, normalise: bool) -> Tensor:
-    """Scores of overlapping patches; without `normalise` scales and offsets lie unused."""
+    """Score overlapping patches; without `normalise` the scales and offsets have no effect."""
     assert len(params) == 18
     for layer, stride in enumerate((2, 2, 2, 1)):
         weight, bias, scale, offset = params[4 * layer : 4 * layer + 4]
@@ -171,21 +171,21 @@ def discriminator(params: list[Tensor], x: Tensor, normalise: bool) -> Tensor:
 
 
 def masked(image: Tensor, attention_map: Tensor, tau: float, switched: bool) -> Tensor:
-    """What D sees: all, or after the switch where the map reaches tau (hard: no gradient)."""
+    """Return the input of D: after the switch, 0 where the map is below tau (no gradient)."""
     return image * (attention_map >= tau).to(image.dtype) if switched else image
 
 
 def forward(
     state: State, s: Tensor, t: Tensor, tau: float, switched: bool, decoder: str, blocks: int
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-    """Translate both ways and back with the present parameters, which are returned as leaves."""
+    """Compute both cycles with the current parameters, which are also returned as leaves."""
     assert all(side % 4 == 0 for side in (*s.shape[2:], *t.shape[2:]))
     leaves = {n: [p.detach().clone().requires_grad_() for p in getattr(state, n)] for n in NETWORKS}
     f_st, f_ts, a_s, a_t, d_s, d_t = (leaves[name] for name in NETWORKS)
     out = {"map_s": attention(a_s, s, decoder), "map_t": attention(a_t, t, decoder)}
     fake_t = out["map_s"] * generator(f_st, s, blocks) + (1 - out["map_s"]) * s  # s' (Eq. 1)
     fake_s = out["map_t"] * generator(f_ts, t, blocks) + (1 - out["map_t"]) * t  # t'
-    # The way back: s'' = A_T(s') F_TS(s') + (1 - A_T(s')) s'. The gradient also runs through
+    # Reconstructions: s'' = A_T(s') F_TS(s') + (1 - A_T(s')) s'. The gradient also runs through
     # A_T(s') into s', even when the attention networks themselves are frozen.
     back_t, back_s = attention(a_t, fake_t, decoder), attention(a_s, fake_s, decoder)
     again_s = back_t * generator(f_ts, fake_t, blocks) + (1 - back_t) * fake_t
@@ -203,7 +203,7 @@ def forward(
 def descend(
     state: State, name: str, loss: Tensor, leaves: list[Tensor], lr: float, result: Result
 ) -> None:
-    """Move one network by Adam with bias correction; where no gradient is (None), nothing moves."""
+    """Update one network by Adam with bias correction; weights without a gradient (None) stay."""
     gradients = list(torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True))
     result["gradients"][name] = gradients
     state.counts[name] += 1
@@ -217,13 +217,13 @@ def descend(
             params[k] = params[k].detach() - lr * m_hat / (torch.sqrt(v_hat) + ADAM_EPSILON)
 
 
-def query(state: State, pool: list[Picture], fakes: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Swap new fakes for old ones half of the time, image after image."""
-    chosen: list[Picture] = []
+def query(state: State, pool: list[Fake], fakes: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Swap each new fake for a stored one with probability 0.5, one image after the other."""
+    chosen: list[Fake] = []
     for image, attention_map in zip(fakes.detach(), maps.detach(), strict=True):
         new = (image.clone(), attention_map.clone())
         u, index = 0.0, 0
-        if len(pool) < state.pool_capacity:  # not full: keep it and use it; nothing is drawn
+        if len(pool) < state.pool_capacity:  # not full: store and return it; nothing is drawn
             pool.append(new)
         elif state.pool_capacity > 0:
             u, index = state.draw()
@@ -237,7 +237,7 @@ def update_discriminator(
     state: State, name: str, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor],
     lr: float, tau: float, switched: bool, result: Result,
 ) -> None:  # fmt: skip
-    """Move one discriminator on images and their maps; the fakes pass the pool first."""
+    """Update one discriminator on images with their maps; the fakes go through the pool first."""
     leaves = [p.detach().clone().requires_grad_() for p in getattr(state, name)]
     fake = query(state, state.pool_t if name == "discriminator_t" else state.pool_s, *fake)
     seen_real, seen_fake = masked(*real, tau, switched), masked(*fake, tau, switched)
@@ -286,14 +286,14 @@ def official_step(
     # D_T: the fake and its map from before the update; the real by A_T as it is now.
     real, fake = (t, attention(state.attention_t, t, decoder)), (out["fake_t"], out["map_s"])
     update_discriminator(state, "discriminator_t", real, fake, lr, tau, switched, result)
-    # F_TS and A_T: a new pass, with the moved F_ST and A_S.
+    # F_TS and A_T: a new pass, with the updated F_ST and A_S.
     leaves, out = forward(state, s, t, tau, switched, decoder, blocks)
     result["losses"]["adversarial_ts"] = out["adversarial_ts"].item()
     result["losses"] |= {f"{n}_second": out[n].item() for n in ("cycle_s", "cycle_t")}
     loss = out["adversarial_ts"] + lambda_cyc * (out["cycle_s"] + out["cycle_t"])
     for name in ["generator_ts"] if switched else ["generator_ts", "attention_t"]:
         descend(state, name, loss, leaves[name], lr, result)
-    # D_S: the real by A_S as it is now, that is, already moved.
+    # D_S: the real by A_S as it is now, that is, already updated.
     real, fake = (s, attention(state.attention_s, s, decoder)), (out["fake_s"], out["map_t"])
     update_discriminator(state, "discriminator_s", real, fake, lr, tau, switched, result)
     return result

@@ -1,4 +1,4 @@
-"""Imports run downwards only, and light modules stay light."""
+"""Modules import from lower levels only, and light modules do not import heavy packages."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ import agit_hub
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "agit_hub"
 
-# From the bottom up. A module imports from the levels below its own, and within its own package.
+# From the bottom up. A module imports from lower levels, and from its own subpackage.
 LEVELS = (
     {"errors", "logging"},
     {"atomic", "config", "visualization", "evaluation.results"},
@@ -30,8 +30,8 @@ LEVELS = (
     {"space"},
     {"cli"},
 )
-# The package's face only points to its rooms, when asked; what is run starts anything.
-FACES = {"agit_hub", "agit_hub.__main__"}
+# The package imports its public names lazily, and `__main__` starts the command line.
+ENTRY_POINTS = {"agit_hub", "agit_hub.__main__"}
 
 
 def _name(path: Path) -> str:
@@ -43,20 +43,20 @@ FILES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def _imports(path: Path) -> set[str]:
-    """Every module that a file names in an import, wherever in the file it stands."""
+    """Return every module that a file imports, at the top or in a function."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
+            assert node.level == 0, f"{path} has a relative import"
             assert node.module is not None
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
 def _own(path: Path) -> set[str]:
-    """The modules of this package that a file imports."""
+    """Return the modules of this package that a file imports."""
     return {
         name if name in FILES else name.rpartition(".")[0]
         for name in _imports(path)
@@ -70,40 +70,40 @@ def _level(module: str) -> int:
         for number, level in enumerate(LEVELS):
             if name in level:
                 return number
-    raise AssertionError(f"{module} has no level yet: give it one in {Path(__file__).name}")
+    raise AssertionError(f"{module} has no level: add it to LEVELS in {Path(__file__).name}")
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_imports_of_known_modules_are_found() -> None:
     assert {"agit_hub.models.agit", "agit_hub.data.shapes", "agit_hub.training.step"} <= set(FILES)
     assert "agit_hub.models.generator" in _own(FILES["agit_hub.models.agit"])
 
 
-@pytest.mark.parametrize("module", sorted(FILES.keys() - FACES))
-def test_imports_run_downwards_only(module: str) -> None:
+@pytest.mark.parametrize("module", sorted(FILES.keys() - ENTRY_POINTS))
+def test_module_imports_from_lower_levels_only(module: str) -> None:
     for imported in _own(FILES[module]):
-        assert imported in FILES, f"{module} imports {imported}, which is not there"
+        assert imported in FILES, f"{module} imports {imported}, which does not exist"
         if imported == "agit_hub":  # for its version
             continue
         if imported.split(".")[1] != module.split(".")[1]:
-            assert imported not in FACES
+            assert imported not in ENTRY_POINTS
             assert _level(imported) < _level(module), f"{module} imports {imported}"
 
 
-def test_no_two_modules_import_each_other() -> None:
-    graph = {name: _own(path) - {name} for name, path in FILES.items() if name not in FACES}
+def test_module_imports_have_no_cycle() -> None:
+    graph = {name: _own(path) - {name} for name, path in FILES.items() if name not in ENTRY_POINTS}
     assert len(list(TopologicalSorter(graph).static_order())) >= len(graph)
 
 
-# Reading datasets is for training and publishing; drawing shapes and decoding images for everyone.
+# Modules that read datasets, which need the extra `train`; drawing shapes and decoding images do not.
 READING = {name for name in FILES if name.startswith("agit_hub.data.")} - {
     f"agit_hub.data.{name}" for name in ("config", "images", "shapes")
 }
-# Evaluating installs what training does: agit-hub[eval] includes agit-hub[train].
+# Packages that may import them: agit-hub[eval] includes agit-hub[train].
 READERS = ("agit_hub.data", "agit_hub.evaluation", "agit_hub.cli.evaluate")
 
 
 @pytest.mark.parametrize("module", sorted(n for n in FILES if ".training" not in n))
-def test_only_training_needs_what_only_training_installs(module: str) -> None:
+def test_module_outside_training_imports_no_package_of_an_extra(module: str) -> None:
     roots = {name.split(".")[0] for name in _imports(FILES[module])}
     assert not roots & {"accelerate", "tqdm", "jsonargparse"}
     assert not roots & {"gradio", "spaces", "cachetools"} or ".space" in module
@@ -116,19 +116,19 @@ def test_only_training_needs_what_only_training_installs(module: str) -> None:
     ("module", "absent"),
     [
         ("agit_hub", {"torch", "numpy", "PIL", "huggingface_hub", "safetensors"}),
-        # Where help and mistakes in a command line are not to wait for it.
+        # Help and errors of a command line must not wait for these imports.
         ("agit_hub.runs", {"torch", "numpy", "huggingface_hub"}),
         ("agit_hub.training.config_loader", {"torch", "accelerate", "datasets"}),
         ("agit_hub.cli.train", {"torch", "accelerate", "datasets"}),
         ("agit_hub.cli", {"torch", "numpy", "PIL", "huggingface_hub"}),
-        # Which stands above pipeline, modeling and data, and brings them in.
+        # It imports the pipeline, the models and the data, but not training.
         (
             "agit_hub.evaluation.report",
             {"accelerate", "datasets", "jsonargparse", "agit_hub.training"},
         ),
     ],
 )
-def test_importing_a_module_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:
+def test_module_import_does_not_import_heavy_packages(module: str, absent: set[str]) -> None:
     program = f"import sys, {module}; print(*sorted(sys.modules))"
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
@@ -137,7 +137,7 @@ def test_importing_a_module_brings_in_no_more_than_it_needs(module: str, absent:
     assert module in loaded and not loaded & absent
 
 
-def test_the_face_names_what_people_type() -> None:
+def test_package_exports_public_names_lazily() -> None:
     assert set(agit_hub.__all__) == set(dir(agit_hub))
     names = {"AGITConfig", "AGITModel", "AGITPipeline", "AttentionEdits", "TranslationOutput"}
     for name in names | {"Evaluator", "TrainConfig", "Trainer"}:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import typer
 
 from agit_hub.cli.app import app
+from agit_hub.errors import AgitError, RankError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -30,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if find_spec("accelerate") is None:
         return _fail("accelerate is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
-    from agit_hub.errors import AgitError
     from agit_hub.training.config_loader import parse
 
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -42,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _launch(command.num_processes, arguments)
 
     # Imported after errors in the command line, which need no PyTorch.
-    from agit_hub.errors import RankError
     from agit_hub.training.distributed import destroy_process_group
     from agit_hub.training.trainer import Trainer
 

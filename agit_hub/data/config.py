@@ -74,7 +74,5 @@ class DataConfig:
         check_types(self)
         if self.crop_size is not None:
             check_size("crop_size", self.crop_size)
-        check_range(self, "hub_timeout", 0)
-        check_range(self, "crop_margin", 1)
-        check_range(self, "zoom", 1)
-        check_range(self, "num_workers", 0)
+        check_range(self, "hub_timeout", "num_workers", low=0)
+        check_range(self, "crop_margin", "zoom", low=1)

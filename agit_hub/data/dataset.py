@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import NamedTuple
 
 import numpy as np
@@ -48,9 +48,9 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
     flip: bool = True
     """Flip half of the samples horizontally."""
     shuffle: bool = True
-    """False keeps both domains in order, which makes the pairs permanent."""
+    """False keeps both domains in order, so that the same images are always paired."""
     seed: int = 0
-    """Of order and augmentation."""
+    """Seed of the order and the augmentation."""
 
     def __post_init__(self) -> None:
         self._domains = self.source, self.target
@@ -109,14 +109,12 @@ class InfiniteBatchSampler:
     processes: int
     """Number of ranks; consecutive batches go to consecutive ranks."""
     start: int
-    """Number of batches that this rank has already had."""
+    """Number of batches of this rank to skip, as a resumed run does."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        batch = self.start
-        while True:
+        for batch in count(self.start):
             first = (batch * self.processes + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
-            batch += 1
 
 
 def collate(samples: list[UnpairedBatch]) -> UnpairedBatch:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +14,6 @@ from agit_hub.errors import DataError
 _log = logging.getLogger("agit_hub.data")
 # Choices that an error message lists.
 _LISTED = 12
-_SETTINGS = ("name", "split", "column", "label_column", "label_value", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class DatasetView:
 
     def settings(self) -> dict[str, Any]:
         """Return the options of a `DomainConfig` that select this view."""
-        return {key: value for key in _SETTINGS if (value := getattr(self, key)) is not None}
+        _, *options = (field.name for field in fields(self))
+        return {key: value for key in options if (value := getattr(self, key)) is not None}
 
     def __str__(self) -> str:
         return ", ".join(f"{key} {value}" for key, value in self.settings().items()) or "all files"

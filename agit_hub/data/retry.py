@@ -95,9 +95,7 @@ class RetryPolicy:
         return answer
 
     def _should_retry(self, error: BaseException) -> bool:
-        error = _unwrap(error)
-        also = isinstance(error, HfHubHTTPError) and error.response.status_code in self.also
-        return also or _is_transient(error)
+        return _is_transient(_unwrap(error), self.also)
 
 
 class _RetryState:
@@ -153,7 +151,7 @@ class _RetryState:
 
 @contextmanager
 def _redirected_client_log(log: Callable[[str], None]) -> Iterator[None]:
-    """Pass what the Hub client logs in this thread about its own retries to `log` instead."""
+    """Pass the Hub client's warnings in this thread, about its own retries, to `log` instead."""
     thread = threading.get_ident()
 
     def redirect(record: logging.LogRecord) -> bool:
@@ -179,10 +177,10 @@ def _unwrap(error: BaseException) -> BaseException:
     return _unwrap(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def _is_transient(error: BaseException) -> bool:
-    """Return whether a retry may help."""
+def _is_transient(error: BaseException, also: frozenset[int]) -> bool:
+    """Return whether a retry may help; `also` are further HTTP status codes to retry."""
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _TRANSIENT_STATUS
+        return error.response.status_code in _TRANSIENT_STATUS | also
     if isinstance(error, OfflineModeIsEnabled | FileNotFoundError):
         return False
     # A download of the wrong size is an OSError without a number; an error of the disk has one.
@@ -190,7 +188,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of an error, or what it means."""
+    """Return the first line of an error, or a description of it."""
     error = _unwrap(error)
     if isinstance(error, json.JSONDecodeError):
         return "the response is truncated"

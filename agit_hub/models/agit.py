@@ -31,6 +31,19 @@ WEIGHTS_FILE = "model.safetensors"
 # Dtypes of weights files, as safetensors headers name them.
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ACCEPTED_DTYPES = ("F32", "F16", "BF16")
+# Errors of a download that the user can correct; a subclass comes before its base.
+_REFUSALS: dict[type[Exception], str] = {
+    LocalEntryNotFoundError: (
+        "is neither a local folder nor in the cache, and the Hub is unreachable"
+    ),
+    EntryNotFoundError: "has no {filename}: not an AGIT model",
+    GatedRepoError: "is gated: accept its terms on its page, then run: hf auth login",
+    RepositoryNotFoundError: (
+        "does not exist as a folder or on the Hub; if it is private, run: hf auth login"
+    ),
+    RevisionNotFoundError: "has no revision {revision!r}",
+    HFValidationError: "is neither an existing folder nor a repo id such as user/model",
+}
 
 
 class Translation(NamedTuple):
@@ -148,7 +161,7 @@ class AGITModel(
             force_download: Download again what is already cached.
             local_files_only: Use the cache alone.
             device: Device of the weights.
-            dtype: Dtype of the weights, whatever the file's.
+            dtype: Dtype of the loaded weights, independent of the file's.
 
         Raises:
             ModelLoadError: If the folder or repo is not a usable AGIT model.
@@ -158,7 +171,10 @@ class AGITModel(
 
         def resolve(filename: str) -> Path:
             if Path(source).is_dir():
-                return Path(source) / filename
+                path = Path(source) / filename
+                if not path.exists():
+                    raise ModelLoadError(f"{source} has no {filename}: not an AGIT model.")
+                return path
             return _download(
                 source,
                 filename,
@@ -195,30 +211,17 @@ def _attention_network(config: AGITConfig, features: FrozenBackbone | None) -> n
 def _download(repo: str, filename: str, **options: Any) -> Path:
     try:
         return Path(hf_hub_download(repo, filename, **options))
-    except LocalEntryNotFoundError as error:
-        message = "is neither a local folder nor in the cache, and the Hub is unreachable"
-        cause: Exception = error
-    except EntryNotFoundError as error:
-        message, cause = f"has no {filename}: not an AGIT model", error
-    except GatedRepoError as error:
-        message, cause = "is gated: accept its terms on its page, then run: hf auth login", error
-    except RepositoryNotFoundError as error:
-        message = "does not exist as a folder or on the Hub; if it is private, run: hf auth login"
-        cause = error
-    except RevisionNotFoundError as error:
-        message, cause = f"has no revision {options['revision']!r}", error
-    except HFValidationError as error:
-        message, cause = "is neither an existing folder nor a repo id such as user/model", error
-    except OSError as error:
+    except (OSError, EntryNotFoundError, HFValidationError) as error:
+        for kind, reason in _REFUSALS.items():
+            if isinstance(error, kind):
+                reason = reason.format(filename=filename, revision=options["revision"])
+                raise ModelLoadError(f"{repo} {reason}.") from error
         raise AgitError(f"The model {repo} could not be fetched: {error}") from error
-    raise ModelLoadError(f"{repo} {message}.") from cause
 
 
 def _read_config(source: str, path: Path) -> AGITConfig:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelLoadError(f"{source} has no {CONFIG_FILE}: not an AGIT model.") from error
     except ValueError as error:
         raise ModelLoadError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -235,8 +238,6 @@ def _read_header(source: str, path: Path) -> dict[str, tuple[tuple[int, ...], st
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
             return {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
-    except FileNotFoundError as error:
-        raise ModelLoadError(f"{source} has no {WEIGHTS_FILE}: not an AGIT model.") from error
     except SafetensorError as error:
         raise ModelLoadError(f"{path} cannot be read as safetensors: {error}") from error
 

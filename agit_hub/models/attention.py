@@ -16,7 +16,6 @@ from agit_hub.models.layers import (
     box_blur,
     initialize_weights,
     instance_norm,
-    reflect_conv,
 )
 
 # Kernel sizes of the attention decoder's three convolutions. "official" is what the authors' code
@@ -47,9 +46,8 @@ class AttentionNetwork(nn.Module):
         super().__init__()
         c = channels
         first, second, last = DECODER_KERNELS[decoder]
-        stem = ReflectConv2d(3, c, 7, 2, padding=3, padding_mode="reflect")
         self.encoder = nn.Sequential(
-            *(stem, instance_norm(c), nn.ReLU()),
+            *(ReflectConv2d(3, c, 7, stride=2), instance_norm(c), nn.ReLU()),
             *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), instance_norm(2 * c), nn.ReLU()),
             ResidualBlock(2 * c, "reflect"),
         )
@@ -57,7 +55,7 @@ class AttentionNetwork(nn.Module):
             *(*attention_upsample(2 * c, 2 * c, first), instance_norm(2 * c), nn.ReLU()),
             *(*attention_upsample(2 * c, c, second), instance_norm(c), nn.ReLU()),
         )
-        self.head = reflect_conv(c, 1, last)
+        self.head = ReflectConv2d(c, 1, last)
         self.smoothing = smoothing
         initialize_weights(self)
 
@@ -92,7 +90,7 @@ class FeatureAttention(nn.Module):
         self, features: FrozenBackbone, channels: int = 32, smoothing: int = 1, levels: int = 1
     ) -> None:
         super().__init__()
-        # In a tuple, so that it is no submodule: the model holds it once, for both networks.
+        # In a tuple, so that it is not a submodule: the model holds it once, for both networks.
         self._features = (features,)
         self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in BLOCKS)
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)

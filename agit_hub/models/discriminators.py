@@ -57,11 +57,11 @@ class PatchDiscriminator(nn.Module):
 
 
 class _FeatureDiscriminator(nn.Module):
-    """A discriminator on a frozen backbone, which it moves along but neither trains nor saves."""
+    """Base of discriminators on a shared frozen backbone, which is moved with them but not saved."""
 
     def __init__(self, features: FrozenBackbone) -> None:
         super().__init__()
-        # In a tuple, so that it is no submodule: one serves several discriminators.
+        # In a tuple, so that it is not a submodule: several discriminators share it.
         self._features = (features,)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -113,9 +113,9 @@ class ProjectedDiscriminator(_FeatureDiscriminator):
 class MixedDiscriminator(_FeatureDiscriminator):
     """D_S or D_T, after Projected GANs (Sauer et al., 2021).
 
-    Features of a frozen classifier go through random 1x1 convolutions, and from the deepest to the finest
-    through random 3x3 convolutions that are never trained, so that no head can rely on a few channels.
-    Each depth has a small head with spectral norm.
+    Random convolutions that are never trained mix the channels (1x1) of a frozen classifier's features,
+    and add each depth to the next finer one (3x3), so that no head can rely on a few channels. Each depth
+    has a small head with spectral norm.
 
     Args:
         features: Shared with other discriminators.

@@ -3,6 +3,7 @@
 Values are those of the authors' code (see the README's table of deviations).
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -50,6 +51,14 @@ class TransposedConv2d(nn.ConvTranspose2d):
 class ReflectConv2d(nn.Conv2d):
     """Reflection-padded convolution with a deterministic backward pass on a GPU when requested."""
 
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    ) -> None:
+        padding = kernel_size // 2
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, padding_mode="reflect"
+        )
+
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
             convolved: Tensor = super()._conv_forward(x, weight, bias)
@@ -95,13 +104,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, padding_mode: PaddingMode) -> None:
         super().__init__()
-        conv = ReflectConv2d if padding_mode == "reflect" else nn.Conv2d
+        conv = ReflectConv2d if padding_mode == "reflect" else partial(nn.Conv2d, padding=1)
         self.body = nn.Sequential(
-            conv(channels, channels, 3, padding=1, padding_mode=padding_mode),
-            instance_norm(channels),
-            nn.ReLU(),
-            conv(channels, channels, 3, padding=1, padding_mode=padding_mode),
-            instance_norm(channels),
+            *(conv(channels, channels, 3), instance_norm(channels), nn.ReLU()),
+            *(conv(channels, channels, 3), instance_norm(channels)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,13 +118,6 @@ class ResidualBlock(nn.Module):
 def instance_norm(channels: int) -> nn.Module:
     """Return an instance norm with a learned scale and shift."""
     return nn.InstanceNorm2d(channels, affine=True)
-
-
-def reflect_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """Return a reflection-padded convolution that keeps height and width."""
-    return ReflectConv2d(
-        in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect"
-    )
 
 
 def generator_upsample(
@@ -136,7 +135,7 @@ def attention_upsample(
 ) -> tuple[nn.Module, nn.Module]:
     """Return the two layers with which an attention network doubles height and width."""
     if kernel_size == 1:
-        return nn.Upsample(scale_factor=2), reflect_conv(in_channels, out_channels, kernel_size)
+        return nn.Upsample(scale_factor=2), ReflectConv2d(in_channels, out_channels, kernel_size)
     assert kernel_size == 3
     return nn.Identity(), UpsampleConv2d(in_channels, out_channels, "reflect")
 

@@ -313,11 +313,10 @@ class PushCallback(Callback):
             return
         target = push_target(self._config, self._config.branch)
         # Copied now, because the next checkpoint replaces it.
-        with ExitStack() as stack:
-            folder = stack.enter_context(staged(self._folder.path, target))
-            kept = stack.pop_all()
+        copy = ExitStack()
+        folder = copy.enter_context(staged(self._folder.path, target))
         self._thread = threading.Thread(
-            target=self._push, args=(kept, folder, target, step), daemon=True
+            target=self._push, args=(copy, folder, target, step), daemon=True
         )
         self._thread.start()
 
@@ -325,8 +324,8 @@ class PushCallback(Callback):
         steps = self._config.push_steps
         return steps is not None and step % steps == 0
 
-    def _push(self, kept: ExitStack, folder: Path, target: Target, step: int) -> None:
-        with kept:
+    def _push(self, copy: ExitStack, folder: Path, target: Target, step: int) -> None:
+        with copy:
             try:
                 push_folder(folder, target, f"Step {step}")
             except PushError as error:

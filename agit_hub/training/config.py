@@ -29,8 +29,7 @@ class SwitchConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "epoch", 0)
-        check_range(self, "step", 0)
+        check_range(self, "epoch", "step", low=0)
 
 
 @dataclass(frozen=True)
@@ -150,28 +149,20 @@ class TrainSettings:
                 f"pool_size is 0 and discriminator_updates {self.discriminator_updates}: further updates "
                 "take their fakes from the image pools. Set pool_size to at least 1."
             )
-        for name in (
-            *("batch_size", "gradient_accumulation_steps", "max_steps", "steps_per_epoch"),
-            *("discriminator_channels", "discriminator_updates", "collapse_patience"),
-            *("checkpointing_steps", "checkpoints_total_limit"),
-        ):
-            check_range(self, name, 1)
-        check_range(self, "discriminator_layers", 1, 5)
-        for name in (
-            *("num_epochs", "learning_rate", "attention_learning_rate"),
-            *("discriminator_learning_rate", "max_grad_norm"),
-        ):
-            check_range(self, name, 0, open_low=True)
-        for name in (
-            *("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_structure", "pool_size"),
-            *("attention_warmup_steps", "discriminator_margin"),
-        ):
-            check_range(self, name, 0)
-        check_range(self, "seed", 0, 2**32 - 1)
-        for name in ("decay_from", "attention_threshold"):
-            check_range(self, name, 0, 1)
-        for name in ("adam_beta1", "ema_decay", "attention_floor"):
-            check_range(self, name, 0, 1, open_high=True)
+        lengths = ("max_steps", "steps_per_epoch", "collapse_patience", "checkpointing_steps")
+        check_range(self, *lengths, "checkpoints_total_limit", low=1)
+        check_range(self, "batch_size", "gradient_accumulation_steps", low=1)
+        check_range(self, "discriminator_channels", "discriminator_updates", low=1)
+        check_range(self, "discriminator_layers", low=1, high=5)
+        rates = ("learning_rate", "attention_learning_rate", "discriminator_learning_rate")
+        check_range(self, "num_epochs", *rates, "max_grad_norm", low=0, open_low=True)
+        weights = ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_structure")
+        check_range(self, *weights, low=0)
+        check_range(self, "pool_size", "attention_warmup_steps", "discriminator_margin", low=0)
+        check_range(self, "seed", low=0, high=2**32 - 1)
+        check_range(self, "decay_from", "attention_threshold", low=0, high=1)
+        shares = ("adam_beta1", "ema_decay", "attention_floor")
+        check_range(self, *shares, low=0, high=1, open_high=True)
 
 
 @dataclass(frozen=True)
@@ -198,10 +189,9 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "steps", 1)
-        check_range(self, "holdout", 2)
-        check_range(self, "max_images", 4)
-        check_range(self, "patience", 1)
+        check_range(self, "steps", "patience", low=1)
+        check_range(self, "holdout", low=2)
+        check_range(self, "max_images", low=4)
         paths = bool(self.source.path), bool(self.target.path)
         if paths[0] != paths[1]:
             raise ConfigError("source.path and target.path belong together: set both, or neither.")
@@ -236,8 +226,7 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("steps", "sample_steps", "num_samples"):
-            check_range(self, name, 1)
+        check_range(self, "steps", "sample_steps", "num_samples", low=1)
 
     @property
     def trackers(self) -> list[str]:
@@ -267,7 +256,7 @@ class HubConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "push_steps", 1)
+        check_range(self, "push_steps", low=1)
         if self.push_to_hub and not self.hub_model_id:
             raise ConfigError("hub_model_id is missing: the repository to push to, user/name.")
         if self.push_to_hub and not self.license:

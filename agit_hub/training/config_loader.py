@@ -8,7 +8,7 @@ import argparse
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
@@ -116,8 +116,7 @@ def parse(arguments: Sequence[str]) -> Command:
     for file in files:
         given |= _read_file(file)
     resume = given.pop("resume", False)
-    defaults = {key: default for key, (_, default) in _keys(TrainConfig).items()}
-    values = _parse(_parser(defaults | given, resume), rest)
+    values = _parse(_parser(given, resume), rest)
     resume = bool(values.pop("resume"))
     values["model"]["attention_threshold"] = values["train"]["attention_threshold"]
     return Command(_build(TrainConfig, values, ""), resume, processes)
@@ -178,14 +177,13 @@ def _refuse_renamed(key: str, where: str = "") -> None:
     if key not in RENAMED_KEYS:
         return
     new = RENAMED_KEYS[key]
-    if new is None:
-        raise ConfigError(f"Unknown key {key!r}{where}: this option was removed.")
-    raise ConfigError(f"Unknown key {key!r}{where}: use {new}.")
+    remedy = "this option was removed" if new is None else f"use {new}"
+    raise ConfigError(f"Unknown key {key!r}{where}: {remedy}.")
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     """Read the dotted keys of a file, and check each key and the type of its value."""
-    known = _types() | {"resume": bool}
+    known = _types(TrainConfig) | {"resume": bool}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     flat = flatten(read_yaml(path))
     for key, value in flat.items():
@@ -222,7 +220,7 @@ def _parser(defaults: Mapping[str, Any], resume: bool) -> ArgumentParser:
     parser.add_argument(
         "--resume", action=ActionYesNo(no_prefix="no_"), default=resume, help=_OPTIONS["resume"]
     )
-    parser.set_defaults({key: value for key, value in defaults.items() if key not in _LINKED})
+    parser.set_defaults(dict(defaults))
     return parser
 
 
@@ -284,7 +282,7 @@ def _build(section: type[Section], values: Mapping[str, Any], prefix: str) -> Se
 
 def _simplify(message: str) -> str:
     """Reword an error message of jsonargparse."""
-    known = _types() | {"config": str, "resume": bool}
+    known = _types(TrainConfig) | {"config": str, "resume": bool}
     if found := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         key = found[1].lstrip("-").split("=")[0]
         if not found[1].startswith("-"):
@@ -301,19 +299,12 @@ def _simplify(message: str) -> str:
     return " ".join(message.split())
 
 
-def _types() -> dict[str, Any]:
-    return {key: kind for key, (kind, _) in _keys(TrainConfig).items()}
-
-
-def _keys(section: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return every dotted key with its type and default."""
-    types = get_type_hints(section)
-    keys: dict[str, tuple[Any, Any]] = {}
-    for field in fields(section):
-        kind = types[field.name]
+def _types(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the type of every dotted key."""
+    types: dict[str, Any] = {}
+    for name, kind in get_type_hints(section).items():
         if is_dataclass(kind):
-            assert isinstance(kind, type)
-            keys |= _keys(kind, f"{prefix}{field.name}.")
+            types |= _types(kind, f"{prefix}{name}.")
         else:
-            keys[prefix + field.name] = (kind, field.default)
-    return keys
+            types[prefix + name] = kind
+    return types

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -56,7 +57,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             mixed_precision=precision,
             log_with=trackers or None,
             project_dir=config.output_dir,
-            # The step accumulates gradients itself, whatever the launcher's environment says.
+            # The step accumulates gradients itself: ignore the launcher's environment variable.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
     except torch.distributed.DistError as error:
@@ -112,18 +113,12 @@ def memory_format(settings: TrainSettings) -> torch.memory_format:
     return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
-def indices_on(device: torch.device, *lists: Iterable[int]) -> tuple[Tensor, ...]:
+def indices_on(device: torch.device, *lists: Sequence[int]) -> tuple[Tensor, ...]:
     """Convert lists of indices to tensors on a device, in one asynchronous transfer."""
-    lengths = []
-    joined: list[int] = []
-    for each in lists:
-        before = len(joined)
-        joined += each
-        lengths.append(len(joined) - before)
-    indices = torch.tensor(joined, dtype=torch.int64)
+    indices = torch.tensor([*chain(*lists)], dtype=torch.int64)
     if device.type == "cuda":
         indices = indices.pin_memory().to(device, non_blocking=True)
-    return torch.split(indices, lengths)
+    return torch.split(indices, [len(each) for each in lists])
 
 
 def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
@@ -170,7 +165,7 @@ def reduce(accelerator: Accelerator, tensor: Tensor, reduction: str) -> Tensor:
 
 
 class StopVote:
-    """Agree over all processes whether to stop, if one of them was asked to.
+    """Agree over all processes whether to stop, which they do if any of them requests it.
 
     On GPUs the result of a step's vote is read after the next step, when it has arrived: no step waits
     for it, and all processes read the same result.

@@ -99,30 +99,30 @@ def learn_domain_labels(networks: TrainingNetworks, batches: Iterator[Batch], st
 @torch.no_grad()
 def _extract(features: FrozenBackbone, batches: Iterator[Batch]) -> list[_DomainFeatures]:
     """Extract the features of images of both domains, and of a random crop of each."""
-    found: list[list[tuple[list[Tensor], list[Tensor]]]] = [[], []]
+    wholes: tuple[list[list[Tensor]], list[list[Tensor]]] = [], []
+    crops: tuple[list[list[Tensor]], list[list[Tensor]]] = [], []
     corners: list[tuple[int, int]] = []
     while len(corners) < _IMAGES:
         batch = next(batches)
         # The same crop position for the whole batch.
         row, column = (int(torch.randint(_GRID // 2 + 1, ())) for _ in range(2))
         corners += [(row, column)] * len(batch.source)
-        for domain, image in zip(found, batch, strict=True):
+        for whole, cropped, image in zip(wholes, crops, batch, strict=True):
             height, width = image.shape[2:]
             top, left = row * height // _GRID, column * width // _GRID
             crop = image[:, :, top : top + height // 2, left : left + width // 2]
             crop = F.interpolate(crop, size=(height, width), mode="bilinear")
-            whole_features, crop_features = features(image, BLOCKS), features(crop, BLOCKS)
-            domain.append(
-                ([each.half() for each in whole_features], [each.half() for each in crop_features])
-            )
-    domains = []
-    for pairs in found:
-        wholes, crops = (
-            [torch.cat(blocks) for blocks in zip(*batches, strict=True)]
-            for batches in zip(*pairs, strict=True)
-        )
-        domains.append(_DomainFeatures(wholes, crops, corners))
-    return domains
+            whole.append([each.half() for each in features(image, BLOCKS)])
+            cropped.append([each.half() for each in features(crop, BLOCKS)])
+    return [
+        _DomainFeatures(_join_batches(whole), _join_batches(cropped), corners)
+        for whole, cropped in zip(wholes, crops, strict=True)
+    ]
+
+
+def _join_batches(batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Concatenate the batches' features of each block."""
+    return [torch.cat(blocks) for blocks in zip(*batches, strict=True)]
 
 
 def _to_grid(x: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ class ImagePool:
         if self.capacity == 0:
             return given
         stored = self._stored = self._stored or _allocate(self.capacity, *given)
-        returned, written = self._draw_swaps(len(images))
         count = len(images)
+        returned, written = self._draw_swaps(count)
         own = [place if place < count else i for i, place in enumerate(returned)]
         old = [(i, place - count) for i, place in enumerate(returned) if place >= count]
         lists = own, [i for i, _ in old], [slot for _, slot in old], [*written], [*written.values()]

@@ -125,11 +125,9 @@ class TrainingNetworks(nn.Module):
     def cycle(self, direction: Direction, batch: Batch, reconstruct: bool = True) -> Cycle:
         """Compute s -> s' -> s'', or t -> t' -> t''; without `reconstruct` only s' or t'."""
         st, ts = self.model.source_to_target, self.model.target_to_source
-        if direction == "st":
-            translation = st(batch.source)
-            return Cycle(translation, ts(translation.image) if reconstruct else None)
-        translation = ts(batch.target)
-        return Cycle(translation, st(translation.image) if reconstruct else None)
+        first, second = (st, ts) if direction == "st" else (ts, st)
+        translation = first(batch.source if direction == "st" else batch.target)
+        return Cycle(translation, second(translation.image) if reconstruct else None)
 
     def compile_each(self, mode: str = "default") -> None:
         """Compile each network in place; weights and their names are unchanged.
@@ -158,7 +156,7 @@ def build_networks(config: TrainConfig, warm: bool) -> TrainingNetworks:
 
     Raises:
         ConfigError: If the architecture of `train.init_from` differs.
-        ModelLoadError: If `train.init_from` is no usable model.
+        ModelLoadError: If `train.init_from` is not a usable model.
     """
     set_seed(config.train.seed)
     train = config.train

@@ -73,7 +73,7 @@ class Trainer:
         ConfigError: If the settings or the run folder cannot be used.
         DataError: If a domain cannot be used.
         FetchError: If the network keeps failing.
-        ModelLoadError: If `train.init_from` is no usable model.
+        ModelLoadError: If `train.init_from` is not a usable model.
     """
 
     def __init__(self, config: TrainConfig, resume: bool = False) -> None:

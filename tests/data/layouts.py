@@ -3,7 +3,7 @@
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.inventory import Inventory
+from agit_hub.data.inventory import Inventory, Item
 from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair
 from agit_hub.data.store import FolderStore
 
@@ -64,6 +64,23 @@ def write_zip(path: Path, *files: str) -> None:
     with zipfile.ZipFile(path, "w") as opened:
         for file in files:
             opened.writestr(file, png())
+
+
+def empty_files(root: Path, files: Iterable[str], configs: object = None) -> FolderStore:
+    """Return a folder of empty files; `a.zip/b` is a member of a zip."""
+    for file in files:
+        archive, is_zip, member = file.partition(".zip/")
+        path = root / (archive + ".zip" if is_zip else file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_zip:
+            with zipfile.ZipFile(path, "a") as opened:
+                opened.writestr(member, b"")
+        else:
+            path.touch()
+    store = FolderStore(root)
+    if configs is not None:
+        store.card = {"configs": configs}
+    return store
 
 
 # Each layout writes a dataset; the expected settings of its source and target are below.
@@ -194,5 +211,9 @@ def resolve_one(root: Path, **options: Any) -> DatasetView:
     return resolve_domain(Inventory(FolderStore(root)), config_of(root, options), "data.source")
 
 
+def paths_of(items: Iterable[Item]) -> list[str]:
+    return [item.path for item in items]
+
+
 def files_of(view: DatasetView) -> list[str]:
-    return [item.path for item in view.items]
+    return paths_of(view.items)

@@ -113,7 +113,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) ru
         ("one.png", b"\x89"),
     ],
 )
-def test_open_image_other_content_raises_whatever_the_extension(
+def test_open_image_other_content_with_any_extension_raises(
     name: str, data: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(data)

@@ -1,6 +1,6 @@
-"""What the tests of a GPU share: the device, and small networks on it.
+"""Fixtures of the tests on a GPU: the device, and full fp32 precision.
 
-`AGIT_GPU_DEVICE=cpu` runs them on the CPU, against itself, to see that they run at all.
+`AGIT_GPU_DEVICE=cpu` runs the tests on the CPU, which is then compared with itself.
 """
 
 import os
@@ -13,7 +13,7 @@ DEVICE = os.environ.get("AGIT_GPU_DEVICE", "cuda")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+    """Skip the tests that need a GPU if there is none."""
     if DEVICE == "cuda" and not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -22,13 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def device() -> torch.device:
-    """Where the tests run."""
+    """The device that the tests run on."""
     return torch.device(DEVICE)
 
 
 @pytest.fixture(autouse=True)
-def _arithmetic() -> Iterator[None]:
-    """Full fp32, and what a test changes about it put back."""
+def _full_fp32() -> Iterator[None]:
+    """Disable TF32 and cuDNN's benchmark, and restore all flags after the test."""
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
     cuda.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""A compiled training step on a GPU: kernels are written for a minute or more."""
+"""A compiled training step on a GPU; compiling takes a minute or more."""
 
 import pytest
 import torch
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.gpu
 def test_compiled_steps_differ_by_rounding(
     recipe: str, precision: str, mode: str, tolerance: float, device: torch.device
 ) -> None:
-    """Two in a row, for CUDA graphs are recorded in the first and replayed later."""
+    """Three steps, because CUDA graphs are recorded in the first and replayed later."""
     if device.type == "cpu":
-        pytest.skip("kernels are written for minutes on a CPU")
+        pytest.skip("compiling takes minutes on a CPU")
     config = configure(recipe, f"--train.torch_compile_mode={mode}")
     plain, compiled = make_step(config, device), make_step(config, device, precision)
     compiled.networks.compile_each(mode)

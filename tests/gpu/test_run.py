@@ -1,4 +1,4 @@
-"""Whole runs on a GPU: resumed bit for bit, and fed by workers from memory."""
+"""Whole runs on a GPU: resumed bit for bit, and loaded by workers from memory."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def _trained(images: Path, run: Path, device: torch.device, *options: str) -> dict[str, Any]:
-    """The networks' weights at the end of a run."""
+    """Train a small run, and return the networks' weights at its end."""
     AcceleratorState._reset_state(True)
     PartialState._reset_state()
     tiny = ["--model.image_size=32", "--model.channels=8", "--model.blocks=1"]
@@ -51,15 +51,15 @@ def _trained(images: Path, run: Path, device: torch.device, *options: str) -> di
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_resumed_run_equals_an_uninterrupted_one(
+def test_run_deterministic_resumed_equals_uninterrupted(
     images: Path, tmp_path: Path, device: torch.device, precision: str
 ) -> None:
-    """With `train.deterministic`, across the switch, maps that are reflected and enlarged included."""
+    """Across the switch, with the reflection padding and interpolation of the maps."""
     options = ["--train.deterministic=true", f"--train.mixed_precision={precision}"]
     options += ["--train.switch.step=3", "--train.switch.on_collapse=warn"]
     whole = _trained(images, tmp_path / "whole", device, *options, "--train.max_steps=6")
     split = tmp_path / "split"
-    # The rate stays constant, so that where a run ends is not seen in its steps.
+    # With a constant learning rate the steps do not depend on the length of the run.
     _trained(images, split, device, *options, "--train.max_steps=2", "--train.decay_from=1")
     resumed = _trained(
         images, split, device, *options, "--train.max_steps=6", "--train.decay_from=1", "--resume"
@@ -72,7 +72,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
         assert torch.equal(weight, resumed[name]), name
 
 
-def test_images_of_folders_are_kept_in_memory_and_cropped_by_workers(
+def test_run_on_folders_keeps_images_in_memory_and_uses_workers(
     images: Path, tmp_path: Path, device: torch.device
 ) -> None:
     from agit_hub.data.domains.in_memory import InMemoryDomain

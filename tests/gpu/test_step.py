@@ -1,4 +1,4 @@
-"""A training step on a GPU against the same step on the CPU, in every precision, and without a wait."""
+"""A training step on a GPU: equal to the step on the CPU, in every precision, without a device sync."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -49,7 +49,7 @@ def make_step(config: TrainConfig, device: torch.device, precision: str = "no") 
 
 
 def stepped(step: Step, config: TrainConfig, device: torch.device) -> dict[str, float]:
-    """Metrics of a step in which every loss counts."""
+    """Run a step in which every loss counts, and return its metrics."""
     phase = Schedule(config.train, 10).phase(config.train.lambda_cyc_warmup_steps)
     batch = make_batch(device)
     more = [[batch]] * (config.train.discriminator_updates - 1)
@@ -57,7 +57,7 @@ def stepped(step: Step, config: TrainConfig, device: torch.device) -> dict[str, 
 
 
 def _gradients(step: Step) -> dict[str, Tensor]:
-    """Adam's first moments, of one step a fixed share of the gradient, by the weights' names."""
+    """Return Adam's first moments by weight name: after one step, a fixed share of the gradients."""
     moments: dict[str, Tensor] = {}
     for optimizer in step.optimizers.values():
         state = optimizer.optimizer.state
@@ -68,7 +68,7 @@ def _gradients(step: Step) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_step_in_fp32_equals_the_cpu(recipe: str, device: torch.device) -> None:
+def test_step_fp32_equals_cpu(recipe: str, device: torch.device) -> None:
     config = configure(recipe)
     steps = make_step(config, torch.device("cpu")), make_step(config, device)
     expected, found = (
@@ -80,13 +80,13 @@ def test_step_in_fp32_equals_the_cpu(recipe: str, device: torch.device) -> None:
     assert right.keys() == gradients.keys()
     largest = max(float(gradient.abs().max()) for gradient in right.values())
     for name, gradient in right.items():
-        # Of a bias before a norm the gradient is nothing but rounding.
+        # The gradient of a bias before a norm is only rounding.
         tolerance = 1e-2 * float(gradient.abs().max()) + 1e-5 * largest
         assert (gradients[name] - gradient).abs().max() <= tolerance, name
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_step_in_bf16_differs_by_rounding(recipe: str, device: torch.device) -> None:
+def test_step_bf16_differs_by_rounding(recipe: str, device: torch.device) -> None:
     """By 5 % at most: bf16 has 8 bits."""
     config = configure(recipe)
     expected = stepped(make_step(config, device), config, device)
@@ -96,8 +96,8 @@ def test_step_in_bf16_differs_by_rounding(recipe: str, device: torch.device) -> 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.device) -> None:
-    """Pools full and swapping, several updates, metrics, the average: no transfer that is waited for."""
+def test_step_does_not_synchronise(recipe: str, precision: str, device: torch.device) -> None:
+    """With full pools, several discriminator updates, metrics and the moving average."""
     config = configure(recipe)
     step = make_step(config, device, precision)
     average = MovingAverage(step.networks.model, 0.9)
@@ -105,24 +105,24 @@ def test_step_waits_for_nothing(recipe: str, precision: str, device: torch.devic
     batch, metrics = make_batch(device), MeanMetrics()
     more = [[batch]] * (config.train.discriminator_updates - 1)
 
-    def act() -> None:
+    def train() -> None:
         metrics.add_all(step([batch], phase, more))
         average.update()
 
-    for _ in range(4):  # kernels are loaded, pools are full
-        act()
+    for _ in range(4):  # loads the kernels and fills the pools
+        train()
     with _no_synchronisation(device):
         for _ in range(3):
-            act()
+            train()
     assert all(torch.isfinite(value) for value in metrics.means().values())
 
 
 def _no_synchronisation(device: torch.device) -> AbstractContextManager[Any]:
-    return _Watched() if device.type == "cuda" else nullcontext()
+    return _SyncRefused() if device.type == "cuda" else nullcontext()
 
 
-class _Watched(AbstractContextManager[None]):
-    """Raises at whatever waits for the GPU."""
+class _SyncRefused(AbstractContextManager[None]):
+    """Context in which waiting for the GPU raises an error."""
 
     def __enter__(self) -> None:
         torch.cuda.synchronize()
@@ -132,11 +132,10 @@ class _Watched(AbstractContextManager[None]):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_watch_sees_what_waits(device: torch.device) -> None:
-    """The check itself: reading one number is a wait."""
+def test_sync_refused_reading_a_value_raises(device: torch.device) -> None:
     if device.type != "cuda":
-        pytest.skip("a CPU is never waited for")
+        pytest.skip("a CPU needs no synchronisation")
     value = torch.ones((), device=device)
     read: Callable[[], float] = value.item
-    with pytest.raises(RuntimeError), _Watched():
+    with pytest.raises(RuntimeError), _SyncRefused():
         read()

@@ -6,14 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agit_hub.errors import ModelLoadError
+from agit_hub.errors import AgitError, ModelLoadError
 from agit_hub.models.agit import AGITModel
 from tests.conftest import MakeModel
 
@@ -262,6 +272,45 @@ def test_from_pretrained_unreachable_repo_is_not_called_invalid(tmp_path: Path) 
     with pytest.raises((ModelLoadError, LocalEntryNotFoundError)) as refusal:
         AGITModel.from_pretrained("someone/agit-horse2zebra", cache_dir=tmp_path)
     assert "not an AGIT model" not in str(refusal.value)
+
+
+def _response_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
+    request = httpx2.Request("GET", "http://hub/someone/agit")
+    return kind("refused", response=httpx2.Response(404, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (LocalEntryNotFoundError("no"), "cache Hub unreachable"),
+        (EntryNotFoundError("no"), "config.json not an AGIT model"),
+        (_response_error(RemoteEntryNotFoundError), "config.json not an AGIT model"),
+        (_response_error(GatedRepoError), "gated terms hf auth login"),
+        (_response_error(RepositoryNotFoundError), "does not exist hf auth login"),
+        (_response_error(RevisionNotFoundError), "revision 'v2'"),
+        (HFValidationError("no"), "folder user/model"),
+    ],
+)
+def test_from_pretrained_refused_download_raises_with_remedy(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", refuse)
+    with pytest.raises(ModelLoadError, match=r"^someone/agit ") as refusal:
+        AGITModel.from_pretrained("someone/agit", revision="v2")
+    assert all(word in str(refusal.value) for word in words.split())
+
+
+def test_from_pretrained_failed_download_raises_agit_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", fail)
+    with pytest.raises(AgitError, match=r"someone/agit.*reset by peer") as failure:
+        AGITModel.from_pretrained("someone/agit")
+    assert not isinstance(failure.value, ModelLoadError)
 
 
 @pytest.mark.parametrize("typo", ["revison", "threshold"])

@@ -9,7 +9,7 @@ import runpy
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from agit_hub.data.domains import parquet
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Outcome, Trainer
@@ -83,6 +84,7 @@ def damaged_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 Arguments = Callable[..., list[str]]
+Equal = Callable[[Path, Path], None]
 Train = Callable[..., Outcome]
 
 
@@ -152,6 +154,16 @@ def interrupt_when() -> Callable[..., Any]:
     return interrupting
 
 
+def read_until(stream: Iterable[str], start: str) -> None:
+    """Read lines up to one that starts with a text."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if line.startswith(start):
+            return
+    pytest.fail(f"never logged {start!r} but {lines}")
+
+
 class Process:
     """A function, by default `train_accelerate.py` itself, in a separate process.
 
@@ -182,12 +194,7 @@ class Process:
 
     def wait_for(self, start: str) -> None:
         """Read standard error up to a line that starts with a text."""
-        lines = []
-        for line in self._lines:
-            lines.append(line)
-            if line.startswith(start):
-                return
-        pytest.fail(f"never logged {start!r} but {lines}")
+        read_until(self._lines, start)
 
     def finish(self) -> tuple[int, str, str]:
         """Wait, and return the exit code, the rest of standard error, and standard output."""
@@ -297,6 +304,30 @@ def _assert_same(one: Any, other: Any, where: str) -> None:
 def assert_same() -> Callable[[Any, Any, str], None]:
     """Assert that two nested states are equal bit for bit."""
     return _assert_same
+
+
+@pytest.fixture
+def assert_equal_runs(
+    states: Callable[[Path], dict[str, Any]],
+    metrics: Callable[[Path], list[dict[str, float]]],
+) -> Equal:
+    """Assert that the newest checkpoints and all metrics are equal bit for bit."""
+
+    def check(one: Path, other: Path) -> None:
+        newest = max(states(other))[: len("step-00000000")]
+        names = [name for name in states(other) if name.startswith(newest)]
+        assert names and newest == max(states(one))[: len(newest)]
+        for name in names:
+            _assert_same(states(one)[name], states(other)[name], name)
+        assert metrics(one) == metrics(other)
+
+    return check
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep one row group at a time in memory, so that shards arrive one after the other."""
+    monkeypatch.setattr(parquet, "_WINDOW_ROWS", 3)
 
 
 def saved_networks(states: dict[str, Any], step: int, prefix: str = "") -> dict[str, Tensor]:

@@ -13,12 +13,13 @@ from agit_hub.models.agit import AGITModel
 from tests.training.conftest import SIZE, Train
 
 Metrics = Callable[[Path], list[dict[str, float]]]
+InitFrom = Callable[..., dict[str, Any]]
 WEIGHTS = "model/model.safetensors"
 COLLAPSED = {"train.max_steps": 6, "train.switch.step": 3}
 
 
 @pytest.fixture
-def init_from(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def init_from(tmp_path: Path) -> InitFrom:
     """Save a model with a bias of its attention heads, and return settings that start from it."""
 
     def make(bias: float, attention: str = "network", seed: int = 0) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def test_switch_attention_empty_is_postponed(
     tmp_path: Path,
     train: Train,
     metrics: Metrics,
-    init_from: Callable[..., dict[str, Any]],
+    init_from: InitFrom,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, settings = tmp_path / "run", COLLAPSED | init_from(-20)
@@ -61,7 +62,7 @@ def test_switch_on_collapse_warn_switches_with_warning(
     tmp_path: Path,
     train: Train,
     metrics: Metrics,
-    init_from: Callable[..., dict[str, Any]],
+    init_from: InitFrom,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
@@ -73,7 +74,7 @@ def test_switch_on_collapse_warn_switches_with_warning(
 
 
 def test_switch_postponed_happens_when_attention_recovers(
-    tmp_path: Path, train: Train, metrics: Metrics, init_from: Callable[..., dict[str, Any]]
+    tmp_path: Path, train: Train, metrics: Metrics, init_from: InitFrom
 ) -> None:
     """Maps that start just below the limit recover with some seeds: then the switch happens."""
     recovered = False
@@ -95,7 +96,7 @@ def test_switch_postponed_happens_when_attention_recovers(
 
 
 def test_switch_is_independent_of_log_steps(
-    tmp_path: Path, train: Train, metrics: Metrics, init_from: Callable[..., dict[str, Any]]
+    tmp_path: Path, train: Train, metrics: Metrics, init_from: InitFrom
 ) -> None:
     """The section `log` may change when a run is resumed, so it must not change the run."""
     run = tmp_path / "run"
@@ -108,7 +109,7 @@ def test_switch_is_independent_of_log_steps(
 def test_collapse_is_logged_once_per_map(
     tmp_path: Path,
     train: Train,
-    init_from: Callable[..., dict[str, Any]],
+    init_from: InitFrom,
     capsys: pytest.CaptureFixture[str],
     bias: float,
     state: str,

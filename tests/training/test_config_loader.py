@@ -108,7 +108,7 @@ def test_parse_command_line_overrides_files_override_defaults(tmp_path: Path) ->
     assert typed.train.switch.step is None
 
 
-def test_parse_command_line_overrides_files_wherever_it_stands(tmp_path: Path) -> None:
+def test_parse_options_before_config_still_override_it(tmp_path: Path) -> None:
     file = _yaml(tmp_path, "train: {batch_size: 3, seed: 4}")
     config = _config("--train.batch_size", "5", *file)
     assert (config.train.batch_size, config.train.seed) == (5, 4)
@@ -132,6 +132,22 @@ def test_recipe_states_values_of_paper(recipe: str) -> None:
     assert {key: found[key] for key in expected} == expected
     # The threshold saved with the weights is that of training.
     assert found["model.attention_threshold"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        ("paper", "horse2zebra_paper"),
+        ("paper", "apple2orange"),
+        ("cyclegan", "cyclegan_horse2zebra"),
+    ],
+)
+def test_shipped_run_of_recipe_differs_in_labels_and_workers_only(recipe: str, name: str) -> None:
+    """Both files state every value, so one could change without the other."""
+    expected, found = (flatten(asdict(_config("--config", each))) for each in (recipe, name))
+    assert {key for key in expected if found[key] != expected[key]} == {
+        *("model.source_label", "model.target_label", "data.num_workers"),
+    }
 
 
 @pytest.mark.parametrize("key", RENAMED_KEYS)

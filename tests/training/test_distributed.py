@@ -20,7 +20,7 @@ from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel
 from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
-from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
+from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train, read_until
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -155,9 +155,7 @@ def test_signal_saves_checkpoint_and_run_resumes(
         env=ENVIRONMENT,
     ) as running:
         assert running.stderr is not None
-        for line in running.stderr:
-            if line.startswith("step 1/"):
-                break
+        read_until(running.stderr, "step 1/")
         running.send_signal(number)
         log = running.stderr.read()
     assert running.returncode == 0 and "Traceback" not in log

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agit_hub.cli.train import main
-from tests.training.conftest import ROOT, SCRIPT, Arguments, Process
+from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, read_until
 from tests.training.test_distributed import ENVIRONMENT, FOREVER, LAUNCH
 
 States = Callable[[Path], dict[str, Any]]
@@ -96,9 +96,7 @@ def test_two_processes_one_killed_stops_the_other_with_message(
         cwd=ROOT,
     ) as running:
         assert running.stderr is not None
-        for line in running.stderr:
-            if line.startswith("step 3/"):
-                break
+        read_until(running.stderr, "step 3/")
         os.kill(child(running.pid, rank=1), signal.SIGKILL)
         log = running.stderr.read()
     assert running.returncode != 0

@@ -319,7 +319,7 @@ def test_max_grad_norm_clips_gradients() -> None:
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
 def test_each_kind_of_network_uses_its_learning_rate(preset: str) -> None:
-    """The first step of Adam equals the learning rate wherever the gradient is significant."""
+    """The first step of Adam equals the learning rate if the gradient is significant."""
     networks = _networks(decoder=preset)
     order = "joint" if preset == "paper" else "official"
     rates = {"learning_rate": 1e-3, "attention_learning_rate": 4e-3}

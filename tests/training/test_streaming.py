@@ -1,155 +1,43 @@
 """Runs on datasets of the Hub: equal bit for bit to runs on the same images in a folder."""
 
-import io
-import multiprocessing
 import os
-import re
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
-from PIL import Image
 
-from agit_hub.cli.train import main
-from agit_hub.data.domains import parquet
-from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.trainer import Outcome, Trainer
+from agit_hub.training.trainer import Trainer
 from testing.hub_server import Hub
 from tests.online import connect
-from tests.training.conftest import ROOT, SCRIPT, SIZE, Arguments, Process, Train
+from tests.training.conftest import ROOT, SCRIPT, Arguments, Equal, Process, Train
+from tests.training.hub_datasets import (
+    ENDLESS,
+    ON_HUB,
+    REPO,
+    ROWS,
+    SHARDS,
+    States,
+    image_files,
+    in_folder,
+    shard,
+    tars,
+    train_online,
+    two_configs,
+)
 
-REPO = "user/animals"
-SHARDS, ROWS, GROUP = 4, 6, 3
-ENDLESS = {"train.decay_from": 1.0}
-ON_HUB = {"data.source.path": REPO, "data.target.path": REPO}
-
-AssertSame = Callable[[Any, Any, str], None]
 Configure = Callable[..., TrainConfig]
-Files = dict[str, bytes]
-Metrics = Callable[[Path], list[dict[str, float]]]
-States = Callable[[Path], dict[str, Any]]
-
-
-# Content of the Hub.
-
-
-def image_files(count: int, seed: int) -> list[bytes]:
-    """Return image files that differ between seeds."""
-    random = np.random.default_rng(seed)
-    files = []
-    for _ in range(count):
-        file = io.BytesIO()
-        pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(file, "PNG")
-        files.append(file.getvalue())
-    return files
-
-
-def shard(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """Return a parquet file with row groups of three; bytes are images."""
-    cells = {
-        name: [{"bytes": v, "path": None} if isinstance(v, bytes) else v for v in values]
-        for name, values in columns.items()
-    }
-    file = io.BytesIO()
-    pq.write_table(pa.table(cells), file, row_group_size=GROUP)
-    return file.getvalue()
-
-
-def tar(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar of files."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as opened:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            opened.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def two_configs(seed: int = 0) -> Files:
-    """Return a folder of shards for each domain."""
-    return {
-        f"{name}/train-{number:05d}-of-{SHARDS:05d}.parquet": shard(
-            {"image": image_files(ROWS, seed + 100 * side + number)}
-        )
-        for side, name in enumerate(("horse", "zebra"))
-        for number in range(SHARDS)
-    }
-
-
-def tars(seed: int = 0) -> Files:
-    """Return webdataset shards whose classes are the domains."""
-    files = {}
-    for number in range(2):
-        members: Files = {}
-        for row, data in enumerate(image_files(6, seed + number)):
-            members |= {f"{row}.png": data, f"{row}.cls": b"%d" % (row % 2)}
-        files[f"train-{number}.tar"] = tar(members)
-    return files
-
-
-def in_folder(folder: Path, files: Files) -> dict[str, str]:
-    """Write the files to disk, and return settings that name them."""
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return {"data.source.path": str(folder), "data.target.path": str(folder)}
 
 
 @pytest.fixture(autouse=True)
 def _online(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, hub.url, tmp_path / "home")
-
-
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep one row group at a time in memory, so that shards arrive one after the other."""
-    monkeypatch.setattr(parquet, "_WINDOW_ROWS", GROUP)
-
-
-@pytest.fixture
-def assert_equal_runs(
-    states: States, metrics: Metrics, assert_same: AssertSame
-) -> Callable[[Path, Path], None]:
-    """Assert that the newest checkpoints and all metrics are equal bit for bit."""
-
-    def check(one: Path, other: Path) -> None:
-        newest = max(states(other))[: len("step-00000000")]
-        names = [name for name in states(other) if name.startswith(newest)]
-        assert names and newest == max(states(one))[: len(newest)]
-        for name in names:
-            assert_same(states(one)[name], states(other)[name], name)
-        assert metrics(one) == metrics(other)
-
-    return check
-
-
-Equal = Callable[[Path, Path], None]
-
-
-def train_online(url: str, home: str, hurried: bool, arguments: Sequence[str]) -> None:
-    """Run `train_accelerate.py` in a process whose client uses a local hub."""
-    # The default start method; workers started in another way would import the client again.
-    multiprocessing.set_start_method("fork", force=True)
-    connect(pytest.MonkeyPatch(), url, Path(home), hurried=hurried)
-    sys.argv = [SCRIPT.name, *arguments]
-    try:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    finally:
-        sys.stdout.flush()
 
 
 def _gets(hub: Hub, ending: str) -> dict[str, int]:
@@ -334,115 +222,6 @@ def test_killed_run_resumes_exactly(
     train(tmp_path / "parts", end, resume=True)
     train(tmp_path / "whole", end)
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
-
-
-# Network failures, and user errors.
-
-
-@pytest.fixture
-def break_after_start(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let some requests fail from the first step of a run on."""
-
-    def arm(**fault: Any) -> None:
-        fit = Trainer.fit
-
-        def fit_on_a_bad_network(trainer: Trainer) -> Outcome:
-            monkeypatch.setattr(Trainer, "fit", fit)
-            hub.fail(**fault)
-            return fit(trainer)
-
-        monkeypatch.setattr(Trainer, "fit", fit_on_a_bad_network)
-
-    return arm
-
-
-@pytest.mark.usefixtures("one_by_one")
-def test_network_failure_during_run_saves_and_resumes_exactly(
-    tmp_path: Path,
-    hub: Hub,
-    arguments: Arguments,
-    train: Train,
-    assert_equal_runs: Equal,
-    break_after_start: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    hub.commit(REPO, two_configs())
-    settings: dict[str, Any] = {"train.max_steps": 10, "data.hub_timeout": 1}
-    # Only the first shard of horses arrives.
-    break_after_start(kind="refuse", path="/horse/", method="GET", after=1, times=None)
-    assert main(arguments(tmp_path / "parts", ON_HUB | settings)) == 1
-    (line,) = [ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("error: ")]
-    saved = tmp_path / "parts" / "checkpoints" / f"step-{ROWS:08d}"
-    assert re.match(rf"error: .*{REPO}: fetching horse/train-\S+ failed for \d+ s", line)
-    assert "--resume" in line and line.endswith(f"The checkpoint {saved} is safe.")
-    assert saved.is_dir()
-
-    hub.heal()
-    train(tmp_path / "parts", ON_HUB | settings, resume=True)
-    train(tmp_path / "whole", in_folder(tmp_path / "images", two_configs()) | settings)
-    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
-
-
-def test_network_failure_at_start_exits_with_one(
-    tmp_path: Path, hub: Hub, arguments: Arguments, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub.commit(REPO, two_configs())
-    hub.fail("refuse", times=None)
-    command = arguments(tmp_path / "run", ON_HUB | {"data.hub_timeout": 0})
-    assert main(command) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert re.match(f"error: .*{REPO}: listing its files failed", line)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("access", "part"),
-    [
-        (None, "it is private"),
-        ({"private": True}, "it is private"),
-        ({"gated": True}, "accept its terms on its page"),
-    ],
-    ids=["missing", "private", "gated"],
-)
-def test_inaccessible_dataset_exits_with_two(
-    tmp_path: Path,
-    hub: Hub,
-    arguments: Arguments,
-    capsys: pytest.CaptureFixture[str],
-    access: dict[str, bool] | None,
-    part: str,
-) -> None:
-    if access is not None:
-        hub.commit(REPO, two_configs(), **access)
-    assert main(arguments(tmp_path / "run", ON_HUB)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and REPO in line and part in line
-    assert not (tmp_path / "run").exists()
-
-
-def test_webdataset_without_steps_per_epoch_is_refused(
-    tmp_path: Path, hub: Hub, arguments: Arguments, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub.commit(REPO, tars())
-    assert main(arguments(tmp_path / "run", ON_HUB)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: train.steps_per_epoch is missing")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("side", ["source", "target"])
-def test_resume_with_other_number_of_images_raises_config_error(
-    tmp_path: Path, train: Train, side: str
-) -> None:
-    folders = {name: tmp_path / name for name in ("source", "target")}
-    for seed, folder in enumerate(folders.values()):
-        files = {f"{n}.png": data for n, data in enumerate(image_files(3, seed))}
-        in_folder(folder, files)
-    settings = {f"data.{name}.path": str(folder) for name, folder in folders.items()}
-    train(tmp_path / "run", settings | {"train.max_steps": 1})
-    (folders[side] / "1.png").unlink()
-    with pytest.raises(ConfigError, match=rf"data\.{side} had 3 images .* 2"):
-        train(tmp_path / "run", settings | {"train.max_steps": 2}, resume=True)
 
 
 def test_command_line_with_environment_trains_from_private_dataset(

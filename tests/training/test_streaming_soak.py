@@ -15,10 +15,8 @@ import pytest
 from agit_hub.runs import list_checkpoints
 from testing.hub_server import Hub
 from tests.online import connect
-from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train
-from tests.training.test_distributed import ENVIRONMENT, LAUNCH
-from tests.training.test_multi_machine import child
-from tests.training.test_streaming import (
+from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train, read_until
+from tests.training.hub_datasets import (
     ENDLESS,
     ON_HUB,
     REPO,
@@ -31,6 +29,8 @@ from tests.training.test_streaming import (
     train_online,
     two_configs,
 )
+from tests.training.test_distributed import ENVIRONMENT, LAUNCH
+from tests.training.test_multi_machine import child
 
 pytestmark = pytest.mark.soak
 
@@ -177,9 +177,7 @@ def test_two_ranks_killed_mid_epoch_resume_exactly(
 
     with launch("parts", 100_000) as running:
         assert running.stderr is not None
-        for line in running.stderr:
-            if line.startswith("step 5/"):
-                break
+        read_until(running.stderr, "step 5/")
         # The launcher starts each in its own session, and would leave them running if it were killed.
         for rank in (1, 0):
             os.kill(child(running.pid, rank), signal.SIGKILL)

@@ -111,7 +111,7 @@ def test_results_for_card_are_those_of_last_step(run: Path, metrics: Metrics) ->
     assert {m.split for m in found} == {"validation"}
     assert all(m.protocol.endswith("; weights of step 5") for m in found)
     assert all("4 images" in m.protocol for m in found)
-    # At the size of training, whatever that of the files is.
+    # At the size of training, not that of the files.
     assert all(f"scaled to {SIZE} pixels" in m.protocol for m in found)
     last = metrics(run)[-1]
     labels = {m.direction for m in found}
@@ -178,7 +178,7 @@ def test_validation_does_not_change_training(
 
 
 def _left(run: Path) -> dict[str, bytes]:
-    """What a run leaves beside its log and its checkpoints."""
+    """Return the files of a run that validation affects: weights, picked weights and results."""
     names = [WEIGHTS, "picked/model.safetensors", "picked.json", "measurements.json"]
     return {name: (run / name).read_bytes() for name in names}
 
@@ -194,7 +194,7 @@ def test_validation_resumed_equals_uninterrupted(
 ) -> None:
     """Interrupted between a validation and the log step that logs it."""
     settings = VALIDATE | _places(images)
-    # Here the lowest KID is that of step 4, so whoever forgets it picks step 6.
+    # The lowest KID is that of step 4; a run that does not restore it would pick step 6.
     settings |= {"eval.steps": 4, "train.max_steps": 6, "log.steps": 5}
     settings |= {"train.seed": 3, "train.ema_decay": 0.5}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -249,7 +249,7 @@ def test_patience_without_improvement_ends_run_like_last_step(
     log = capsys.readouterr().err
     assert re.search(r"Stopped at step 6 of 20: .* 2 validations .*eval\.patience 2", log)
     assert json.loads((run / "picked.json").read_text())["step"] == 2
-    # The log line, the samples, the checkpoint and the model that a run's end has.
+    # As at the end of any run: a log line, samples, a checkpoint and a model.
     assert [line["step"] for line in metrics(run)] == [5, 6]
     assert (run / "samples" / "step-00000006.png").is_file()
     assert states(run)["step-00000006/state.pt"]["step"] == 6
@@ -275,7 +275,7 @@ def test_patience_resumed_continues_count(
     assert_same: Callable[[Any, Any, str], None],
     tmp_path: Path,
 ) -> None:
-    """Interrupted after one of two measurements without a lower KID."""
+    """Interrupted after one of two validations without a lower KID."""
     settings = STILL | _places(images)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, settings).step == 6
@@ -324,7 +324,7 @@ def test_validation_on_separate_folders(
     valid = tmp_path / "valid"
     for seed, side in enumerate(("source", "target"), start=5):
         _paint(valid / side, seed, range(7))
-    # An average of two steps, for after one it is still equal to the last weights.
+    # An average of two steps: after one it still equals the last weights.
     settings = {"eval.steps": 9, "eval.max_images": 5, "train.max_steps": 2, "train.ema_decay": 0.5}
     settings |= _places(images) | _places(valid, "eval")
     run = tmp_path / "run"
