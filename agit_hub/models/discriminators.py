@@ -14,6 +14,9 @@ from agit_hub.models.layers import initialize_weights, instance_norm
 # Backbone blocks at strides 4, 8, 16 and 16, and how often each one's head halves them.
 _MIXED_BLOCKS = (3, 6, 7, 14)
 _MIXED_HALVINGS = (2, 1, 1, 1)
+# Spectral norm bounds how fast a head's score changes. Features have norms of 8 and more, pixels of
+# about 1: without it their head hardly notices colours.
+_PIXEL_SCALE = 4.0
 # The last blocks at strides 8, 16 and 16.
 _PROJECTED_BLOCKS = (4, 7, 14)
 _PROJECTED_MIN_SIZE = 128
@@ -149,7 +152,7 @@ class MixedDiscriminator(_FeatureDiscriminator):
             depths.insert(0, descend(mix + above))
         scores = [head(each) for head, each in zip(self.judges, depths, strict=True)]
         if self.pixels is not None:
-            scores.append(self.pixels(image))
+            scores.append(self.pixels(_PIXEL_SCALE * image))
         # As many of each head, so that their mean is the mean of each head's mean.
         size = scores[0].shape[2:]
         # In the images' dtype: in bf16 the means that the two losses compare would be coarse.

@@ -1,7 +1,6 @@
 """The equations of the method (Mejjati et al., 2018) as pure functions of tensors."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -48,13 +47,9 @@ def foreground(image: Tensor, attention: Tensor, threshold: float) -> Tensor:
     return image * (attention >= threshold).to(image.dtype)
 
 
-def soft_mask(attention: Tensor, threshold: float, margin: int = 0) -> Tensor:
-    """Map attention below a threshold to 0, rising to 1 at five times it, dilated by `margin` pixels."""
-    mask = ((attention - threshold) / (4 * threshold)).clamp(0, 1)
-    window = 2 * margin + 1
-    for side in ((window, 1), (1, window)) if margin else ():  # a square's maximum is separable
-        mask = F.max_pool2d(mask, side, stride=1, padding=(side[0] // 2, side[1] // 2))
-    return mask
+def soft_mask(attention: Tensor, threshold: float) -> Tensor:
+    """Map attention below a threshold to 0, rising to 1 at five times it."""
+    return ((attention - threshold) / (4 * threshold)).clamp(0, 1)
 
 
 def _check_shapes(image: Tensor, attention: Tensor) -> None:

@@ -76,9 +76,6 @@ class TrainSettings:
     discriminator_mask: Literal["hard", "soft"] = "hard"
     """Mask of the discriminators' input after the switch: `hard` at `attention_threshold` (the paper), or
     `soft`, which rises from 0 to 1 over up to five times the threshold (not in the paper)."""
-    discriminator_margin: int = 0
-    """Pixels by which a soft mask is dilated, so that object parts that attention misses are still seen
-    by the discriminators, and attention grows."""
     lambda_structure: float = 0.0
     """Weight of the structure loss: the change of the feature self-similarity between input and
     translation (not in the paper)."""
@@ -158,7 +155,7 @@ class TrainSettings:
         check_range(self, "num_epochs", *rates, "max_grad_norm", low=0, open_low=True)
         weights = ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_structure")
         check_range(self, *weights, low=0)
-        check_range(self, "pool_size", "attention_warmup_steps", "discriminator_margin", low=0)
+        check_range(self, "pool_size", "attention_warmup_steps", low=0)
         check_range(self, "seed", low=0, high=2**32 - 1)
         check_range(self, "decay_from", "attention_threshold", low=0, high=1)
         shares = ("adam_beta1", "ema_decay", "attention_floor")

@@ -243,8 +243,7 @@ class Step:
     def _mask(self, image: Tensor, attention: Tensor, phase: Phase) -> Tensor:
         """Mask the background of a discriminator's input, after the switch."""
         if phase.threshold and self._settings.discriminator_mask == "soft":
-            margin = self._settings.discriminator_margin
-            return image * soft_mask(attention.detach(), phase.threshold, margin)
+            return image * soft_mask(attention.detach(), phase.threshold)
         return foreground(image, attention, phase.threshold)
 
     def _score(self, direction: Direction, image: Tensor, phase: Phase) -> Tensor:

@@ -52,7 +52,7 @@ def test_mixed_discriminator_mixes_from_deepest_to_finest(features: FrozenBackbo
     assert [score.shape[2] for score in scores] == [8, 8, 4, 4]
     assert discriminator.pixels is not None
     scores = [*scores[:2], *(F.interpolate(score, scale_factor=2) for score in scores[2:])]
-    scores.append(F.avg_pool2d(discriminator.pixels(images), 2))
+    scores.append(F.avg_pool2d(discriminator.pixels(4 * images), 2))
     torch.testing.assert_close(discriminator(images), torch.cat(scores, 1), rtol=1e-4, atol=1e-5)
 
 

@@ -33,6 +33,17 @@ def test_pseudo_label_loss_ambiguous_labels_is_zero() -> None:
     assert domain_labels._pseudo_label_loss(logits, between).item() == 0
 
 
+def test_train_attention_triples_logits_at_the_end(features: FrozenBackbone) -> None:
+    torch.manual_seed(0)
+    attention = FeatureAttention(features)
+    blocks = [torch.randn(2, WIDTHS[block], 8, 8) for block in BLOCKS]
+    with torch.no_grad():
+        before = attention.coarse_logits(blocks)
+        domain = domain_labels._DomainFeatures(blocks, blocks, [(0, 0), (8, 8)])
+        domain_labels._train_attention(attention, domain, torch.zeros(2, 1, 32, 32), steps=0)
+        torch.testing.assert_close(attention.coarse_logits(blocks), 3 * before)
+
+
 def test_learn_domain_labels_attends_to_domain_difference(
     monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
 ) -> None:
