@@ -7,11 +7,8 @@ from importlib.util import find_spec
 
 import typer
 
-from agit_hub.cli.app import app
+from agit_hub.cli.app import INTERRUPTED, USER_ERROR, app
 from agit_hub.errors import AgitError, RankError
-
-USER_ERROR = 2
-INTERRUPTED = 130
 
 
 @app.command(

@@ -95,6 +95,8 @@ class FeatureAttention(nn.Module):
         self.projections = nn.ModuleList(nn.Conv2d(WIDTHS[n], channels, 1) for n in BLOCKS)
         self.hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
         self.smoothing = smoothing
         self.levels = levels
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from agit_hub import AGITPipeline
 from agit_hub.backends.base import TorchBackend
-from agit_hub.errors import BackendError
+from agit_hub.errors import AgitError, BackendError
 from agit_hub.inference.pipeline import default_device
 from agit_hub.models.agit import AGITModel
 
@@ -82,7 +82,7 @@ class ZeroGpu:
         try:
             model = self._load(source).to(default_device())
             attention, generated = TorchBackend(model)(torch.from_numpy(inputs), to)
-        except ValueError as error:
+        except (AgitError, ValueError) as error:
             return str(error)
         except torch.OutOfMemoryError:
             height, width = inputs.shape[-2:]

@@ -19,7 +19,6 @@ from agit_hub.data.loader import Batch
 from agit_hub.data.store import COMMIT
 from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel, Translation
-from agit_hub.models.attention import AttentionNetwork, FeatureAttention
 from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
 from agit_hub.models.discriminators import (
     MixedDiscriminator,
@@ -164,10 +163,6 @@ def build_networks(config: TrainConfig, warm: bool) -> TrainingNetworks:
     if model.features is not None:
         load_imagenet_weights(model.features)
     networks = TrainingNetworks(model, discriminator_factory(train, model.features))
-    for attention in (model.attention_s, model.attention_t):
-        if isinstance(attention, AttentionNetwork | FeatureAttention):
-            assert attention.head.bias is not None
-            nn.init.zeros_(attention.head.bias)
     if train.init_from and warm:
         _warm_start(networks, train.init_from)
     return networks

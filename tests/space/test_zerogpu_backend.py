@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from agit_hub.data import shapes
-from agit_hub.errors import BackendError
+from agit_hub.errors import BackendError, FetchError
 from agit_hub.inference.image_processor import working_size
 from agit_hub.models.agit import AGITModel
 from agit_hub.space.service import MAX_MEGAPIXELS, SpaceService, named_models
@@ -109,6 +109,21 @@ def test_zerogpu_worker_loads_missing_model_from_cache(
     app = ZeroGpu(lambda _: older._run)
     app.pipeline("user/model", load(DEMO)).predict(Image.new("RGB", (64, 64)))
     assert loads == [{"local_files_only": True}]
+
+
+def test_zerogpu_failed_download_in_worker_becomes_backend_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = AGITModel.from_pretrained(DEMO)
+
+    def fail(*_: object, **options: object) -> AGITModel:
+        raise FetchError("The download of user/model failed.")
+
+    monkeypatch.setattr(AGITModel, "from_pretrained", fail)
+    worker = ZeroGpu(_in_process)  # forked before the app loaded the model
+    app = ZeroGpu(lambda _: worker._run)
+    with pytest.raises(BackendError, match="download of user/model"):
+        app.pipeline("user/model", model).predict(Image.new("RGB", (64, 64)))
 
 
 @pytest.fixture
