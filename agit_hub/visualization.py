@@ -55,14 +55,14 @@ def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def stacked(images: Sequence[Image.Image]) -> Image.Image:
-    """Place RGB images below each other."""
-    size = max(image.width for image in images), sum(image.height for image in images)
-    sheet = Image.new("RGB", size, _BACKGROUND)
+def stacked(images: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Place RGB images below each other, with a gap in pixels."""
+    height = sum(image.height for image in images) + gap * (len(images) - 1)
+    sheet = Image.new("RGB", (max(image.width for image in images), height), _BACKGROUND)
     top = 0
     for image in images:
         sheet.paste(image, (0, top))
-        top += image.height
+        top += image.height + gap
     return sheet
 
 

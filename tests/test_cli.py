@@ -59,7 +59,7 @@ def test_push_without_token_is_an_error_line(agit: Agit, make_run: MakeRun, hub:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["push", "nowhere", "--repo", "user/model", "--license", "mit"], "no run folder"),
+        (["push", "nowhere", "--repo", "user/model", "--license", "mit"], "is not a run folder"),
         (["push", "nowhere", "--repo", "user/model"], "--license"),
         (["push", "nowhere", "--license", "mit"], "--repo"),
         (["push-data", "nowhere", "too", "--repo", "a/b", "--license", "mit"], "does not exist"),
@@ -71,15 +71,24 @@ def test_user_errors_exit_with_code_2(agit: Agit, arguments: list[str], message:
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_card_is_written_without_publishing(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
-    out = tmp_path / "card"
+def test_push_out_writes_repository_without_publishing(
+    agit: Agit, make_run: MakeRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "preview"
     settings = ["--repo", "user/model", "--license", "mit"]
-    done = agit("card", str(make_run()), "--out", str(out), *settings)
-    assert done.returncode == 0 and done.stdout == f"Card: {out / 'README.md'}\n"
+    done = agit("push", str(make_run()), "--out", str(out), *settings)
+    assert done.returncode == 0 and done.stdout == f"Written: {out}\n"
     assert sorted(file.name for file in out.iterdir()) == [
-        "README.md", "attention.png", "samples.png",
+        "README.md", "attention.png", "config.json", "model.safetensors", "samples.png",
     ]  # fmt: skip
     assert "user/model" in (out / "README.md").read_text()
+
+
+def test_push_empty_gallery_is_a_user_error(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
+    settings = ["--repo", "user/model", "--license", "mit", "--gallery", str(tmp_path)]
+    done = agit("push", str(make_run()), "--out", str(tmp_path / "preview"), *settings)
+    assert done.returncode == 2
+    assert "has no images: put some in its folders source and target" in done.stderr
 
 
 def test_missing_package_names_the_extra_to_install(tmp_path: Path) -> None:
@@ -99,11 +108,11 @@ def test_help_lists_the_commands_in_order(agit: Agit) -> None:
     assert done.returncode == 0
     _, _, commands = done.stdout.partition("Commands:")
     names = [line.split()[0] for line in commands.splitlines() if line.strip()]
-    ordered = ["translate", "evaluate", "compare", "masks", "push", "card", "push-data", "export"]
+    ordered = ["translate", "evaluate", "compare", "masks", "push", "push-data", "export"]
     assert [name for name in names if name in ordered] == ordered
 
 
-@pytest.mark.parametrize("command", ["evaluate", "compare", "masks", "push", "card", "push-data"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "masks", "push", "push-data"])
 def test_help_of_a_command_fits_a_screen_and_shows_an_example(command: str, agit: Agit) -> None:
     done = agit(command, "--help")
     assert done.returncode == 0

@@ -29,7 +29,7 @@ _EXTRAS = {
 }
 _ORDER = (
     *("train", "translate", "evaluate", "compare", "masks"),
-    *("push", "card", "push-data", "export", "space"),
+    *("push", "push-data", "export", "space"),
 )
 
 # Options that several commands share.

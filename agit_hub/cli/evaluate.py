@@ -120,7 +120,7 @@ def evaluate(
         print(f"Metrics: {folder / JSON}  Images: {folder / SHEET}")
     if found.run is not None and weights == "last" and out is None:
         write_results(found.run, results)
-        print(f"The card of {found.run} now shows these metrics: agit card {found.run} ...")
+        print(f"The card of {found.run} now shows these metrics: agit push {found.run} ...")
 
 
 @app.command()

@@ -1,19 +1,16 @@
-"""The commands `push`, `card` and `push-data`: publish models and datasets on the Hub."""
+"""The commands `push` and `push-data`: publish models and datasets on the Hub."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import app, show_user_errors
+from agit_hub.cli.app import Dtype, app, show_user_errors
 
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Repo = Annotated[str, typer.Option(help="user/name, or name for your own user.")]
 License = Annotated[
     str, typer.Option(help="mit, cc-by-4.0, ... The images' licence decides which are possible.")
-]
-Samples = Annotated[
-    bool, typer.Option(help="Publish the sample grid, which shows images of the training set.")
 ]
 Private = Annotated[bool, typer.Option(help="Make the repository private, if it is new.")]
 
@@ -25,40 +22,44 @@ def push(
     repo: Repo,
     license: License,
     private: Private = False,
-    samples: Samples = True,
+    samples: Annotated[
+        bool, typer.Option(help="Publish the sample grid, which shows images of the training set.")
+    ] = True,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            help="Translate and show the images in this folder's folders source and target instead; its "
+            "CREDITS.md is added to the card."
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Precision of the weights; float16 halves the file.")
+    ] = "float32",
     revision: Annotated[str | None, typer.Option(help="A branch.  [default: main]")] = None,
     message: Annotated[str, typer.Option(help="The commit message.")] = "Upload model",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the repository's files to this folder, and publish nothing."),
+    ] = None,
 ) -> None:
     """Publish a run's model and its card on the Hub.
 
     Example: agit push runs/h2z --repo user/agit-horse2zebra --license cc-by-4.0
     """
-    from agit_hub.hub.push import Target, push_run
+    import torch
 
-    target = Target(repo, license, private, samples, revision)
-    print(f"Published: {push_run(run, target, message)}")
+    from agit_hub.hub.push import Target, push_run, write_repository
 
-
-@app.command()
-@show_user_errors
-def card(
-    run: Run,
-    out: Annotated[Path, typer.Option(help="A folder for the card and its images.")],
-    repo: Repo,
-    license: License,
-    samples: Samples = True,
-) -> None:
-    """Write a run's model card without publishing it.
-
-    Example: agit card runs/h2z --out card --repo user/agit-horse2zebra --license cc-by-4.0
-    """
-    from agit_hub.hub.push import Target, write_card
-    from agit_hub.runs import read_run
-
-    record = read_run(run)
+    weights = torch.float16 if dtype == "float16" else None
+    target = Target(
+        repo, license, private, samples, branch=revision, gallery=gallery, dtype=weights
+    )
+    if out is None:
+        print(f"Published: {push_run(run, target, message)}")
+        return
     out.mkdir(parents=True, exist_ok=True)
-    write_card(record, Target(repo, license, samples=samples), out)
-    print(f"Card: {out / 'README.md'}")
+    write_repository(run, target, out)
+    print(f"Written: {out}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from agit_hub.evaluation.results import MetricResult, results_tables
+from agit_hub.hub.gallery import Gallery
 from agit_hub.runs import RunRecord
 
 GRID = "samples.png"
@@ -28,10 +29,16 @@ _ATTENTION = {
     "features": f"learned {_ON_FEATURES}",
     "ones": "fixed at 1 (CycleGAN)",
 }
-_DISCRIMINATORS = {"patch": "of patches, trained from scratch", "projected": _ON_FEATURES}
+_DISCRIMINATORS = {
+    "patch": "of patches, trained from scratch",
+    "projected": _ON_FEATURES,
+    "mixed": f"{_ON_FEATURES}, with channels and depths mixed at random",
+}
 
 
-def build_card(run: RunRecord, repo: str, license_name: str, samples: bool) -> ModelCard:
+def build_card(
+    run: RunRecord, repo: str, license_name: str, samples: bool, gallery: Gallery | None = None
+) -> ModelCard:
     """Build the card of a run's model.
 
     Args:
@@ -39,6 +46,7 @@ def build_card(run: RunRecord, repo: str, license_name: str, samples: bool) -> M
         repo: The repo it is published in.
         license_name: As the Hub spells it.
         samples: Whether to show, and so publish, images of the training set.
+        gallery: Other images to show instead.
     """
     template = resources.files("agit_hub.hub").joinpath("card.md.jinja").read_text(encoding="utf-8")
     source, target = run.labels
@@ -62,7 +70,7 @@ def build_card(run: RunRecord, repo: str, license_name: str, samples: bool) -> M
         source=source,
         target=target,
         samples=samples and run.grid is not None,
-        withheld=not samples,
+        gallery=gallery,
         grid=GRID,
         plot=PLOT if run.curve else None,
         datasets_used=_datasets_used(run),
@@ -126,18 +134,21 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
     model, train = run.config["model"], run.config["train"]
     processes = run.machine.get("processes", 1)
     batch = train["batch_size"] * train["gradient_accumulation_steps"] * processes
-    warmup = train["lambda_cyc_warmup_steps"]
-    warmed_up = f", risen from 0 over {warmup} steps" if warmup else ""
+    ramp = train["lambda_cyc_warmup_steps"]
+    ramped = f", risen from 0 over {ramp} steps" if ramp else ""
+    labels = train.get("attention_warmup_steps")
+    warmed_up = ", before the first step from the domain labels alone" if labels else ""
     crop = run.config["data"].get("crop_size")
     squares = f", trained on squares of {crop}" if crop else ""
     ema, precision = train["ema_decay"], train["mixed_precision"]
     rows = [
         ("size", f"{model['image_size']} x {model['image_size']} pixels{squares}"),
         ("generators", f"{model['channels']} channels, {model['blocks']} residual blocks"),
-        ("attention", _ATTENTION[model["attention"]]),
+        ("attention", _ATTENTION[model["attention"]] + warmed_up),
         ("steps", f"{run.steps} of batch {batch}, seed {train['seed']}"),
         ("Adam", f"learning rate {train['learning_rate']:g}, beta1 {train['adam_beta1']:g}"),
-        ("cycle consistency", f"weight {train['lambda_cyc']:g}{warmed_up}"),
+        ("cycle consistency", f"weight {train['lambda_cyc']:g}{ramped}"),
+        ("structure loss", f"weight {train.get('lambda_structure', 0):g}"),
         ("discriminators", _DISCRIMINATORS[train.get("discriminator", "patch")]),
         ("discriminators see the attended region from", _switch(run)),
         ("weights", f"moving average, decay {ema:g}" if ema else "the last step's"),

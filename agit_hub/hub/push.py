@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import torch
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card
+from agit_hub.hub.gallery import write_gallery
 from agit_hub.hub.plots import plot_attention
-from agit_hub.runs import RunRecord, read_run
+from agit_hub.models.agit import AGITModel
+from agit_hub.runs import read_run
 
 Answer = TypeVar("Answer")
 Kind = Literal["model", "dataset"]
@@ -40,6 +43,10 @@ class Target:
     """A branch other than `main`."""
     hub_timeout: float = 300
     """Seconds for which failing calls to the Hub are retried."""
+    gallery: Path | None = None
+    """A folder of images whose translations are shown instead of the sample grid; see `write_gallery`."""
+    dtype: torch.dtype | None = None
+    """Dtype of the published weights; None keeps that of the run's."""
 
 
 def push_run(run: Path, target: Target, message: str = "Upload model") -> str:
@@ -56,23 +63,31 @@ def push_run(run: Path, target: Target, message: str = "Upload model") -> str:
 @contextmanager
 def staged(run: Path, target: Target) -> Iterator[Path]:
     """Yield a temporary folder with a copy of everything that is published of a run."""
-    record = read_run(run)
     with tempfile.TemporaryDirectory(prefix="agit-push-") as place:
-        folder = Path(place)
+        write_repository(run, target, Path(place))
+        yield Path(place)
+
+
+def write_repository(run: Path, target: Target, folder: Path) -> None:
+    """Write everything that is published of a run into a folder.
+
+    Raises:
+        RunFolderError: If the run's folder holds nothing to publish.
+    """
+    record = read_run(run)
+    if target.dtype is None:
         for file in record.model.iterdir():
             shutil.copy(file, folder)
-        write_card(record, target, folder)
-        yield folder
-
-
-def write_card(run: RunRecord, target: Target, folder: Path) -> None:
-    """Write a run's card and its images into a folder."""
-    card = build_card(run, target.repo, target.license, target.samples)
+    else:
+        AGITModel.from_pretrained(record.model).save_pretrained(folder, dtype=target.dtype)
+    gallery = write_gallery(folder, target.gallery, folder) if target.gallery else None
+    samples = target.samples and gallery is None
+    card = build_card(record, target.repo, target.license, samples, gallery)
     (folder / "README.md").write_text(str(card), encoding="utf-8")
-    if run.curve:
-        plot_attention(run, folder / PLOT)
-    if target.samples and run.grid is not None:
-        shutil.copy(run.grid, folder / GRID)
+    if record.curve:
+        plot_attention(record, folder / PLOT)
+    if samples and record.grid is not None:
+        shutil.copy(record.grid, folder / GRID)
 
 
 def prepare_repo(target: Target) -> str:

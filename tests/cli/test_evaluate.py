@@ -231,7 +231,7 @@ def test_evaluate_run_writes_its_report_and_card(
     assert about["settings"]["train"]["seed"] == 1
     assert json.loads((run / "measurements.json").read_text()) == content["measurements"]
     card = ["--out", "card", "--repo", "user/tiny", "--license", "mit"]
-    assert _agit("card", run, *card).exit_code == 0
+    assert _agit("push", run, *card).exit_code == 0
     text = (work / "card" / "README.md").read_text()
     for m in content["measurements"]:
         assert f"| {m['title']} | {m['direction']} | {m['value']:.4g} " in text

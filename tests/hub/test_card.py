@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from huggingface_hub import ModelCard
@@ -10,7 +10,9 @@ from huggingface_hub import ModelCard
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
+from agit_hub.hub.gallery import Gallery
 from agit_hub.runs import read_run
+from agit_hub.training.config import TrainSettings
 from testing.hub_server import Hub
 from tests.hub.conftest import MakeRun, line
 
@@ -73,7 +75,7 @@ def test_card_shows_training_images_only_if_allowed(make_run: MakeRun) -> None:
     run = make_run()
     assert "](samples.png)" in _card(run).text
     hidden = _card(run, samples=False).text
-    assert "samples.png" not in hidden and "would publish the training set" in hidden
+    assert "samples.png" not in hidden and "No images are shown" in hidden
 
 
 def test_card_states_the_training_procedure(make_run: MakeRun) -> None:
@@ -109,6 +111,30 @@ def test_card_states_that_imagenet_labels_were_used(make_run: MakeRun) -> None:
         "| discriminators | on the features of EfficientNet-Lite1, which was trained with" in text
     )
     assert "pixels, trained on squares of 32 |" in text
+
+
+@pytest.mark.parametrize("name", get_args(get_type_hints(TrainSettings)["discriminator"]))
+def test_card_describes_every_discriminator(name: str, make_run: MakeRun) -> None:
+    text = _card(make_run(**{"train.discriminator": name})).text
+    (row,) = (line for line in text.splitlines() if line.startswith("| discriminators | "))
+    assert ("from scratch" in row) is (name == "patch") and ("ImageNet" in row) is (name != "patch")
+
+
+def test_card_describes_losses_and_labels_of_attention(make_run: MakeRun) -> None:
+    recipe = {"config": "horse2zebra_cpu", "train.lambda_structure": 0.5}
+    text = _card(make_run(**recipe)).text
+    assert "| cycle consistency | weight 0 |" in text and "| structure loss | weight 0.5 |" in text
+    assert "ImageNet's labels, before the first step from the domain labels alone |" in text
+
+
+def test_card_shows_a_gallery_instead_of_training_images(make_run: MakeRun) -> None:
+    run = make_run()
+    gallery = Gallery({"zebra": "a.jpg", "horse": "b.jpg"}, "Photographs: Jo.")
+    text = build_card(read_run(run), "user/model", "mit", samples=True, gallery=gallery).text
+    assert "samples.png" not in text
+    places = [text.index(part) for part in ("horse to zebra:", "a.jpg", "zebra to horse:", "b.jpg")]
+    assert places == sorted(places)
+    assert "## Images and licences\n\nPhotographs: Jo.\n\n## Citation" in text
 
 
 @pytest.mark.parametrize(("mean", "collapsed"), [(0.001, True), (0.999, True), (0.2, False)])

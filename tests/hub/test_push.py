@@ -1,10 +1,13 @@
 """Pushes of a model are atomic, and load again unchanged."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load
 
 from agit_hub import AGITModel, AGITPipeline
@@ -35,6 +38,39 @@ def test_push_is_one_commit_of_all_files(make_run: MakeRun, hub: Hub) -> None:
 def test_push_without_samples_publishes_none(make_run: MakeRun, hub: Hub) -> None:
     push_run(make_run(), Target(REPO, "mit", samples=False))
     assert sorted(hub.files(REPO)) == [name for name in FILES if name != "samples.png"]
+
+
+def test_push_gallery_shows_translations_instead_of_samples(
+    make_run: MakeRun, hub: Hub, tmp_path: Path
+) -> None:
+    for side, size in (("source", (64, 32)), ("target", (32, 64))):
+        (tmp_path / "photos" / side).mkdir(parents=True)
+        Image.new("RGB", size, "red").save(tmp_path / "photos" / side / "one.png")
+    shutil.copy(tmp_path / "photos" / "source" / "one.png", tmp_path / "photos/source/two.png")
+    (tmp_path / "photos" / "CREDITS.md").write_text("Photographs: Jo.\n")
+    push_run(make_run(), Target(REPO, "mit", gallery=tmp_path / "photos"))
+    files = hub.files(REPO)
+    expected = {*FILES, "source-to-target.jpg", "target-to-source.jpg"} - {"samples.png"}
+    assert files.keys() == expected
+    sizes = []
+    for name in ("source-to-target.jpg", "target-to-source.jpg"):
+        with Image.open(io.BytesIO(files[name])) as image:
+            sizes.append(image.size)
+    # Three images of 64 x 32 and two gaps of 4, of 200 x 32; two rows, 8 apart. Then one of 104 x 64.
+    assert sizes == [(1200, 2 * 192 + 8), (1200, 738)]
+    assert "Photographs: Jo." in files["README.md"].decode()
+
+
+def test_push_half_precision_halves_the_file(make_run: MakeRun, hub: Hub) -> None:
+    run = make_run()
+    push_run(run, Target(REPO, "mit", dtype=torch.float16))
+    files = hub.files(REPO)
+    weights, before = (
+        load(data)
+        for data in (files["model.safetensors"], (run / "model/model.safetensors").read_bytes())
+    )
+    assert all(torch.equal(weights[name], before[name].half()) for name in before)
+    assert b"## Citation" in files["README.md"]
 
 
 def test_push_to_a_branch_of_a_private_repo(make_run: MakeRun, hub: Hub) -> None:

@@ -1,0 +1,65 @@
+"""The gallery of a model card: translations of images that may be published."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from agit_hub.data.images import image_extensions, open_image
+from agit_hub.errors import InputPathError
+from agit_hub.inference.pipeline import AGITPipeline
+from agit_hub.visualization import stacked
+
+CREDITS = "CREDITS.md"
+# Pixels, of a row of three images.
+_WIDTH = 1200
+_GAP = 8
+_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What a card shows."""
+
+    files: dict[str, str]
+    """The file name of a direction's translations, by its target label."""
+    credits: str
+    """Markdown that names the authors of the images; may be empty."""
+
+
+def write_gallery(model: Path, images: Path, folder: Path) -> Gallery:
+    """Translate images and draw, for each direction, a file with a row for every image.
+
+    Args:
+        model: The model's folder.
+        images: A folder with images in its folders `source` and `target`, and optionally the file
+            `CREDITS.md`.
+        folder: Where the files are written.
+
+    Raises:
+        InputPathError: If `images` has no images.
+        ImageError: If an image cannot be read.
+    """
+    pipe = AGITPipeline.from_pretrained(model)
+    files = {}
+    sides = ("source", "target")
+    for side, other, to in zip(sides, sides[::-1], pipe.model.config.labels[::-1], strict=True):
+        found = (images / side).glob("*")
+        paths = sorted(path for path in found if path.suffix.lower() in image_extensions())
+        if paths:
+            files[to] = f"{side}-to-{other}.jpg"
+            rows = [_row(pipe, path, to) for path in paths]
+            stacked(rows, _GAP).save(folder / files[to], quality=_QUALITY)
+    if not files:
+        raise InputPathError(
+            f"The gallery {images} has no images: put some in its folders source and target."
+        )
+    notes = images / CREDITS
+    return Gallery(files, notes.read_text(encoding="utf-8").strip() if notes.is_file() else "")
+
+
+def _row(pipe: AGITPipeline, path: Path, to: str) -> Image.Image:
+    """Draw input, attention over the input and translation of one image."""
+    panel = pipe.predict(open_image(path), to).render().panel()
+    height = round(panel.height * _WIDTH / panel.width)
+    return panel.resize((_WIDTH, height), Image.Resampling.LANCZOS)
