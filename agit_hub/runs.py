@@ -40,8 +40,8 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
-        self.picked = self.path / "picked"
-        self._picked_file = self.path / "picked.json"
+        self.best = self.path / "best"
+        self._best_file = self.path / "best.json"
         self._lock = FileLock(self.path / _LOCK)
 
     @property
@@ -50,7 +50,7 @@ class RunFolder:
         return self.config_file.is_file()
 
     def evaluation(self, weights: str) -> Path:
-        """Return the folder for reports on the `last` or `picked` weights."""
+        """Return the folder for reports on the `last` or `best` weights."""
         return self.path / "evaluation" / weights
 
     def sample_grid(self, step: int) -> Path:
@@ -125,13 +125,13 @@ class RunFolder:
         """Write `run.json`: hardware, software and number of images."""
         _write_json(self.info_file, info)
 
-    def write_picked(self, info: Mapping[str, Any]) -> None:
-        """Write `picked.json`: the step and KID of the picked weights."""
-        _write_json(self._picked_file, info)
+    def write_best(self, info: Mapping[str, Any]) -> None:
+        """Write `best.json`: the step and KID of the best weights."""
+        _write_json(self._best_file, info)
 
-    def read_picked(self) -> dict[str, Any]:
-        """Read `picked.json`."""
-        return dict(json.loads(self._picked_file.read_text(encoding="utf-8")))
+    def read_best(self) -> dict[str, Any]:
+        """Read `best.json`."""
+        return dict(json.loads(self._best_file.read_text(encoding="utf-8")))
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Append a line to `metrics.jsonl`."""

@@ -90,7 +90,7 @@ def _evaluate(name: str, photos: Path, masks: Path | None, folder: Path, result:
     recipe = name.rpartition("-seed")[0] or name
     OUT.mkdir(parents=True, exist_ok=True)
     # Ablations are compared by their last weights alone.
-    for weights in ("last",) if name.startswith("short") else ("last", "picked"):
+    for weights in ("last",) if name.startswith("short") else ("last", "best"):
         if not (folder / ("model" if weights == "last" else weights)).is_dir():
             continue
         print(f"{name}: evaluating {weights}", flush=True)
@@ -99,7 +99,7 @@ def _evaluate(name: str, photos: Path, masks: Path | None, folder: Path, result:
         _run("-m", "agit_hub.cli", "evaluate", "--model", str(folder), *places, *how)
         evaluation = json.loads((folder / "evaluation" / weights / "evaluation.json").read_text())
         del evaluation["images"]  # large, and no table needs them
-        target = result if weights == "last" else result.with_stem(f"{result.stem}-picked")
+        target = result if weights == "last" else result.with_stem(f"{result.stem}-best")
         target.write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
     curve = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     result.with_suffix(".jsonl").write_text(curve, encoding="utf-8")

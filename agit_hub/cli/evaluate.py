@@ -52,7 +52,7 @@ def evaluate(
         ),
     ] = "lite0",
     weights: Annotated[
-        str, typer.Option(help="Of a run: last, or picked (the best in its validation).")
+        str, typer.Option(help="Of a run: last, or best (the lowest KID in its validation).")
     ] = "last",
     revision: Revision = None,
     threshold: Annotated[

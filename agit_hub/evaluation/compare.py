@@ -48,7 +48,9 @@ def find_records(paths: Sequence[Path]) -> list[Record]:
     """
     records = []
     for path in paths:
-        files = sorted(path.glob(f"evaluation/*/{JSON}")) if path.is_dir() else [path]
+        # The last weights before the best.
+        found = path.glob(f"evaluation/*/{JSON}") if path.is_dir() else [path]
+        files = sorted(found, reverse=True)
         if not files:
             raise EvaluationError(
                 f"{path} holds no evaluation yet: agit evaluate --model {path} --source ... --target ..."

@@ -1,4 +1,4 @@
-"""Resolves the model to evaluate: a run's last or picked weights, a model folder, or a Hub repo."""
+"""Resolves the model to evaluate: a run's last or best weights, a model folder, or a Hub repo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from agit_hub.errors import EvaluationError
 from agit_hub.hub.card import shareable
 from agit_hub.runs import RunFolder, read_run
 
-PICKED = "picked"
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,30 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
 
     Args:
         model: A run folder, a model folder, or a Hub repo.
-        weights: Of a run: `last`, or `picked`, those with the best validation metrics.
+        weights: Of a run: `last`, or `best`, those with the lowest KID in its validation.
 
     Raises:
         EvaluationError: If there are no such weights.
         RunFolderError: If a run holds no model yet.
     """
-    if weights not in ("last", PICKED):
-        raise EvaluationError(f"weights is {weights!r}; expected last or {PICKED}.")
+    if weights not in ("last", BEST):
+        raise EvaluationError(f"weights is {weights!r}; expected last or {BEST}.")
     run_folder = RunFolder(model)
     folder = run_folder.path
     if not run_folder.exists:
-        if weights == PICKED:
-            raise EvaluationError(f"{model} is no run folder: only a run has {PICKED} weights.")
+        if weights == BEST:
+            raise EvaluationError(f"{model} is not a run folder: only a run has {BEST} weights.")
         name = folder.resolve().name if folder.is_dir() else model
         return ModelSource(model, {"model": name, "weights": "as published"})
     run = read_run(folder)
-    path = run.model if weights == "last" else run_folder.picked
+    path = run.model if weights == "last" else run_folder.best
     if not path.is_dir():
         raise EvaluationError(
-            f"{folder} has no {PICKED} weights: only runs with validation (eval.steps) keep them."
+            f"{folder} has no {BEST} weights: only runs with validation (eval.steps) keep them."
         )
     steps, described = run.steps, "last"
-    if weights == PICKED:
-        steps, described = int(run_folder.read_picked()["step"]), "picked on validation"
+    if weights == BEST:
+        steps, described = int(run_folder.read_best()["step"]), "best on validation"
     about = {
         "model": folder.resolve().name,
         "weights": described,

@@ -207,8 +207,8 @@ class ValidationCallback(Callback):
         self._since_lowest += 1
         if self._lowest is None or total < self._lowest:
             self._lowest, self._since_lowest = total, 0
-            checkpoint.save_model(model, self._folder.picked)
-            self._folder.write_picked({"step": step, "kid": total / len(kids)})
+            checkpoint.save_model(model, self._folder.best)
+            self._folder.write_best({"step": step, "kid": total / len(kids)})
         values = "; ".join(
             f"KID {m.direction} {m.value:.4g} (identity baseline {m.baseline:.4g})" for m in kids
         )
@@ -231,7 +231,7 @@ class ValidationCallback(Callback):
             self._metric_logger.info(
                 f"Stopped at step {state.step} of {state.total_steps}: KID has not improved for "
                 f"{count} validations (eval.patience {patience}). The weights with the lowest KID are "
-                f"in {self._folder.picked}."
+                f"in {self._folder.best}."
             )
 
     def state_dict(self) -> dict[str, Any]:

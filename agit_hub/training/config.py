@@ -168,7 +168,7 @@ class EvalConfig:
 
     steps: int | None = None
     """Steps between validations of the published networks, with one more at the end; null disables
-    validation. The weights with the lowest KID so far are kept in `picked`."""
+    validation. The weights with the lowest KID so far are kept in `best`."""
     holdout: int | None = None
     """Hold out every n-th image of both domains for validation."""
     source: DomainConfig = field(default_factory=DomainConfig)
@@ -181,7 +181,7 @@ class EvalConfig:
     """KID protocol: `lite0` needs no network access; see `agit evaluate --help`."""
     patience: int | None = None
     """Early stopping: consecutive validations without a lower KID (sum of both directions) after which
-    the run ends; the best weights stay in `picked`. null trains to the last step. The learning rate
+    the run ends; the best weights stay in `best`. null trains to the last step. The learning rate
     follows the schedule of the full length, so it may not have decayed yet."""
 
     def __post_init__(self) -> None:

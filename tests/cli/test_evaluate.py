@@ -237,16 +237,16 @@ def test_evaluate_run_writes_its_report_and_card(
         assert f"| {m['title']} | {m['direction']} | {m['value']:.4g} " in text
 
 
-def test_evaluate_picked_weights_writes_a_separate_report(evaluate: Evaluate, runs: Path) -> None:
+def test_evaluate_best_weights_writes_a_separate_report(evaluate: Evaluate, runs: Path) -> None:
     run = runs / "one"
     validation = (run / "measurements.json").read_bytes()
-    assert evaluate("--model", run, "--weights", "picked").exit_code == 0
+    assert evaluate("--model", run, "--weights", "best").exit_code == 0
     assert listing(run / "evaluation") == [
-        f"picked/evaluation.{ending}" for ending in ("json", "md", "png")
+        f"best/evaluation.{ending}" for ending in ("json", "md", "png")
     ]
-    about = json.loads((run / "evaluation/picked/evaluation.json").read_text())["about"]
-    assert about["weights"] == "picked on validation"
-    assert about["steps"] == json.loads((run / "picked.json").read_text())["step"]
+    about = json.loads((run / "evaluation/best/evaluation.json").read_text())["about"]
+    assert about["weights"] == "best on validation"
+    assert about["steps"] == json.loads((run / "best.json").read_text())["step"]
     # The card shows the last weights.
     assert (run / "measurements.json").read_bytes() == validation
     # A report in another folder does not change the run.
@@ -315,8 +315,8 @@ def _check_user_error(done: Result, message: str) -> None:
         (["--target", "shapes,storage=maybe"], "storage"),
         (["--protocol", "lite1"], "'lite1'"),
         (["--protocol", "torchvision:resnet0"], "'resnet0'"),
-        (["--weights", "best"], "weights is 'best'"),
-        (["--weights", "picked"], "only a run has picked weights"),
+        (["--weights", "newest"], "weights is 'newest'"),
+        (["--weights", "best"], "only a run has best weights"),
         (["--masks", "nowhere"], "masks folder nowhere"),
         (["--masks", "empty"], "no mask for 00.png"),
         (["--limit", "3"], "limit is 3: too few"),
@@ -342,9 +342,7 @@ def test_evaluate_user_error_is_one_line_and_writes_nothing(
 
 
 def test_evaluate_run_without_the_weights_is_a_user_error(evaluate: Evaluate, runs: Path) -> None:
-    _check_user_error(
-        evaluate("--model", runs / "two", "--weights", "picked"), "has no picked weights"
-    )
+    _check_user_error(evaluate("--model", runs / "two", "--weights", "best"), "has no best weights")
     shutil.rmtree(runs / "two" / "model")
     _check_user_error(evaluate("--model", runs / "two"), "holds no model yet")
 

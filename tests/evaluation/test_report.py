@@ -272,22 +272,22 @@ def test_compare_groups_the_seeds_of_a_single_recipe() -> None:
     assert rows[-1][1:] == ["mean of 3", "**2.00** ± 1.00"]
 
 
-def test_compare_separates_last_and_picked_weights() -> None:
-    picked = "picked on validation"
+def test_compare_separates_last_and_best_weights() -> None:
+    best = "best on validation"
     records = [
         _record("a", 0.02, _settings(0) | {"data": 1}),
-        _record("a", 0.01, _settings(0) | {"data": 1}, picked),
+        _record("a", 0.01, _settings(0) | {"data": 1}, best),
         _record("b", 0.04, _settings(1) | {"data": 1}),
-        _record("b", 0.03, _settings(1) | {"data": 1}, picked),
+        _record("b", 0.03, _settings(1) | {"data": 1}, best),
         _record("c", 0.09, _settings(1) | {"data": 2}),
     ]
     means = [row for row in _kids(records) if row[1].startswith("mean")]
     assert means == [
         ["**data 1**, last", "mean of 2", "**3.00** ± 1.41"],
-        [f"**data 1**, {picked}", "mean of 2", "**2.00** ± 1.41"],
+        [f"**data 1**, {best}", "mean of 2", "**2.00** ± 1.41"],
     ]
     runs = _tables(compare(records))["runs"]
-    assert [row[2] for row in runs[1:]] == ["last", picked, "last", picked, "last"]
+    assert [row[2] for row in runs[1:]] == ["last", best, "last", best, "last"]
 
 
 def test_compare_prefers_explicit_names() -> None:
@@ -340,8 +340,8 @@ def test_compare_refuses_results_of_other_conditions(key: str) -> None:
 
 
 def test_find_records_reads_run_folders_and_files(tmp_path: Path) -> None:
-    for weights in ("picked", "last"):
+    for weights in ("best", "last"):
         write_report(tmp_path / "run" / "evaluation" / weights, _evaluation(), {"weights": weights})
     found = find_records([tmp_path / "run", tmp_path / "run" / "evaluation/last/evaluation.json"])
-    assert [record.about["weights"] for record in found] == ["last", "picked", "last"]
+    assert [record.about["weights"] for record in found] == ["last", "best", "last"]
     assert found[0].measurements == _evaluation().measurements

@@ -122,12 +122,14 @@ def test_results_for_card_are_those_of_last_step(run: Path, metrics: Metrics) ->
     assert kids == [last["eval/st/kid"], last["eval/ts/kid"]]
 
 
-def test_weights_of_lowest_kid_are_picked(run: Path, metrics: Metrics, states: States) -> None:
+def test_weights_of_lowest_kid_are_kept_as_best(
+    run: Path, metrics: Metrics, states: States
+) -> None:
     kids = {line["step"]: _kid(line) for line in metrics(run) if "eval/step" in line}
     best = min(kids, key=lambda step: kids[step])
-    picked = json.loads((run / "picked.json").read_text())
-    assert best == 4 and picked == {"step": 4, "kid": pytest.approx(kids[best])}
-    kept = AGITModel.from_pretrained(run / "picked").state_dict()
+    kept_info = json.loads((run / "best.json").read_text())
+    assert best == 4 and kept_info == {"step": 4, "kid": pytest.approx(kids[best])}
+    kept = AGITModel.from_pretrained(run / "best").state_dict()
     networks = states(run)["step-00000004/state.pt"]["training"]["networks"]
     assert all(torch.equal(kept[name], networks[f"model.{name}"]) for name in kept)
     last = AGITModel.from_pretrained(run / "model").state_dict()
@@ -170,7 +172,7 @@ def test_validation_does_not_change_training(
     silent = VALIDATE | {"eval.steps": None} | _places(images)
     train(tmp_path / "silent", silent)
     assert (tmp_path / "silent" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
-    assert not (tmp_path / "silent" / "picked").exists()
+    assert not (tmp_path / "silent" / "best").exists()
     assert not (tmp_path / "silent" / "measurements.json").exists()
     # Held-out images are not trained on, even without validation.
     train(tmp_path / "all", silent | {"eval.holdout": None})
@@ -178,8 +180,8 @@ def test_validation_does_not_change_training(
 
 
 def _left(run: Path) -> dict[str, bytes]:
-    """Return the files of a run that validation affects: weights, picked weights and results."""
-    names = [WEIGHTS, "picked/model.safetensors", "picked.json", "measurements.json"]
+    """Return the files of a run that validation affects: weights, best weights and results."""
+    names = [WEIGHTS, "best/model.safetensors", "best.json", "measurements.json"]
     return {name: (run / name).read_bytes() for name in names}
 
 
@@ -204,7 +206,7 @@ def test_validation_resumed_equals_uninterrupted(
     assert train(parts, settings, resume=True).finished
     assert metrics(parts) == metrics(whole)
     assert [line.get("eval/step") for line in metrics(whole)] == [4, 6]
-    assert json.loads((whole / "picked.json").read_text())["step"] == 4
+    assert json.loads((whole / "best.json").read_text())["step"] == 4
     assert _left(parts) == _left(whole)
     expected, found = states(whole), states(parts)
     for name in expected:
@@ -248,7 +250,7 @@ def test_patience_without_improvement_ends_run_like_last_step(
     assert (outcome.step, outcome.finished) == (6, True)
     log = capsys.readouterr().err
     assert re.search(r"Stopped at step 6 of 20: .* 2 validations .*eval\.patience 2", log)
-    assert json.loads((run / "picked.json").read_text())["step"] == 2
+    assert json.loads((run / "best.json").read_text())["step"] == 2
     # As at the end of any run: a log line, samples, a checkpoint and a model.
     assert [line["step"] for line in metrics(run)] == [5, 6]
     assert (run / "samples" / "step-00000006.png").is_file()
@@ -334,8 +336,8 @@ def test_validation_on_separate_folders(
     found = read_results(run)
     assert {m.dataset for m in found} == {"source (a folder)", "target (a folder)"}
     assert all("5 images" in m.protocol for m in found)
-    # The validated and picked weights are the published ones: the moving average.
-    assert (run / "picked/model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
+    # The validated and best weights are the published ones: the moving average.
+    assert (run / "best/model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -390,5 +392,5 @@ def test_validation_two_processes_runs_on_first(
     assert [code for code, *_ in outcomes] == [0, 0], outcomes
     assert ["Step 2: KID " in log for _, log, _ in outcomes] == [True, False]
     assert [line.get("eval/step") for line in metrics(run)] == [None, 2, 3]
-    assert AGITModel.from_pretrained(run / "picked")
-    assert json.loads((run / "picked.json").read_text())["step"] in (2, 3)
+    assert AGITModel.from_pretrained(run / "best")
+    assert json.loads((run / "best.json").read_text())["step"] in (2, 3)
