@@ -51,17 +51,17 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
 class RetryPolicy:
     """Retry calls to the Hub while they fail with transient errors."""
 
-    what: str
+    resource: str
     """What is being read or written, for messages."""
     seconds: float
     """Total time for a call, including retries by the Hub client itself."""
-    gave_up: type[Exception] = FetchError
+    timeout_error: type[Exception] = FetchError
     """Exception to raise if transient errors persist."""
-    refused: type[Exception] = DataError
+    permanent_error: type[Exception] = DataError
     """Exception to raise if a retry cannot help."""
     remedy: str = "Continue with --resume later; data.hub_timeout sets how long to retry."
     """What the user can do if transient errors persist."""
-    also: frozenset[int] = frozenset()
+    extra_statuses: frozenset[int] = frozenset()
     """Further HTTP status codes to retry."""
 
     def __call__(self, action: Callable[[], Answer], operation: str) -> Answer:
@@ -72,8 +72,8 @@ class RetryPolicy:
             operation: What it does, for messages: "fetching train.parquet".
 
         Raises:
-            DataError: (or `refused`) If a retry cannot help: a wrong name, no access, offline.
-            FetchError: (or `gave_up`) If transient errors persist for `seconds`.
+            DataError: (or `permanent_error`) If a retry cannot help: a wrong name, no access, offline.
+            FetchError: (or `timeout_error`) If transient errors persist for `seconds`.
         """
         state = _RetryState(self, operation)
         retrying = Retrying(
@@ -87,15 +87,17 @@ class RetryPolicy:
             answer: Answer = retrying(state.attempt, action)
         except Exception as error:
             if self._should_retry(error):
-                raise self.gave_up(
-                    f"{self.what}: {operation} failed for {state.elapsed():.0f} s; last error: "
+                raise self.timeout_error(
+                    f"{self.resource}: {operation} failed for {state.elapsed():.0f} s; last error: "
                     f"{_reason(error)}. {self.remedy}".rstrip()
                 ) from error
-            raise self.refused(f"{self.what}: {operation} failed: {_remedy(error)}") from error
+            raise self.permanent_error(
+                f"{self.resource}: {operation} failed: {_remedy(error)}"
+            ) from error
         return answer
 
     def _should_retry(self, error: BaseException) -> bool:
-        return _is_transient(_unwrap(error), self.also)
+        return _is_transient(_unwrap(error), self.extra_statuses)
 
 
 class _RetryState:
@@ -143,9 +145,9 @@ class _RetryState:
         self._last = reason
         if not self._logged:
             self._logged = True
-            what, seconds = self._policy.what, self._policy.seconds
+            resource, seconds = self._policy.resource, self._policy.seconds
             _log.warning(
-                "%s: %s: %s; retrying for up to %g s.", what, self._operation, reason, seconds
+                "%s: %s: %s; retrying for up to %g s.", resource, self._operation, reason, seconds
             )
 
 
@@ -177,10 +179,10 @@ def _unwrap(error: BaseException) -> BaseException:
     return _unwrap(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def _is_transient(error: BaseException, also: frozenset[int]) -> bool:
-    """Return whether a retry may help; `also` are further HTTP status codes to retry."""
+def _is_transient(error: BaseException, extra_statuses: frozenset[int]) -> bool:
+    """Return whether a retry may help; `extra_statuses` are further HTTP status codes to retry."""
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _TRANSIENT_STATUS | also
+        return error.response.status_code in _TRANSIENT_STATUS | extra_statuses
     if isinstance(error, OfflineModeIsEnabled | FileNotFoundError):
         return False
     # A download of the wrong size is an OSError without a number; an error of the disk has one.

@@ -130,10 +130,10 @@ class Calls:
         self._retry = RetryPolicy(
             f"the repository {repo}",
             hub_timeout,
-            gave_up=PushError,
-            refused=PushRefusedError,
+            timeout_error=PushError,
+            permanent_error=PushRefusedError,
             remedy="",
-            also=_OVERTAKEN,
+            extra_statuses=_OVERTAKEN,
         )
 
     def __call__(self, action: Callable[[], Answer], doing: str) -> Answer:

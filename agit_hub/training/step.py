@@ -1,8 +1,8 @@
 """One optimiser step of all six networks, in the notation of the paper.
 
-A step is a sequence of turns. A turn updates the generators and attention networks of its directions
-together, then the discriminators of these directions. The paper's joint step is one turn of both
-directions; the authors' code takes two turns of one direction each, with a new forward pass for each.
+A step is a sequence of updates. An update trains the generators and attention networks of its directions
+together, then the discriminators of these directions. The paper's joint step is one update of both
+directions; the authors' code makes one update for each, with a new forward pass.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from agit_hub.training.setup import Cycle, Direction, TrainingNetworks
 
 Part = TypeVar("Part")
 
-TURNS: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
+_UPDATES: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] = {
     "joint": (("st", "ts"),),
     "official": (("st",), ("ts",)),
 }
@@ -70,7 +70,7 @@ class Step:
             "ts": ImagePool(settings.pool_size, 2 * pool_seed + 1),
         }
         self._settings = settings
-        self._turns = TURNS[settings.update_order]
+        self._updates = _UPDATES[settings.update_order]
         self._accelerator = accelerator
 
         def optimizer(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
@@ -82,24 +82,27 @@ class Step:
 
         # One optimiser per update, because fp16's scaler handles all gradients of an update at once.
         self.optimizers: dict[str, AcceleratedOptimizer] = {}
-        for turn in self._turns:
-            self.optimizers[_generators(turn)] = optimizer(
-                generators=[networks.generator(d) for d in turn],
-                attention=[networks.attention(d) for d in turn],
+        for directions in self._updates:
+            self.optimizers[_generators(directions)] = optimizer(
+                generators=[networks.generator(d) for d in directions],
+                attention=[networks.attention(d) for d in directions],
             )
-            self.optimizers[_discriminators(turn)] = optimizer(
-                discriminators=[networks.discriminator(d) for d in turn]
+            self.optimizers[_discriminators(directions)] = optimizer(
+                discriminators=[networks.discriminator(d) for d in directions]
             )
 
     def __call__(
-        self, batches: Sequence[Batch], phase: Phase, more: Sequence[Sequence[Batch]] = ()
+        self,
+        batches: Sequence[Batch],
+        phase: Phase,
+        further_batches: Sequence[Sequence[Batch]] = (),
     ) -> dict[str, Tensor]:
         """Run one optimiser step.
 
         Args:
             batches: Micro-batches of equal size, whose gradients are accumulated.
             phase: Learning rates, weights and mask of this step.
-            more: Micro-batches of each further discriminator update.
+            further_batches: Micro-batches of each further discriminator update.
 
         Returns:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
@@ -113,19 +116,20 @@ class Step:
         # Validation and sample grids leave the networks in evaluation mode.
         self.networks.train()
         metrics = MeanMetrics()
-        for turn in self._turns:
-            self._turn(turn, batches, phase, metrics)
-        for others in more:
-            for turn in self._turns:
+        for directions in self._updates:
+            self._update_networks(directions, batches, phase, metrics)
+        for replayed_batches in further_batches:
+            for directions in self._updates:
                 replayed = [
-                    {d: self._replay_batch(d, batch, phase) for d in turn} for batch in others
+                    {d: self._replay_batch(d, batch, phase) for d in directions}
+                    for batch in replayed_batches
                 ]
-                self._update_discriminators(turn, replayed, phase, metrics)
+                self._update_discriminators(directions, replayed, phase, metrics)
         return metrics.means()
 
-    def _turn(
+    def _update_networks(
         self,
-        turn: Sequence[Direction],
+        directions: Sequence[Direction],
         batches: Sequence[Batch],
         phase: Phase,
         metrics: MeanMetrics,
@@ -136,14 +140,14 @@ class Step:
         def loss(part: tuple[int, Direction]) -> Tensor:
             number, d = part
             # Without a cycle loss, only a direction without other losses needs the reconstruction.
-            reconstruct = self._settings.lambda_cyc > 0 or d not in turn
+            reconstruct = self._settings.lambda_cyc > 0 or d not in directions
             cycle = networks.cycle(d, batches[number], reconstruct)
             translated[number][d] = Translation(*(each.detach() for each in cycle.translation))
-            return self._generator_loss(d, batches[number], cycle, phase, d in turn, metrics)
+            return self._generator_loss(d, batches[number], cycle, phase, d in directions, metrics)
 
-        trained = [networks.generator(d) for d in turn]
+        trained = [networks.generator(d) for d in directions]
         if phase.train_attention:
-            trained += [networks.attention(d) for d in turn]
+            trained += [networks.attention(d) for d in directions]
         # The directions' graphs are independent, so only one at a time is held in memory.
         parts = [(number, d) for number in range(len(batches)) for d in SIDE_OF]
         with _only_trainable(networks, trained):
@@ -151,12 +155,12 @@ class Step:
                 "generators": phase.learning_rate,
                 "attention": phase.attention_learning_rate,
             }
-            self._update(_generators(turn), loss, parts, rates, len(batches))
+            self._update(_generators(directions), loss, parts, rates, len(batches))
         pooled = [
-            {d: self._pooled_batch(d, batch, translations) for d in turn}
+            {d: self._pooled_batch(d, batch, translations) for d in directions}
             for batch, translations in zip(batches, translated, strict=True)
         ]
-        self._update_discriminators(turn, pooled, phase, metrics)
+        self._update_discriminators(directions, pooled, phase, metrics)
 
     def _generator_loss(
         self,
@@ -196,7 +200,7 @@ class Step:
 
     def _update_discriminators(
         self,
-        turn: Sequence[Direction],
+        directions: Sequence[Direction],
         batches: Sequence[dict[Direction, DiscriminatorBatch]],
         phase: Phase,
         metrics: MeanMetrics,
@@ -207,9 +211,9 @@ class Step:
             return metrics.add(f"loss/discriminator_{d[1]}", value)
 
         parts = [part for batch in batches for part in batch.items()]
-        with _only_trainable(self.networks, [self.networks.discriminator(d) for d in turn]):
+        with _only_trainable(self.networks, [self.networks.discriminator(d) for d in directions]):
             rates = {"discriminators": phase.discriminator_learning_rate}
-            self._update(_discriminators(turn), loss, parts, rates, len(batches))
+            self._update(_discriminators(directions), loss, parts, rates, len(batches))
 
     def _pooled_batch(
         self, direction: Direction, batch: Batch, translated: dict[Direction, Translation]
@@ -322,9 +326,9 @@ def _only_trainable(networks: nn.Module, modules: Iterable[nn.Module]) -> Iterat
         networks.requires_grad_(True)
 
 
-def _generators(turn: Sequence[Direction]) -> str:
-    return "generators_" + "_".join(turn)
+def _generators(directions: Sequence[Direction]) -> str:
+    return "generators_" + "_".join(directions)
 
 
-def _discriminators(turn: Sequence[Direction]) -> str:
-    return "discriminators_" + "_".join(turn)
+def _discriminators(directions: Sequence[Direction]) -> str:
+    return "discriminators_" + "_".join(directions)

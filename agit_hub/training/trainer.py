@@ -153,11 +153,13 @@ class Trainer:
             callback.on_train_begin(state)
         while state.step < state.total_steps and not state.is_last:
             self._switch_if_due()
-            first, *more = [
+            batches_of_step, *further_batches = [
                 [next(batches) for _ in range(train.gradient_accumulation_steps)]
                 for _ in range(train.discriminator_updates)
             ]
-            metrics = self._train_step(first, self._schedule.phase(state.step), more)
+            metrics = self._train_step(
+                batches_of_step, self._schedule.phase(state.step), further_batches
+            )
             if self._ema is not None:
                 self._ema.update()
             state.step += 1

@@ -190,5 +190,5 @@ def test_residual_generator_starts_near_identity() -> None:
 
 
 def test_run_official_order_without_cycle_loss_trains(tmp_path: Path, train: Train) -> None:
-    """In the turn of one direction the other one has a cycle loss only, of weight 0."""
+    """In the update of one direction the other one has a cycle loss only, of weight 0."""
     assert train(tmp_path, {"train.update_order": "official", "train.lambda_cyc": 0}).finished
