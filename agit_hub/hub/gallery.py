@@ -1,6 +1,5 @@
 """The gallery of a model card: translations of images that may be published."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -10,31 +9,22 @@ from agit_hub.errors import InputPathError
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.visualization import stacked
 
-CREDITS = "CREDITS.md"
 # Pixels, of a row of three images.
 _WIDTH = 1200
 _GAP = 8
 _QUALITY = 88
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """What a card shows."""
-
-    files: dict[str, str]
-    """The file name of a direction's translations, by its target label."""
-    credits: str
-    """Markdown that names the authors of the images; may be empty."""
-
-
-def write_gallery(model: Path, images: Path, folder: Path) -> Gallery:
+def write_gallery(model: Path, images: Path, folder: Path) -> dict[str, str]:
     """Translate images and draw, for each direction, a file with a row for every image.
 
     Args:
         model: The model's folder.
-        images: A folder with images in its folders `source` and `target`, and optionally the file
-            `CREDITS.md`.
+        images: A folder with images in its folders `source` and `target`.
         folder: Where the files are written.
+
+    Returns:
+        The file name of each direction's translations, by its target label.
 
     Raises:
         InputPathError: If `images` has no images.
@@ -54,8 +44,7 @@ def write_gallery(model: Path, images: Path, folder: Path) -> Gallery:
         raise InputPathError(
             f"The gallery {images} has no images: put some in its folders source and target."
         )
-    notes = images / CREDITS
-    return Gallery(files, notes.read_text(encoding="utf-8").strip() if notes.is_file() else "")
+    return files
 
 
 def _row(pipe: AGITPipeline, path: Path, to: str) -> Image.Image:

@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
-from agit_hub.hub.card import GRID, PLOT, build_card
+from agit_hub.hub.card import GRID, PLOT, build_card, read_notes
 from agit_hub.hub.gallery import write_gallery
 from agit_hub.hub.plots import plot_attention
 from agit_hub.models.agit import AGITModel
@@ -45,6 +45,8 @@ class Target:
     """Seconds for which failing calls to the Hub are retried."""
     gallery: Path | None = None
     """A folder of images whose translations are shown instead of the sample grid; see `write_gallery`."""
+    notes: Path | None = None
+    """A Markdown file to add to the card."""
     dtype: torch.dtype | None = None
     """Dtype of the published weights; None keeps that of the run's."""
 
@@ -82,7 +84,8 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
         AGITModel.from_pretrained(record.model).save_pretrained(folder, dtype=target.dtype)
     gallery = write_gallery(folder, target.gallery, folder) if target.gallery else None
     samples = target.samples and gallery is None
-    card = build_card(record, target.repo, target.license, samples, gallery)
+    notes = read_notes(target.notes) if target.notes else ""
+    card = build_card(record, target.repo, target.license, samples, gallery, notes)
     (folder / "README.md").write_text(str(card), encoding="utf-8")
     if record.curve:
         plot_attention(record, folder / PLOT)

@@ -10,7 +10,6 @@ from huggingface_hub import ModelCard
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
-from agit_hub.hub.gallery import Gallery
 from agit_hub.runs import read_run
 from agit_hub.training.config import TrainSettings
 from testing.hub_server import Hub
@@ -129,12 +128,12 @@ def test_card_describes_losses_and_labels_of_attention(make_run: MakeRun) -> Non
 
 def test_card_shows_a_gallery_instead_of_training_images(make_run: MakeRun) -> None:
     run = make_run()
-    gallery = Gallery({"zebra": "a.jpg", "horse": "b.jpg"}, "Photographs: Jo.")
-    text = build_card(read_run(run), "user/model", "mit", samples=True, gallery=gallery).text
+    gallery, notes = {"zebra": "a.jpg", "horse": "b.jpg"}, "Photographs: Jo."
+    text = build_card(read_run(run), "user/model", "mit", True, gallery, notes).text
     assert "samples.png" not in text
     places = [text.index(part) for part in ("horse to zebra:", "a.jpg", "zebra to horse:", "b.jpg")]
     assert places == sorted(places)
-    assert "## Images and licences\n\nPhotographs: Jo.\n\n## Citation" in text
+    assert "## Notes\n\nPhotographs: Jo.\n\n## Citation" in text
 
 
 @pytest.mark.parametrize(("mean", "collapsed"), [(0.001, True), (0.999, True), (0.2, False)])

@@ -47,8 +47,9 @@ def test_push_gallery_shows_translations_instead_of_samples(
         (tmp_path / "photos" / side).mkdir(parents=True)
         Image.new("RGB", size, "red").save(tmp_path / "photos" / side / "one.png")
     shutil.copy(tmp_path / "photos" / "source" / "one.png", tmp_path / "photos/source/two.png")
-    (tmp_path / "photos" / "CREDITS.md").write_text("Photographs: Jo.\n")
-    push_run(make_run(), Target(REPO, "mit", gallery=tmp_path / "photos"))
+    notes = tmp_path / "notes.md"
+    notes.write_text("Photographs: Jo.\n")
+    push_run(make_run(), Target(REPO, "mit", gallery=tmp_path / "photos", notes=notes))
     files = hub.files(REPO)
     expected = {*FILES, "source-to-target.jpg", "target-to-source.jpg"} - {"samples.png"}
     assert files.keys() == expected

@@ -138,7 +138,7 @@ def test_recipe_states_values_of_paper(recipe: str) -> None:
     ("recipe", "name"),
     [
         ("paper", "horse2zebra_paper"),
-        ("paper", "apple2orange"),
+        ("paper", "apple2orange_paper"),
         ("cyclegan", "cyclegan_horse2zebra"),
     ],
 )
