@@ -185,10 +185,14 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
 
 def _switch(run: RunRecord) -> str:
     """Return when discriminators started to see the attended region alone."""
+    step, epoch = (run.config["train"]["switch"][key] for key in ("step", "epoch"))
+    before = -1.0
     for line in run.curve:
         if line["switched"]:
-            return f"step {line['step']:g}"
-    step, epoch = (run.config["train"]["switch"][key] for key in ("step", "epoch"))
+            # A collapse of attention may have postponed it.
+            in_time = step is not None and before < step <= line["step"]
+            return f"step {step if in_time else line['step']:g}"
+        before = line["step"]
     if step is None and epoch is None:
         return "never"
     return f"not reached (due at {f'step {step}' if step is not None else f'epoch {epoch}'})"

@@ -96,6 +96,18 @@ def test_card_states_the_training_procedure(make_run: MakeRun) -> None:
     assert "| discriminators | of patches, trained from scratch |" in text
 
 
+@pytest.mark.parametrize(
+    ("due", "first", "stated"), [(0, 20, "step 0"), (15, 40, "step 40"), (25, 40, "step 25")]
+)
+def test_card_states_the_step_of_the_switch(
+    due: int, first: int, stated: str, make_run: MakeRun
+) -> None:
+    """Logged at 20 and 40; due at 15 and switched at 40 means that it was postponed."""
+    curve = [line(step, 0.3, switched=float(step >= first)) for step in (20, 40)]
+    text = _card(make_run(curve=curve, **{"train.switch.step": due})).text
+    assert f"| discriminators see the attended region from | {stated} |" in text
+
+
 def test_card_states_that_imagenet_labels_were_used(make_run: MakeRun) -> None:
     run = make_run(
         **{
