@@ -35,7 +35,7 @@ demo: $(BIN)/agit-demo-ready ## train on the built-in shapes, evaluate, say wher
 	$(BIN)/agit evaluate --model $(RUN) --source shapes --target shapes
 
 test: $(BIN)/agit-ready ## the tests
-	$(BIN)/python -m pytest -n 2 -m "not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
 
 space: $(BIN)/agit-ready ## the Space, here
 	$(BIN)/python space/app.py

@@ -1,0 +1,43 @@
+"""The models in `models/` are complete repositories, and translate photographs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from agit_hub import AGITPipeline
+from agit_hub.data.images import open_image
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path for path in (ROOT / "models").iterdir() if path.is_dir())
+PHOTOS = ROOT / "docs" / "photos"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_shipped_model_is_a_complete_repository(folder: Path) -> None:
+    assert {"README.md", "config.json", "model.safetensors"} <= {f.name for f in folder.iterdir()}
+    assert (folder / "model.safetensors").stat().st_size < 25e6
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    data = ModelCard(text).data.to_dict()
+    assert data["library_name"] == "agit-hub" and data["license"]
+    metrics = {m["type"] for result in data["model-index"][0]["results"] for m in result["metrics"]}
+    assert {"kid", "fid", "attention_iou", "target_accuracy"} <= metrics
+    assert "ImageNet" in text
+    for part in text.split("](")[1:]:
+        link = part.partition(")")[0]
+        assert link.startswith("https://") or (folder / link).is_file()
+
+
+@pytest.mark.parametrize(("side", "to"), [("source", "zebra"), ("target", "horse")])
+def test_shipped_horse2zebra_changes_animals_alone(side: str, to: str) -> None:
+    """In each photograph something is attended to, and much is left as it is, byte for byte."""
+    pipe = AGITPipeline.from_pretrained(ROOT / "models" / "agit-horse2zebra", device="cpu")
+    for path in sorted((PHOTOS / side).iterdir()):
+        image: Image.Image = open_image(path)
+        translation = pipe.predict(image, to).render()
+        assert translation.attention.max() > 0.9
+        same = np.asarray(translation.image) == np.asarray(image)
+        assert same.all(axis=-1)[translation.attention == 0].all()
+        assert (translation.attention == 0).mean() > 0.3
