@@ -1,5 +1,7 @@
 """The models in `models/` are complete repositories, and translate photographs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,16 @@ def test_shipped_model_is_a_complete_repository(folder: Path) -> None:
     for part in text.split("](")[1:]:
         link = part.partition(")")[0]
         assert link.startswith("https://") or (folder / link).is_file()
+
+
+def test_loading_shipped_model_does_not_import_the_compiler() -> None:
+    """Importing TorchDynamo takes ten times as long as loading."""
+    program = (
+        "import sys; from agit_hub import AGITPipeline; "
+        f"AGITPipeline.from_pretrained({str(ROOT / 'models' / 'agit-horse2zebra')!r}, device='cpu'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(("side", "to"), [("source", "zebra"), ("target", "horse")])

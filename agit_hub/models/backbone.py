@@ -113,6 +113,10 @@ class FrozenBackbone(nn.Module):
         return self
 
     def _fold(self) -> None:
+        if (
+            self.stem.weight.is_meta
+        ):  # loading follows; arithmetic on `meta` would import TorchDynamo
+            return
         stem = _fold_conv(self.stem, self.norm)
         blocks = [_fold_block(block) for block in self.blocks]
         self._folded = stem, blocks
