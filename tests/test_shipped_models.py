@@ -50,6 +50,7 @@ def test_shipped_horse2zebra_changes_animals_alone(side: str, to: str) -> None:
         image: Image.Image = open_image(path)
         translation = pipe.predict(image, to).render()
         assert translation.attention.max() > 0.9
-        same = np.asarray(translation.image) == np.asarray(image)
-        assert same.all(axis=-1)[translation.attention == 0].all()
+        change = np.abs(np.asarray(translation.image, int) - np.asarray(image, int)).mean(axis=-1)
+        assert change[translation.attention > 0.9].mean() > 15
+        assert (change[translation.attention == 0] == 0).all()
         assert (translation.attention == 0).mean() > 0.3

@@ -184,10 +184,10 @@ def test_from_pretrained_mismatched_weights_are_refused_by_name(
     weights = load_file(folder / "model.safetensors")
     damage(weights)
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(ModelLoadError) as refusal:
+    with pytest.raises(ModelLoadError) as raised:
         AGITModel.from_pretrained(folder)
     for words in (str(folder), *expected):
-        assert words in str(refusal.value)
+        assert words in str(raised.value)
 
 
 def _edit_config(folder: Path, **changes: Any) -> None:
@@ -212,10 +212,10 @@ def test_from_pretrained_mismatched_config_is_refused_by_key(
     changes: dict[str, Any], expected: list[str], folder: Path
 ) -> None:
     _edit_config(folder, **changes)
-    with pytest.raises(ModelLoadError) as refusal:
+    with pytest.raises(ModelLoadError) as raised:
         AGITModel.from_pretrained(folder)
     for words in (str(folder), *expected):
-        assert words in str(refusal.value)
+        assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def test_from_pretrained_missing_or_broken_file_is_refused_by_name(
         path.write_bytes(whole[: int(len(whole) * content)])
     else:
         path.write_bytes(content)
-    with pytest.raises(ModelLoadError, match=name) as refusal:
+    with pytest.raises(ModelLoadError, match=name) as raised:
         AGITModel.from_pretrained(folder)
-    assert str(folder) in str(refusal.value)
+    assert str(folder) in str(raised.value)
 
 
 def test_from_pretrained_existing_folder_precedes_repo(
@@ -269,9 +269,9 @@ def test_from_pretrained_missing_folder_is_refused(
 
 def test_from_pretrained_unreachable_repo_is_not_called_invalid(tmp_path: Path) -> None:
     """The Hub is offline in tests, which does not mean that the repo is invalid."""
-    with pytest.raises((ModelLoadError, LocalEntryNotFoundError)) as refusal:
+    with pytest.raises((ModelLoadError, LocalEntryNotFoundError)) as raised:
         AGITModel.from_pretrained("someone/agit-horse2zebra", cache_dir=tmp_path)
-    assert "not an AGIT model" not in str(refusal.value)
+    assert "not an AGIT model" not in str(raised.value)
 
 
 def _response_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
@@ -298,9 +298,9 @@ def test_from_pretrained_refused_download_raises_with_remedy(
         raise error
 
     monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", refuse)
-    with pytest.raises(ModelLoadError, match=r"^someone/agit ") as refusal:
+    with pytest.raises(ModelLoadError, match=r"^someone/agit ") as raised:
         AGITModel.from_pretrained("someone/agit", revision="v2")
-    assert all(word in str(refusal.value) for word in words.split())
+    assert all(word in str(raised.value) for word in words.split())
 
 
 def test_from_pretrained_failed_download_raises_agit_error(monkeypatch: pytest.MonkeyPatch) -> None:
