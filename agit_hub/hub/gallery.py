@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from agit_hub.atomic import atomic_path
 from agit_hub.data.images import image_extensions, open_image
 from agit_hub.errors import InputPathError
 from agit_hub.inference.pipeline import AGITPipeline
@@ -15,13 +16,13 @@ _GAP = 8
 _QUALITY = 88
 
 
-def write_gallery(model: Path, images: Path, folder: Path) -> dict[str, str]:
+def write_gallery(pipe: AGITPipeline, images: Path, folder: Path) -> dict[str, str]:
     """Translate images and draw, for each direction, a file with a row for every image.
 
     Args:
-        model: The model's folder.
+        pipe: The model.
         images: A folder with images in its folders `source` and `target`.
-        folder: Where the files are written.
+        folder: Where the files are written, each atomically.
 
     Returns:
         The file name of each direction's translations, by its target label.
@@ -30,7 +31,6 @@ def write_gallery(model: Path, images: Path, folder: Path) -> dict[str, str]:
         InputPathError: If `images` has no images.
         ImageError: If an image cannot be read.
     """
-    pipe = AGITPipeline.from_pretrained(model)
     files = {}
     sides = ("source", "target")
     for side, other, to in zip(sides, sides[::-1], pipe.model.config.labels[::-1], strict=True):
@@ -39,7 +39,8 @@ def write_gallery(model: Path, images: Path, folder: Path) -> dict[str, str]:
         if paths:
             files[to] = f"{side}-to-{other}.jpg"
             rows = [_row(pipe, path, to) for path in paths]
-            stacked(rows, _GAP).save(folder / files[to], quality=_QUALITY)
+            with atomic_path(folder / files[to]) as draft:
+                stacked(rows, _GAP).save(draft, "JPEG", quality=_QUALITY)
     if not files:
         raise InputPathError(
             f"The gallery {images} has no images: put some in its folders source and target."

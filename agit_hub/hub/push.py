@@ -17,6 +17,7 @@ from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card, read_notes
 from agit_hub.hub.gallery import write_gallery
 from agit_hub.hub.plots import plot_attention
+from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
 from agit_hub.runs import read_run
 
@@ -82,7 +83,9 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
             shutil.copy(file, folder)
     else:
         AGITModel.from_pretrained(record.model).save_pretrained(folder, dtype=target.dtype)
-    gallery = write_gallery(folder, target.gallery, folder) if target.gallery else None
+    gallery = None
+    if target.gallery is not None:
+        gallery = write_gallery(AGITPipeline.from_pretrained(folder), target.gallery, folder)
     samples = target.samples and gallery is None
     notes = read_notes(target.notes) if target.notes else ""
     card = build_card(record, target.repo, target.license, samples, gallery, notes)
