@@ -155,8 +155,8 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
     batch = train["batch_size"] * train["gradient_accumulation_steps"] * processes
     ramp = train["lambda_cyc_warmup_steps"]
     ramped = f", risen from 0 over {ramp} steps" if ramp else ""
-    labels = train.get("attention_warmup_steps")
-    warmed_up = ", before the first step from the domain labels alone" if labels else ""
+    warmup = train.get("attention_warmup_steps")
+    warmed_up = ", before the first step from the domain labels alone" if warmup else ""
     crop = run.config["data"].get("crop_size")
     squares = f", trained on squares of {crop}" if crop else ""
     ema, precision = train["ema_decay"], train["mixed_precision"]

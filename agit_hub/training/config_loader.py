@@ -39,6 +39,7 @@ RENAMED_KEYS: dict[str, str | None] = {
     "train.attention_bias": None,
     "train.lambda_labels": None,
     "train.lambda_floor": None,
+    "train.discriminator_margin": None,
     "data.workers": "data.num_workers",
     "data.network_patience": "data.hub_timeout",
     "log.every": "log.steps",
