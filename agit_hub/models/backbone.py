@@ -113,9 +113,8 @@ class FrozenBackbone(nn.Module):
         return self
 
     def _fold(self) -> None:
-        if (
-            self.stem.weight.is_meta
-        ):  # loading follows; arithmetic on `meta` would import TorchDynamo
+        if self.stem.weight.is_meta:
+            # Weights are loaded later, and arithmetic on `meta` would import TorchDynamo.
             return
         stem = _fold_conv(self.stem, self.norm)
         blocks = [_fold_block(block) for block in self.blocks]
