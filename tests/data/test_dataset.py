@@ -194,9 +194,9 @@ def test_dataset_no_readable_image_left_raises(workers: int, tmp_path: Path) -> 
     samples = UnpairedDataset(_folder(tmp_path), Numbered(2), SIZE)
     for file in tmp_path.iterdir():
         file.write_bytes(b"overwritten while training")
-    with pytest.raises(DataError, match="None of the 2 images") as refusal:
+    with pytest.raises(DataError, match="None of the 2 images") as raised:
         _loaded(samples, workers, 1)
-    assert str(tmp_path) in str(refusal.value)
+    assert str(tmp_path) in str(raised.value)
 
 
 def test_dataset_zoom_enlarges_each_sample_by_its_own_factor() -> None:

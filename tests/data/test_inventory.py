@@ -83,17 +83,17 @@ def test_inventory_zip_folder_entries_are_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [[], ["read.me", "labels.csv"], ["z.zip/read.me"]])
 def test_inventory_no_images_raises_with_the_folder(files: list[str], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images") as refusal:
+    with pytest.raises(DataError, match="no images") as raised:
         Inventory(empty_files(tmp_path, files))
-    assert str(tmp_path) in str(refusal.value)
+    assert str(tmp_path) in str(raised.value)
 
 
 def test_inventory_damaged_zip_raises_with_its_name(tmp_path: Path) -> None:
     store = empty_files(tmp_path, ["a.png", "z.zip/b.png"])
     (tmp_path / "z.zip").write_bytes((tmp_path / "z.zip").read_bytes()[:-10])
-    with pytest.raises(DataError, match="not a complete zip") as refusal:
+    with pytest.raises(DataError, match="not a complete zip") as raised:
         Inventory(store)
-    assert str(tmp_path / "z.zip") in str(refusal.value)
+    assert str(tmp_path / "z.zip") in str(raised.value)
 
 
 @pytest.mark.parametrize(

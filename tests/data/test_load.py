@@ -104,9 +104,9 @@ def test_load_domains_unusable_folder_raises_with_its_name(tmp_path: Path) -> No
         ("empty", "no images"),
         ("broken", "None of the 2 .* can be read"),
     ):
-        with pytest.raises(DataError, match=match) as refusal:
+        with pytest.raises(DataError, match=match) as raised:
             _open(tmp_path / name)
-        assert str(tmp_path / name) in str(refusal.value)
+        assert str(tmp_path / name) in str(raised.value)
 
 
 def test_load_domains_damaged_image_beside_a_good_one_raises_on_access(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_shapes_domain_draws_at_the_requested_size(label: str) -> None:
 
 @pytest.mark.parametrize(("name", "match"), [(None, "name.*None"), ("spotted", "name.*'spotted'")])
 def test_load_domains_shapes_with_bad_name_raises(name: str | None, match: str) -> None:
-    with pytest.raises(DataError, match=match) as refusal:
+    with pytest.raises(DataError, match=match) as raised:
         _open("shapes", name)
-    assert "plain" in str(refusal.value) and "striped" in str(refusal.value)
+    assert "plain" in str(raised.value) and "striped" in str(raised.value)
 
 
 def test_load_domains_folder_named_shapes_takes_precedence(

@@ -38,10 +38,10 @@ def _png(width: int, height: int) -> bytes:
 
 
 def _refusal(path: Path, **limits: Any) -> str:
-    with pytest.raises(ImageError) as refusal:
+    with pytest.raises(ImageError) as raised:
         open_image(path, **limits)
-    message = str(refusal.value)
-    assert isinstance(refusal.value, ValueError) and isinstance(refusal.value, DataError)
+    message = str(raised.value)
+    assert isinstance(raised.value, ValueError) and isinstance(raised.value, DataError)
     assert message.startswith(f"{path.name} ") and "\n" not in message
     # Messages must not reveal a server's folders.
     assert str(path.parent) not in message
@@ -194,9 +194,9 @@ def test_open_image_errors_use_the_given_name(tmp_path: Path) -> None:
         (tmp_path / "tmpd5w9.png", {}),
         (tmp_path / "tmpe4v8.png", {}),
     ):
-        with pytest.raises(ImageError, match=r"^Your image ") as refusal:
+        with pytest.raises(ImageError, match=r"^Your image ") as raised:
             open_image(path, "Your image", **limits)
-        assert path.stem not in str(refusal.value)
+        assert path.stem not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])

@@ -183,9 +183,9 @@ def test_open_parquet_damaged_file_raises_with_its_name(damage: Any, tmp_path: P
     write_parquet(tmp_path / "a.parquet", [1, 2])
     write_parquet(tmp_path / "b.parquet", [3, 4])
     (tmp_path / "b.parquet").write_bytes(damage((tmp_path / "b.parquet").read_bytes()))
-    with pytest.raises(DataError, match="not a complete parquet file") as refusal:
+    with pytest.raises(DataError, match="not a complete parquet file") as raised:
         parquet_domain(tmp_path)
-    assert str(tmp_path / "b.parquet") in str(refusal.value)
+    assert str(tmp_path / "b.parquet") in str(raised.value)
 
 
 def test_parquet_domain_damaged_row_group_is_skipped_and_named(tmp_path: Path) -> None:

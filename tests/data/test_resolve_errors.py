@@ -38,10 +38,10 @@ def _refusal(root: Path, source: Options, target: Options | None = None) -> str:
         if target is None
         else partial(pair, root, source, target)
     )
-    with pytest.raises(DataError) as refusal:
+    with pytest.raises(DataError) as raised:
         ask()
-    assert str(root) in str(refusal.value)
-    return str(refusal.value)
+    assert str(root) in str(raised.value)
+    return str(raised.value)
 
 
 def _mentions(message: str, *words: str) -> bool:
@@ -235,6 +235,6 @@ class _Elsewhere(FolderStore):
 def test_resolve_pair_same_images_on_the_hub_raises(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", image=[png()])
     config = DomainConfig("user/horses")
-    with pytest.raises(DataError, match=r"^The dataset user/horses is both") as refusal:
+    with pytest.raises(DataError, match=r"^The dataset user/horses is both") as raised:
         resolve_pair(Inventory(_Elsewhere(tmp_path)), config, config)
-    assert "name the other dataset" in str(refusal.value)
+    assert "name the other dataset" in str(raised.value)

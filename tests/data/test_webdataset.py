@@ -99,9 +99,9 @@ def test_webdataset_without_matching_samples_raises(
     _labelled(tmp_path)
     domain = web_domain(tmp_path, column, label)
     samples = UnpairedDataset(domain, domain, SIZE)
-    with pytest.raises(DataError, match="no images") as refusal:
+    with pytest.raises(DataError, match="no images") as raised:
         samples[0]
-    assert str(tmp_path) in str(refusal.value) and wanted in str(refusal.value)
+    assert str(tmp_path) in str(raised.value) and wanted in str(raised.value)
 
 
 def test_webdataset_damaged_image_is_skipped_and_named(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_webdataset_damaged_tar_raises_with_its_name(damage: Any, tmp_path: Path
     write_tar(tmp_path / "a.tar", files)
     (tmp_path / "a.tar").write_bytes(damage((tmp_path / "a.tar").read_bytes()))
     domain = web_domain(tmp_path)
-    with pytest.raises(DataError, match="not a complete tar") as refusal:
+    with pytest.raises(DataError, match="not a complete tar") as raised:
         domain.block_length(0)
-    assert str(tmp_path / "a.tar") in str(refusal.value)
+    assert str(tmp_path / "a.tar") in str(raised.value)
 
 
 def test_webdataset_damaged_tar_in_a_worker_raises_with_its_name(tmp_path: Path) -> None:

@@ -50,6 +50,6 @@ def test_find_images_damaged_zip_raises_with_its_name(keep: int, tmp_path: Path)
     write_zip(tmp_path / "a.zip", {f"{k}.png": png(k) for k in range(5)})
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:keep])
     store = FolderStore(tmp_path)
-    with pytest.raises(DataError, match="not a complete zip") as refusal:
+    with pytest.raises(DataError, match="not a complete zip") as raised:
         find_images(store)
-    assert str(tmp_path / "a.zip") in str(refusal.value)
+    assert str(tmp_path / "a.zip") in str(raised.value)

@@ -122,10 +122,10 @@ def test_find_protocol_returns_named_and_open_protocols() -> None:
 def test_find_protocol_of_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(EvaluationError, match=r"no protocol 'incepton'.*Did you mean 'inception'"):
         find_protocol("incepton")
-    with pytest.raises(EvaluationError) as refusal:
+    with pytest.raises(EvaluationError) as raised:
         find_protocol("zzz")
-    assert all(name in str(refusal.value) for name in PROTOCOLS)
-    assert "Did you mean" not in str(refusal.value)
+    assert all(name in str(raised.value) for name in PROTOCOLS)
+    assert "Did you mean" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_features_without_their_package_name_the_install_command(
     features: str, absent: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _uninstall(absent, monkeypatch)
-    with pytest.raises(EvaluationError) as refusal:
+    with pytest.raises(EvaluationError) as raised:
         FeatureExtractor(Protocol("absent", features), CPU)
-    message = str(refusal.value)
+    message = str(raised.value)
     assert features in message and absent in message and remedy in message
 
 
@@ -204,9 +204,9 @@ def test_features_whose_weights_cannot_be_fetched_name_the_alternative(
     """The proxy's port is closed and the cache empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
-    with pytest.raises(EvaluationError) as refusal:
+    with pytest.raises(EvaluationError) as raised:
         FeatureExtractor(Protocol("far", features), CPU)
-    message = str(refusal.value)
+    message = str(raised.value)
     assert features in message and "cannot be fetched" in message
     assert "lite0 and inception" in message and "\n" not in message
 

@@ -157,9 +157,9 @@ def test_sample_sheet_shows_at_most_four_of_each() -> None:
 def test_read_record_refuses_other_json(tmp_path: Path, text: str) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(text)
-    with pytest.raises(EvaluationError, match=r"evaluation\.json is no evaluation") as refusal:
+    with pytest.raises(EvaluationError, match=r"evaluation\.json is no evaluation") as raised:
         read_record(path)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_read_record_and_find_records_name_missing_files(tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def test_refused_push_leaves_the_repo_unchanged(
 def test_push_gives_up_after_hub_timeout(make_run: MakeRun, hub: Hub) -> None:
     run = make_run()
     hub.fail("refuse", times=None)
-    with pytest.raises(PushError, match="making it failed") as refusal:
+    with pytest.raises(PushError, match="making it failed") as raised:
         push_run(run, Target(REPO, "mit", hub_timeout=0.2))
-    assert not isinstance(refusal.value, PushRefusedError)
+    assert not isinstance(raised.value, PushRefusedError)
     assert (run / "model" / "model.safetensors").is_file()
 
 
@@ -190,9 +190,9 @@ def test_push_errors_hide_the_token(
     make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
-    with pytest.raises(PushError) as refusal:
+    with pytest.raises(PushError) as raised:
         push_run(make_run(), TARGET)
-    error: BaseException | None = refusal.value
+    error: BaseException | None = raised.value
     seen = caplog.text
     while error is not None:
         seen += f"{error!r} {error}"

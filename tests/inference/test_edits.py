@@ -202,16 +202,16 @@ def test_apply_edits_points_select_8_connected_objects(
 
 @pytest.mark.parametrize("point", [(-1, 0), (6, 0), (0, -0.5), (0, 4), (NAN, 0)], ids=str)
 def test_apply_edits_point_outside_image_is_named(point: tuple[float, float]) -> None:
-    with pytest.raises(EditError, match="6 x 4") as refusal:
+    with pytest.raises(EditError, match="6 x 4") as raised:
         apply_edits(ISLANDS, AttentionEdits(points=[(0, 0), point]), 0.1)
-    assert f"({point[0]:g}, {point[1]:g})" in str(refusal.value)
+    assert f"({point[0]:g}, {point[1]:g})" in str(raised.value)
 
 
 def test_apply_edits_point_without_attention_is_named() -> None:
     for point in ((1, 1), (3, 3)):  # no attention, and less than the threshold
-        with pytest.raises(EditError, match="threshold") as refusal:
+        with pytest.raises(EditError, match="threshold") as raised:
             apply_edits(ISLANDS, AttentionEdits(points=[point]), 0.1)
-        assert f"({point[0]}, {point[1]})" in str(refusal.value)
+        assert f"({point[0]}, {point[1]})" in str(raised.value)
     apply_edits(ISLANDS, AttentionEdits(points=[(3, 3)], threshold=0.05), 0.1)
 
 
@@ -280,16 +280,16 @@ def test_apply_edits_feather_keeps_constant_maps() -> None:
     ],
 )
 def test_attention_edits_out_of_range_value_is_refused(name: str, value: Any, message: str) -> None:
-    with pytest.raises(EditError, match=name) as refusal:
+    with pytest.raises(EditError, match=name) as raised:
         AttentionEdits(**{name: value})
-    assert message in str(refusal.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("box", [(3, 0, 1, 2), (0, 2, 2, 2), (1, 0, 1, 3)], ids=str)
 def test_attention_edits_empty_box_is_refused(box: tuple[int, ...]) -> None:
-    with pytest.raises(EditError, match=r"region.*left, top, right, bottom") as refusal:
+    with pytest.raises(EditError, match=r"region.*left, top, right, bottom") as raised:
         apply_edits(NETWORK, AttentionEdits(region=box), 0.1)
-    assert str(box) in str(refusal.value)
+    assert str(box) in str(raised.value)
 
 
 @pytest.mark.parametrize("box", [(NAN, 0, 2, 2), (0, 0, float("inf"), 2)], ids=str)
@@ -314,6 +314,6 @@ def test_attention_edits_non_finite_box_is_refused(box: tuple[float, ...]) -> No
     ],
 )
 def test_apply_edits_invalid_value_is_named(edits: dict[str, Any], message: str) -> None:
-    with pytest.raises(EditError) as refusal:
+    with pytest.raises(EditError) as raised:
         _edited(np.ones((1, 4), np.float32), **edits)
-    assert message in str(refusal.value)
+    assert message in str(raised.value)

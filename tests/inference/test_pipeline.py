@@ -197,9 +197,9 @@ def test_pipeline_to_selects_direction(make_model: MakeModel) -> None:
         output = pipeline(image, to=to)
         assert set(np.asarray(output.images[0]).ravel()) == {value}
         np.testing.assert_allclose(output.attention[0], share, rtol=1e-6)
-    with pytest.raises(ValueError, match="cow") as refusal:
+    with pytest.raises(ValueError, match="cow") as raised:
         pipeline(image, to="cow")
-    assert "'zebra'" in str(refusal.value) and "'horse'" in str(refusal.value)
+    assert "'zebra'" in str(raised.value) and "'horse'" in str(raised.value)
 
 
 def test_pipeline_threshold_zeroes_smaller_attention_only(
@@ -297,9 +297,9 @@ def test_pipeline_attention_accepts_greyscale_of_any_depth(
 def test_pipeline_invalid_attention_is_refused(
     own: npt.ArrayLike, message: str, make_model: MakeModel
 ) -> None:
-    with pytest.raises(ValueError, match="attention") as refusal:
+    with pytest.raises(ValueError, match="attention") as raised:
         AGITPipeline(make_model())(_image("RGB"), attention=own)
-    assert message in str(refusal.value)
+    assert message in str(raised.value)
 
 
 def test_pipeline_list_matches_single_images(make_model: MakeModel) -> None:

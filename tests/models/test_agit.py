@@ -280,7 +280,7 @@ def _response_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "expected"),
     [
         (LocalEntryNotFoundError("no"), "cache Hub unreachable"),
         (EntryNotFoundError("no"), "config.json not an AGIT model"),
@@ -292,15 +292,15 @@ def _response_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
     ],
 )
 def test_from_pretrained_refused_download_raises_with_remedy(
-    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", refuse)
+    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", fail)
     with pytest.raises(ModelLoadError, match=r"^someone/agit ") as raised:
         AGITModel.from_pretrained("someone/agit", revision="v2")
-    assert all(word in str(raised.value) for word in words.split())
+    assert all(part in str(raised.value) for part in expected.split())
 
 
 def test_from_pretrained_failed_download_raises_agit_error(monkeypatch: pytest.MonkeyPatch) -> None:

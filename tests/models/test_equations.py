@@ -90,13 +90,13 @@ def test_equations_wrong_map_shape_names_both_shapes(
         lambda: composite(image, image, attention),
         lambda: foreground(image, attention, 0.1),
     ):
-        with pytest.raises(ValueError, match="attention") as refusal:
+        with pytest.raises(ValueError, match="attention") as raised:
             call()
         for named in (shape, (2, 1, 4, 6), wrong):
-            assert str(named) in str(refusal.value)
+            assert str(named) in str(raised.value)
 
 
 def test_composite_wrong_generated_shape_names_both_shapes() -> None:
-    with pytest.raises(ValueError, match="generated") as refusal:
+    with pytest.raises(ValueError, match="generated") as raised:
         composite(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.zeros(2, 1, 4, 4))
-    assert "(2, 3, 4, 4)" in str(refusal.value) and "(1, 3, 4, 4)" in str(refusal.value)
+    assert "(2, 3, 4, 4)" in str(raised.value) and "(1, 3, 4, 4)" in str(raised.value)

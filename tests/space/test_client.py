@@ -99,9 +99,9 @@ def test_endpoints_are_two(client: Client) -> None:
 def test_endpoint_invalid_option_returns_message(
     client: Client, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(AppError) as refusal:
+    with pytest.raises(AppError) as raised:
         client.predict(handle_file(_drawn(tmp_path, 4)), api_name="/translate", **options)
-    assert message in str(refusal.value) and "Traceback" not in str(refusal.value)
+    assert message in str(raised.value) and "Traceback" not in str(raised.value)
 
 
 def test_endpoint_too_many_pixels_are_refused_by_header(client: Client, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_endpoint_concurrent_users_get_their_own_results(
 
 
 def test_space_unavailable_model_ends_start_with_message(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError) as refusal, serve(tmp_path, AGIT_MODELS="nowhere/nothing"):
+    with pytest.raises(AssertionError) as raised, serve(tmp_path, AGIT_MODELS="nowhere/nothing"):
         pass
-    message = str(refusal.value).splitlines()[-1]
+    message = str(raised.value).splitlines()[-1]
     assert message.startswith("error: nowhere/nothing ") and "cache" in message

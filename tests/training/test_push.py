@@ -103,9 +103,9 @@ def test_push_invalid_token_raises_before_training(
     tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(ConfigError, match="hf auth login") as refusal:
+    with pytest.raises(ConfigError, match="hf auth login") as raised:
         train(tmp_path / "run", PUSH)
-    assert "hf_wrong" not in str(refusal.value)
+    assert "hf_wrong" not in str(raised.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -116,6 +116,6 @@ def test_push_without_repository_or_licence_raises_config_error(
     missing: str, part: str, tmp_path: Path, configure: Callable[..., TrainConfig]
 ) -> None:
     settings = {key: value for key, value in PUSH.items() if key != f"hub.{missing}"}
-    with pytest.raises(ConfigError, match=rf"hub\.{missing} is missing") as refusal:
+    with pytest.raises(ConfigError, match=rf"hub\.{missing} is missing") as raised:
         configure(tmp_path / "run", settings)
-    assert part in str(refusal.value)
+    assert part in str(raised.value)

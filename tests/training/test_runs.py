@@ -67,7 +67,7 @@ def test_check_changed_settings_raises_with_both_values(
             "data.flip": False,
         },
     )
-    with pytest.raises(ConfigError) as refusal:
+    with pytest.raises(ConfigError) as raised:
         run.check(to_dict(changed), resume=True)
     for part in (
         "train.learning_rate was 0.001 and is 0.25",
@@ -75,10 +75,10 @@ def test_check_changed_settings_raises_with_both_values(
         "model.source_label was 'source' and is 'horse'",
         "data.flip was True and is False",
     ):
-        assert part in str(refusal.value)
-    assert str(refusal.value).count(" was ") == 4
+        assert part in str(raised.value)
+    assert str(raised.value).count(" was ") == 4
     for key in ("train.max_steps", "eval.patience", "log", "hub", "data.hub_timeout"):
-        assert key in str(refusal.value).partition("Only")[2]
+        assert key in str(raised.value).partition("Only")[2]
 
 
 def test_check_mutable_settings_may_change(

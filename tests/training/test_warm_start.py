@@ -71,9 +71,9 @@ def test_init_from_other_architecture_raises_config_error(
     config = configure(
         tmp_path / "next", {"train.init_from": tmp_path / "first", f"model.{key}": ours}
     )
-    with pytest.raises(ConfigError) as refusal:
+    with pytest.raises(ConfigError) as raised:
         Trainer(config)
-    message = str(refusal.value)
+    message = str(raised.value)
     assert f"{key} {theirs!r}" in message and f"model.{key} {ours!r}" in message
     assert not (tmp_path / "next").exists()
 
