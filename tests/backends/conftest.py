@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from agit_hub.backends.runtimes import Format
 from agit_hub.models.agit import AGITModel
 from tests.conftest import MakeModel
 
-Files = Callable[[Format, torch.dtype], list[Exported]]
+Files = Callable[..., list[Exported]]
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +23,19 @@ def model(make_model: MakeModel) -> AGITModel:
 
 @pytest.fixture(scope="session")
 def files(model: AGITModel, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Export files of a format and dtype, once per session."""
-    written: dict[tuple[Format, torch.dtype], list[Exported]] = {}
+    """Export the first `count` directions to files of a format and dtype, once per session.
 
-    def get(format: Format, dtype: torch.dtype) -> list[Exported]:
-        if (format, dtype) not in written:
+    A direction takes ten seconds to trace, so most tests look at the first alone.
+    """
+    running: dict[tuple[Format, torch.dtype], tuple[Iterator[Exported], list[Exported]]] = {}
+
+    def get(format: Format, dtype: torch.dtype, count: int = 1) -> list[Exported]:
+        if (format, dtype) not in running:
             folder: Path = tmp_path_factory.mktemp(format)
-            written[format, dtype] = list(export(model, folder, format, dtype))
-        return written[format, dtype]
+            running[format, dtype] = export(model, folder, format, dtype), []
+        exporting, written = running[format, dtype]
+        while len(written) < count:
+            written.append(next(exporting))
+        return written
 
     return get

@@ -29,6 +29,7 @@ def _run(*arguments: str, work: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.soak
 def test_gpu_script_measures_steps_and_ends_in_time(tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = _run(
