@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class RunFolder:
         self.best = self.path / "best"
         self._best_file = self.path / "best.json"
         self._lock = FileLock(self.path / _LOCK)
+        self._created: list[Path] = []
+        """Folders that `lock` created, outermost first; those still empty are removed by `unlock`."""
 
     @property
     def exists(self) -> bool:
@@ -164,20 +167,26 @@ class RunFolder:
         Raises:
             ConfigError: If another process holds the lock.
         """
+        missing = [place for place in (self.path, *self.path.parents) if not place.exists()]
+        self._created = missing[::-1]
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=_LOCK_TIMEOUT)
         except Timeout as error:
             raise ConfigError(
-                f"output_dir {self.path} is locked by another training process: wait for it, stop it, "
-                "or use another --output_dir."
+                f"output_dir {self.path} is locked by another training process, or by another Trainer of "
+                "this one: wait for it, stop it, or use another --output_dir."
             ) from error
 
     def unlock(self) -> None:
         """Release the lock."""
         if self._lock.is_locked:
-            self._lock.release()
+            # Before the release: a process that waits would lock a file that is about to go.
             Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            for folder in reversed(self._created):
+                with suppress(OSError):  # it holds a run now
+                    folder.rmdir()
 
 
 @dataclass(frozen=True)

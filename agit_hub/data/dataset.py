@@ -48,7 +48,8 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
     flip: bool = True
     """Flip half of the samples horizontally."""
     shuffle: bool = True
-    """False keeps both domains in order, so that the same images are always paired."""
+    """False keeps both domains in order and begins both again in each epoch, the shorter one also within
+    it, so that the same images are always paired."""
     seed: int = 0
     """Seed of the order and the augmentation."""
 
@@ -71,13 +72,18 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
         return UnpairedBatch(source, target, unreadable)
 
     def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
-        location = self._orders[side].locate(position)
+        location = self._orders[side].locate(self._in_stream(position))
         image = _readable(self._domains[side], location, unreadable)
         random = np.random.default_rng((self.seed, side, 1, position))
         zoom = self.zoom ** random.random() if self.zoom > 1 else 1.0
         resized = round(self.size * self.crop_margin * zoom)
         crop = random_crop(image, self.size, self.flip, random, resized)
         return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
+
+    def _in_stream(self, position: int) -> int:
+        if self.shuffle or self.epoch is None:
+            return position
+        return position % self.epoch
 
 
 def _readable(domain: Domain, location: Location, unreadable: list[str]) -> Image.Image:

@@ -61,7 +61,9 @@ class AttentionNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Predict attention: (N, 3, H, W) in [-1, 1] -> (N, 1, H, W) in [0, 1]."""
-        logits: Tensor = self.head(self.decoder(self.encoder(image)))
+        # In the image's dtype, float32 even under autocast: in bfloat16 a nearly full map is exactly 1,
+        # without a gradient.
+        logits: Tensor = self.head(self.decoder(self.encoder(image))).to(image.dtype)
         return torch.sigmoid(box_blur(logits, self.smoothing))
 
 

@@ -57,8 +57,6 @@ class ResnetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate images: (N, 3, H, W) in [-1, 1] -> the same shape and range."""
-        if not self.residual:
-            return self.layers(image)  # type: ignore[no-any-return]
         return self.decode(self.encode(image), image)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -67,10 +65,8 @@ class ResnetGenerator(nn.Module):
 
     def decode(self, encoded: Tensor, image: Tensor) -> Tensor:
         """Compute the translation of an image, (N, 3, H, W), from its encoding."""
-        if not self.residual:
-            return self.layers[ENCODER_LAYERS:](encoded)  # type: ignore[no-any-return]
-        # Before the tanh, the residual is added to the image's inverse tanh.
-        residual: Tensor = self.layers[ENCODER_LAYERS:-1](encoded)
-        return torch.tanh(
-            torch.atanh(image.clamp(-_MAX_INPUT, _MAX_INPUT)) + residual.to(image.dtype)
-        )
+        # In the image's dtype, float32 even under autocast: bfloat16 has only 8 bits for a colour.
+        output: Tensor = self.layers[ENCODER_LAYERS:-1](encoded).to(image.dtype)
+        if self.residual:  # of the image's inverse tanh
+            output = torch.atanh(image.clamp(-_MAX_INPUT, _MAX_INPUT)) + output
+        return torch.tanh(output)

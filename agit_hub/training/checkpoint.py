@@ -80,6 +80,9 @@ def write_checkpoint(folder: Path, step: int, shared: bytes, ranks: Sequence[byt
         for rank, data in enumerate(ranks):
             write_bytes(draft / f"rank-{rank}.pt", data)
         write_bytes(draft / "state.pt", shared)
+        sync_folder(draft)
+        if path.exists():  # of a run that had continued from an older checkpoint
+            path.replace(unfinished(path.with_name(f"{path.name}.replaced")))
         draft.replace(path)
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)

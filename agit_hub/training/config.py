@@ -292,6 +292,12 @@ class TrainConfig:
             )
         if not self.output_dir:
             raise ConfigError("output_dir is missing: --output_dir runs/my-run")
+        updates = self.train.discriminator_updates
+        if self.data.pairing == "fixed" and updates > 1:
+            raise ConfigError(
+                f"data.pairing is fixed and train.discriminator_updates {updates}: the generators would "
+                f"only ever see one of {updates} pairs. Set --data.pairing random."
+            )
         for name in ("attention_warmup_steps", "lambda_structure"):
             if getattr(self.train, name) and self.model.attention != "features":
                 raise ConfigError(

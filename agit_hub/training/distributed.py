@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -14,8 +15,13 @@ import torch._dynamo
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import GradientAccumulationPlugin, LoggerType, broadcast_object_list
-from torch import Tensor
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    LoggerType,
+    broadcast_object_list,
+)
+from torch import Tensor, nn
 
 from agit_hub import __version__
 from agit_hub.errors import ConfigError, DatasetError, EvaluationError, RankError, RunError
@@ -24,6 +30,12 @@ from agit_hub.training.config import TrainConfig, TrainSettings
 Result = TypeVar("Result")
 
 # Errors that `to_user_error` handles.
+# The others wait while the first process fetches data, validates or saves. A process that dies is noticed
+# at once all the same.
+_PATIENCE = timedelta(hours=6)
+# Difference of `_fingerprint` between processes, which is of order 1 for unrelated weights.
+_WEIGHT_TOLERANCE = 1e-3
+
 HANDLED_ERRORS = (DatasetError, EvaluationError, MemoryError, RuntimeError, OSError)
 
 
@@ -59,6 +71,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             project_dir=config.output_dir,
             # The step accumulates gradients itself: ignore the launcher's environment variable.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
         )
     except torch.distributed.DistError as error:
         reason = " ".join(str(error).split())
@@ -149,6 +162,11 @@ def on_first_rank(accelerator: Accelerator, action: Callable[[], Result]) -> Res
             if accelerator.num_processes == 1:
                 raise
             outcome = [error]
+        except BaseException as error:
+            if accelerator.num_processes > 1:  # they would wait for ever
+                name = type(error).__name__
+                broadcast_object_list([RunError(f"The first process stopped: {name}: {error}")])
+            raise
     if accelerator.num_processes > 1:
         broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
@@ -162,6 +180,43 @@ def reduce(accelerator: Accelerator, tensor: Tensor, reduction: str) -> Tensor:
     reduced = accelerator.reduce(tensor, reduction=reduction)
     assert isinstance(reduced, Tensor)
     return reduced
+
+
+def broadcast_weights(accelerator: Accelerator, network: nn.Module) -> None:
+    """Give every process the weights and buffers of the first one."""
+    if accelerator.num_processes > 1:
+        for tensor in (*network.parameters(), *network.buffers()):
+            torch.distributed.broadcast(tensor.data, src=0)
+
+
+def check_same_weights(accelerator: Accelerator, networks: nn.Module) -> None:
+    """Check that all processes hold the same weights, up to rounding.
+
+    Raises:
+        RunError: If those of a network differ.
+    """
+    if accelerator.num_processes == 1:
+        return
+    names, children = zip(*networks.named_children(), strict=True)
+    lowest = torch.stack([_fingerprint(child) for child in children])
+    highest = lowest.clone()
+    torch.distributed.all_reduce(lowest, torch.distributed.ReduceOp.MIN)
+    torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
+    for name, difference in zip(names, (highest - lowest).tolist(), strict=True):
+        if difference > _WEIGHT_TOLERANCE:
+            raise RunError(
+                f"The weights of {name} differ between processes, which therefore do not train one "
+                "model: resume from an earlier checkpoint, with the same versions of agit-hub and torch "
+                "on every machine."
+            )
+
+
+def _fingerprint(network: nn.Module) -> Tensor:
+    """Project the weights on a fixed direction, relative to their norm: a scalar in [-1, 1] or so."""
+    flat = torch.cat([weight.detach().float().flatten() for weight in network.parameters()])
+    direction = torch.arange(len(flat), device=flat.device).cos()
+    projection: Tensor = torch.dot(flat, direction) / flat.norm()
+    return projection
 
 
 class StopVote:

@@ -25,6 +25,11 @@ from agit_hub.training.schedule import Schedule
 
 logger = get_logger(__name__)
 
+# Metrics of each side's maps that the collapse monitor judges.
+_WATCHED = ("mean", "change")
+# Consecutive steps without a finite loss that fp16 may take: the scale falls by a factor of a million.
+_SCALER_STEPS = 20
+
 
 class MeanMetrics:
     """Running means of named scalars such as `loss/cycle_s`, kept on the device without a sync."""
@@ -105,6 +110,10 @@ class MetricLogger:
         self._images_per_step = 2 * train.batch_size * micro_batches
         self._since_log = MeanMetrics()
         self._bad_step = torch.tensor(-1.0, device=accelerator.device)
+        self._bad_steps = torch.tensor(0.0, device=accelerator.device)
+        """Consecutive steps with a loss that is not finite."""
+        # The scaler of fp16 skips such a step and halves its scale: it survives some of them.
+        self._tolerated = _SCALER_STEPS if train.mixed_precision == "fp16" else 0
         self._unchecked: list[Tensor] = []
         self._validation: dict[str, float] = {}
         self._unreadable: set[str] = set()
@@ -144,9 +153,11 @@ class MetricLogger:
     def update(self, step: int, metrics: dict[str, Tensor]) -> None:
         """Add the metrics of optimiser step `step`, counted from 1, without a device sync."""
         self._since_log.add_all(metrics)
-        self._unchecked.append(torch.stack([metrics[f"attention/{side}/mean"] for side in SIDES]))
+        watched = [metrics[f"attention/{side}/{name}"] for name in _WATCHED for side in SIDES]
+        self._unchecked.append(torch.stack(watched))
         losses = torch.stack([v for name, v in metrics.items() if name.startswith("loss/")])
-        is_first_bad = ~losses.isfinite().all() & (self._bad_step < 0)
+        self._bad_steps = torch.where(losses.isfinite().all(), 0.0, self._bad_steps + 1)
+        is_first_bad = (self._bad_steps >= self._tolerated + 1) & (self._bad_step < 0)
         self._bad_step = torch.where(is_first_bad, float(step), self._bad_step)
         self._bar.update()
 
@@ -183,8 +194,9 @@ class MetricLogger:
         self._unchecked = []
         if self._config.model.attention == "ones":
             return
-        for number, pair in enumerate(means, start=step - len(means) + 1):
-            for collapse in self.collapse.update(number, dict(zip(SIDES, pair, strict=True))):
+        for number, values in enumerate(means, start=step - len(means) + 1):
+            by_side = (dict(zip(SIDES, pair, strict=True)) for pair in (values[:2], values[2:]))
+            for collapse in self.collapse.update(number, *by_side):
                 self.info(f"Step {number}: {collapse}")
 
     def _check_finite(self) -> None:

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from accelerate import Accelerator
@@ -13,10 +13,8 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from agit_hub.config import AGITConfig
-from agit_hub.data.config import DomainConfig
 from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.data.loader import Batch
-from agit_hub.data.store import COMMIT
 from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel, Translation
 from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
@@ -29,7 +27,7 @@ from agit_hub.runs import RunFolder
 from agit_hub.training import checkpoint
 from agit_hub.training.callbacks import check_repo
 from agit_hub.training.config import TrainConfig, TrainSettings
-from agit_hub.training.config_loader import to_dict
+from agit_hub.training.resume import open_run
 
 Direction = Literal["st", "ts"]
 
@@ -51,19 +49,15 @@ class RunSetup:
     """Checkpoint to resume from; None to start."""
 
 
-def setup_run(config: TrainConfig, resume: bool) -> RunSetup:
-    """Check the run folder, load the domains, and resolve the options left unset.
+def setup_run(config: TrainConfig, folder: RunFolder, resume: bool) -> RunSetup:
+    """Lock and check the run folder, load the domains, and resolve the options left unset.
 
     Raises:
         ConfigError: If the settings do not match the run folder.
         DataError: If a domain cannot be used.
         FetchError: If the network keeps failing.
     """
-    folder = RunFolder(config.output_dir)
-    if resume and folder.exists:
-        config = _with_resolved_domains(config, folder.read_config())
-    folder.check(to_dict(config), resume)
-    latest = folder.latest_checkpoint() if resume else None
+    config, latest = open_run(config, folder, resume)
     if config.hub.push_to_hub:
         check_repo(config.hub)
     data = config.data
@@ -76,31 +70,6 @@ def setup_run(config: TrainConfig, resume: bool) -> RunSetup:
         domain.subset(config.eval.holdout, held_out=False) for domain in (source, target)
     )
     return RunSetup(config, source, target, latest)
-
-
-def _with_resolved_domains(config: TrainConfig, saved: dict[str, Any]) -> TrainConfig:
-    """Fill unset options of the domains with what the run resolved when it started.
-
-    A dataset stays at its commit, for instance, even if its branch has moved on.
-    """
-    data = config.data
-    source, target = (
-        _resolved(getattr(data, side), saved["data"][side]) for side in ("source", "target")
-    )
-    return replace(config, data=replace(data, source=source, target=target))
-
-
-def _resolved(domain: DomainConfig, saved: dict[str, Any]) -> DomainConfig:
-    # A label may be a number in the data and a string on the command line.
-    found = {
-        key: saved[key]
-        for key, value in asdict(domain).items()
-        if key in saved and (value is None or str(value) == str(saved[key]))
-    }
-    commit = saved.get("revision")
-    if commit and not COMMIT.fullmatch(domain.revision or ""):
-        found["revision"] = commit
-    return replace(domain, **found)
 
 
 class Cycle(NamedTuple):

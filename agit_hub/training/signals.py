@@ -1,6 +1,9 @@
 """Stop a run at the end of a step after Ctrl-C or SIGTERM."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -8,15 +11,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopOnSignal:
-    """Context in which the first signal sets `requested`; a second one acts as usual."""
+    """Context in which the first signal sets `requested`; a second one acts as usual, at once.
+
+    Python handles signals in the main thread only: in any other one the context does nothing.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._handlers: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -28,18 +35,29 @@ class StopOnSignal:
         self._restore()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        if not self.requested:
+            self.requested = True
+            return
         self._restore()
+        # Loader workers would be waited for, and they may be waiting for the network.
+        for child in multiprocessing.active_children():
+            child.kill()
+        signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
-def ignore_stop_signals(worker_id: int) -> None:
-    """Ignore signals in a loader's worker process: the training process handles them for the group.
+def ignore_first_stop_signal(worker_id: int) -> None:
+    """Ignore Ctrl-C and the first SIGTERM in a loader's worker: they may be meant for the whole group.
 
-    The worker exits when the training process closes its loader, or exits.
+    The training process saves first, and needs its workers for the step under way. A second SIGTERM, by
+    which a loader that is closed ends a worker that is busy, ends it at once.
     """
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+
+    def on_terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_terminate)

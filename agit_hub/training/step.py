@@ -18,7 +18,7 @@ from agit_hub.data.loader import Batch
 from agit_hub.losses import ADVERSARIAL, attention_shortfall, cycle_consistency, structure_change
 from agit_hub.models.agit import Translation
 from agit_hub.models.equations import foreground, soft_mask
-from agit_hub.training.attention_monitor import Side, attention_metrics
+from agit_hub.training.attention_monitor import Side, attention_metrics, mean_change
 from agit_hub.training.augmentation import augment
 from agit_hub.training.config import TrainSettings
 from agit_hub.training.distributed import make_adam, reduce
@@ -108,7 +108,7 @@ class Step:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
             `loss/adversarial_ts`, `loss/cycle_s`, `loss/cycle_t` (before lambda),
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
-            `attention/target/*` (see `attention_metrics`).
+            `attention/target/*` (see `attention_metrics` and `mean_change`).
         """
         if self._settings.torch_compile_mode != "default":
             # Allow CUDA graphs to overwrite the outputs of the previous step.
@@ -178,6 +178,8 @@ class Step:
         ).items():
             metrics.add(f"attention/{SIDE_OF[direction]}/{name}", value)
         image = batch.source if direction == "st" else batch.target
+        change = mean_change(image, translation.image)
+        metrics.add(f"attention/{SIDE_OF[direction]}/change", change)
         loss = image.new_zeros(())
         if cycle.reconstruction is not None:
             value = cycle_consistency(image, cycle.reconstruction.image)

@@ -3,7 +3,6 @@
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +25,8 @@ from agit_hub.training.config import TrainConfig
 from agit_hub.training.distributed import (
     HANDLED_ERRORS,
     StopVote,
+    broadcast_weights,
+    check_same_weights,
     configure_device,
     describe_machine,
     gather_to_first,
@@ -36,9 +37,10 @@ from agit_hub.training.distributed import (
 )
 from agit_hub.training.domain_labels import learn_domain_labels
 from agit_hub.training.metrics import MetricLogger
+from agit_hub.training.resume import Progress, TrainingState
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.setup import build_networks, run_summary, setup_run
-from agit_hub.training.signals import StopOnSignal, ignore_stop_signals
+from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal
 from agit_hub.training.step import Step
 
 # Steps between checks of whether a postponed switch can happen; a hundredth of the run if shorter.
@@ -80,9 +82,18 @@ class Trainer:
         self._accelerator = make_accelerator(config)
         precision: Any = self._accelerator.mixed_precision
         config = replace(config, train=replace(config.train, mixed_precision=precision))
-        self._setup = on_first_rank(self._accelerator, lambda: setup_run(config, resume))
-        self.config = config = self._setup.config
         self.run_folder = RunFolder(config.output_dir)
+        try:
+            self._set_up(config, resume)
+        except BaseException:
+            self.run_folder.unlock()
+            raise
+
+    def _set_up(self, config: TrainConfig, resume: bool) -> None:
+        self._setup = on_first_rank(
+            self._accelerator, lambda: setup_run(config, self.run_folder, resume)
+        )
+        self.config = config = self._setup.config
         self._loader = self._make_loader()
         # Webdataset shards are counted later, in whichever process reads them.
         self._counts = self._loader.counts
@@ -93,8 +104,11 @@ class Trainer:
         )
         device = self._accelerator.device
         configure_device(config.train, device)
-        networks = build_networks(config, warm=self._setup.checkpoint is None)
+        # Only the first process needs the model to start from, or reads the seed.
+        warm = self._setup.checkpoint is None and self._accelerator.is_main_process
+        networks = build_networks(config, warm)
         self._networks = networks.to(device).to(memory_format=memory_format(config.train))
+        broadcast_weights(self._accelerator, self._networks)
         seed = config.train.seed + self._accelerator.process_index
         self._train_step = Step(self._networks, config.train, self._accelerator, pool_seed=seed)
         decay = config.train.ema_decay
@@ -106,8 +120,24 @@ class Trainer:
         self._switch_postponed = False
         self._vote = StopVote(self._accelerator)
         self._state = TrainerState(0, self._schedule.total_steps, self.published)
+        self._resumable = TrainingState(
+            self._accelerator,
+            {
+                "training": self._train_step,
+                "ema": self._ema,
+                "schedule": self._schedule,
+                "scaler": self._accelerator.scaler,
+                "validation": self._validation,
+            },
+            self._train_step.pools,
+            self._metric_logger,
+            self._counts,
+        )
+        self._resumed: Progress | None = None
         if self._setup.checkpoint is not None:
-            self._load(self._setup.checkpoint)
+            self._resumed = self._resumable.load(self._setup.checkpoint)
+            self._state.step = self._resumed.step
+            self._switch_postponed = self._resumed.switch_postponed
 
     @property
     def published(self) -> AGITModel:
@@ -121,7 +151,6 @@ class Trainer:
             RunError: If a loss is not finite, memory runs out, a file cannot be written, images become
                 unavailable, or another process dies.
         """
-        on_first_rank(self._accelerator, self.run_folder.lock)
         try:
             with StopOnSignal() as signals, self._metric_logger.open(self._state.step):
                 self._log_summary()
@@ -198,7 +227,7 @@ class Trainer:
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             memory_format=memory_format(config.train),
-            worker_init=ignore_stop_signals,
+            worker_init=ignore_first_stop_signal,
         )
 
     def _make_callbacks(self) -> list[Callback]:
@@ -220,6 +249,11 @@ class Trainer:
         train = self.config.train
         if train.steps_per_epoch is not None:
             return train.steps_per_epoch
+        if self._loader.epoch is None and self.config.data.pairing == "fixed":
+            raise ConfigError(
+                "data.pairing is fixed, and the images in webdataset shards are not counted in advance, "
+                "so the pairs are not known: set --data.pairing random."
+            )
         if self._loader.epoch is None:
             raise ConfigError(
                 "train.steps_per_epoch is missing: the images in webdataset shards are not counted in "
@@ -236,8 +270,19 @@ class Trainer:
         state = self._state
         for line in run_summary(self._setup, state.step, state.total_steps, self._accelerator):
             self._metric_logger.info(line)
+        self._log_changed_length()
         if self._loader.summary is not None:
             self._metric_logger.info(self._loader.summary)
+
+    def _log_changed_length(self) -> None:
+        """Say what another length does to the learning rate, which depends on it."""
+        before, step, total = self._resumed, self._state.step, self._state.total_steps
+        if before is not None and before.total_steps != total and step < total:
+            self._metric_logger.info(
+                f"The run was {before.total_steps} steps long and is {total} now: the learning rate "
+                f"continues at {self._schedule.phase(step).learning_rate:.3g}, as step {step} of {total} "
+                "has it."
+            )
 
     def _warm_up_attention(self) -> None:
         """Train attention on the domain labels, with samples that the run itself does not reach."""
@@ -246,10 +291,8 @@ class Trainer:
         images = self._loader.whole_images(self._metric_logger.record_unreadable)
         loss = learn_domain_labels(self._networks, images, steps)
         self._metric_logger.info(f"Attention is trained on the domain labels: loss {loss:.3f}.")
-        if self._accelerator.num_processes > 1:  # each has trained on its own samples
-            model = self._networks.model
-            for weight in (*model.attention_s.parameters(), *model.attention_t.parameters()):
-                torch.distributed.broadcast(weight.data, src=0)
+        for network in (self._networks.model.attention_s, self._networks.model.attention_t):
+            broadcast_weights(self._accelerator, network)  # each has trained on its own samples
 
     def _switch_if_due(self) -> None:
         step, total = self._state.step, self._state.total_steps
@@ -279,10 +322,12 @@ class Trainer:
         step, folder = self._state.step, self.run_folder
         self._metric_logger.check(step)
         self._check_weights()
-        ranks = gather_to_first(self._accelerator, checkpoint.pack(self._rank_state()))
+        check_same_weights(self._accelerator, self._networks)
+        ranks = gather_to_first(self._accelerator, checkpoint.pack(self._resumable.of_process()))
+        progress = Progress(step, self._state.total_steps, self._switch_postponed)
 
         def write() -> None:
-            shared = checkpoint.pack(self._shared_state())
+            shared = checkpoint.pack(self._resumable.of_all(progress))
             checkpoint.write_checkpoint(folder.checkpoints, step, shared, ranks)
             checkpoint.save_model(self.published, folder.model)
             checkpoint.rotate(folder.checkpoints, self.config.train.checkpoints_total_limit)
@@ -308,63 +353,3 @@ class Trainer:
                 f"Weights are not finite after step {self._state.step}: decrease "
                 f"train.learning_rate, or set train.max_grad_norm.{self.last_checkpoint_message()}"
             )
-
-    def _stateful(self) -> dict[str, Any]:
-        """Return the objects whose state all ranks share; None for those that this run does not use."""
-        return {
-            "training": self._train_step,
-            "ema": self._ema,
-            "schedule": self._schedule,
-            "scaler": self._accelerator.scaler,
-            "validation": self._validation,
-        }
-
-    def _shared_state(self) -> dict[str, Any]:
-        return {
-            "step": self._state.step,
-            "processes": self._accelerator.num_processes,
-            "images": self._counts,
-            "switch_postponed": self._switch_postponed,
-            "metrics": self._metric_logger.shared_state(),
-            **{
-                name: None if each is None else each.state_dict()
-                for name, each in self._stateful().items()
-            },
-        }
-
-    def _rank_state(self) -> dict[str, Any]:
-        return {
-            "pools": {d: pool.state_dict() for d, pool in self._train_step.pools.items()},
-            "metrics": self._metric_logger.rank_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
-        }
-
-    def _load(self, path: Path) -> None:
-        processes = self._accelerator.num_processes
-        packed, ranks = on_first_rank(
-            self._accelerator, lambda: checkpoint.read_checkpoint(path, processes)
-        )
-        shared = checkpoint.unpack(packed)
-        own = checkpoint.unpack(ranks[self._accelerator.process_index])
-        self._metric_logger.checkpoint = path
-        self._check_counts(shared["images"])
-        self._state.step = shared["step"]
-        self._switch_postponed = shared["switch_postponed"]
-        for name, each in self._stateful().items():
-            if each is not None:
-                each.load_state_dict(shared[name])
-        for direction, pool in self._train_step.pools.items():
-            pool.load_state_dict(own["pools"][direction], self._accelerator.device)
-        self._metric_logger.load_state(shared["metrics"], own["metrics"])
-        torch.set_rng_state(own["random"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(own["random_cuda"])
-
-    def _check_counts(self, saved: list[int | None]) -> None:
-        for side, before, count in zip(("source", "target"), saved, self._counts, strict=True):
-            if None not in (before, count) and before != count:
-                raise ConfigError(
-                    f"data.{side} had {before} images when this run was saved and has {count}: restore "
-                    "them, or start again in another --output_dir."
-                )

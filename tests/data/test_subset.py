@@ -54,18 +54,26 @@ def test_subset_both_parts_together_are_the_whole(every: int) -> None:
     # Sorted lists, so that duplicates are detected.
     assert sorted(one + other) == everything
     assert one == sorted(one) and other == sorted(other)
-    assert len(one) == sum(length // every for length in LENGTHS)
+    assert len(one) == sum(LENGTHS) // every
     assert (held_out.length, kept.length) == (len(one), len(other))
 
 
-def test_subset_holds_out_every_nth_row_of_each_block() -> None:
+def test_subset_holds_out_every_nth_image_of_the_domain() -> None:
     whole = Known((8, 2))
-    assert _rows(Subset(whole, 3, held_out=True)) == [(0, 2), (0, 5)]
+    assert _rows(Subset(whole, 3, held_out=True)) == [(0, 2), (0, 5), (1, 0)]
     assert _rows(Subset(whole, 3, held_out=False)) == [
         *((0, row) for row in (0, 1, 3, 4, 6, 7)),
-        *((1, row) for row in (0, 1)),
+        (1, 1),
     ]
     assert _rows(Subset(whole, 2, held_out=True)) == [(0, 1), (0, 3), (0, 5), (0, 7), (1, 1)]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_subset_of_blocks_smaller_than_every_holds_out_its_share(counted: bool) -> None:
+    whole = Known((9,) * 10, counted)
+    one, other = (_rows(Subset(whole, 10, held_out)) for held_out in (True, False))
+    assert len(one) == 9
+    assert sorted(one + other) == [(block, row) for block in range(10) for row in range(9)]
 
 
 def test_subset_keeps_blocks_shards_and_window() -> None:
@@ -84,4 +92,4 @@ def test_subset_length_of_uncounted_domain_is_none() -> None:
     part = Subset(whole, 2, held_out=False)
     assert part.length is None
     whole.length = 10
-    assert part.length == 6
+    assert part.length == 5  # rows 1 and 3 of the first block, 0, 2 and 4 of the second

@@ -308,3 +308,29 @@ def test_upsample_conv_matches_conv_of_upsampled_image(padding_mode: str) -> Non
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [7.0, 8.0])
+def test_attention_network_nearly_full_map_keeps_gradient_in_bfloat16(bias: float) -> None:
+    """A map that went full must be able to come back: sigmoid' is s (1 - s)."""
+    network = AttentionNetwork(4)
+    torch.nn.init.zeros_(network.head.weight)
+    assert network.head.bias is not None
+    torch.nn.init.constant_(network.head.bias, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        attention = network(torch.zeros(1, 3, 16, 16))
+    assert attention.dtype == torch.float32
+    attention.mean().backward()
+    expected = math.exp(-bias) / (1 + math.exp(-bias)) ** 2
+    assert network.head.bias.grad is not None
+    assert network.head.bias.grad.item() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_generator_output_under_autocast_is_finer_than_bfloat16(residual: bool) -> None:
+    generator = ResnetGenerator(4, 1, residual=residual)
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        output = generator(image)
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, output.bfloat16().float())

@@ -206,3 +206,12 @@ def test_run_checkpoints_load_with_weights_only(
     assert list(states(tmp_path)) == [
         f"step-{step:08d}/{file}.pt" for step in (2, 4) for file in ("rank-0", "state")
     ]
+
+
+def test_write_checkpoint_replaces_one_of_the_same_step(tmp_path: Path) -> None:
+    """As after resuming from an older one, because the newest was damaged."""
+    for content in (b"old", b"new"):
+        checkpoint.write_checkpoint(tmp_path, 4, content, [content])
+    assert (checkpoint_path(tmp_path, 4) / "state.pt").read_bytes() == b"new"
+    checkpoint.rotate(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]

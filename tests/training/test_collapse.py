@@ -81,7 +81,8 @@ def test_switch_postponed_happens_when_attention_recovers(
     for seed in range(8):
         run = tmp_path / str(seed)
         settings = {"train.seed": seed, "train.learning_rate": 0.05, "train.lambda_cyc": 0}
-        start = {"train.switch.step": 1, "train.max_steps": 12}
+        # Such a short patience remembers the last step alone.
+        start = {"train.switch.step": 1, "train.max_steps": 12, "train.collapse_patience": 4}
         train(run, settings | start | init_from(-4.7, seed=seed))
         lines = metrics(run)
         sides = ("attention/source/mean", "attention/target/mean")

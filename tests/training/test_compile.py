@@ -21,8 +21,8 @@ def test_torch_compile_compiles_six_networks_only(
     tmp_path: Path, configure: Callable[..., TrainConfig]
 ) -> None:
     trainers = [
-        Trainer(configure(tmp_path, {"train.torch_compile": compile, "train.ema_decay": 0.5}))
-        for compile in (True, False)
+        Trainer(configure(tmp_path / name, changes | {"train.ema_decay": 0.5}))
+        for name, changes in (("compiled", {"train.torch_compile": True}), ("plain", {}))
     ]
     compiled, plain = (trainer._networks for trainer in trainers)
     for direction in ("st", "ts"):

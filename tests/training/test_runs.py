@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.errors import ConfigError, RunFolderError
+from agit_hub.errors import ConfigError, DataError, RunFolderError
 from agit_hub.runs import RunFolder, read_run
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.config_loader import to_dict, to_yaml
-from agit_hub.training.setup import _with_resolved_domains
+from agit_hub.training.resume import _with_resolved_domains
+from agit_hub.training.trainer import Trainer
 from tests.training.conftest import Train
 
 Configure = Callable[..., TrainConfig]
@@ -171,7 +172,7 @@ def test_lock_second_process_raises_config_error(
     first.unlock()
     second.lock()
     second.unlock()
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # nothing was written
 
 
 def test_truncate_metrics_drops_invalid_lines(tmp_path: Path) -> None:
@@ -194,3 +195,35 @@ def test_resolved_domain_of_branch_keeps_commit(
     assert _with_resolved_domains(again, saved).data.source.revision == commit
     moved = configure(tmp_path, {"data.source.revision": other})
     assert _with_resolved_domains(moved, saved).data.source.revision == other
+
+
+def test_trainer_locks_its_folder_before_it_reads_it(
+    tmp_path: Path, configure: Configure, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agit_hub.runs._LOCK_TIMEOUT", 0)
+    train(tmp_path / "run", {"train.max_steps": 1})
+    other = RunFolder(tmp_path / "run")
+    other.lock()
+    with pytest.raises(ConfigError, match="locked by another"):
+        Trainer(configure(tmp_path / "run"), resume=True)
+    other.unlock()
+    assert train(tmp_path / "run", resume=True).finished
+
+
+def test_trainer_refused_leaves_no_folder(tmp_path: Path, configure: Configure) -> None:
+    config = configure(tmp_path / "new" / "run", {"data.source.path": tmp_path / "missing"})
+    with pytest.raises(DataError):
+        Trainer(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_with_other_length_states_the_learning_rate(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of 4 steps decay: the next rate would be 0.0005 / 2, and of 16 steps it is whole."""
+    train(tmp_path, {"train.max_steps": 4, "train.decay_from": 0.5, "train.learning_rate": 5e-4})
+    assert "learning rate" not in capsys.readouterr().err
+    longer = {"train.max_steps": 16, "train.decay_from": 0.5, "train.learning_rate": 5e-4}
+    train(tmp_path, longer, resume=True)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "learning rate" in line)
+    assert "4 steps long and is 16" in line and "continues at 0.0005," in line

@@ -15,6 +15,7 @@ from torch import Tensor
 from agit_hub.cli.train import main
 from agit_hub.errors import RunError
 from agit_hub.models.agit import AGITModel
+from agit_hub.runs import RunFolder
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.setup import setup_run
 from agit_hub.training.trainer import Trainer
@@ -180,7 +181,8 @@ def test_setup_run_decodes_jpeg_at_needed_size(tmp_path: Path, configure: Config
         ("image_size larger than crops", larger, 160),
     ):
         config = configure(tmp_path / name, places | changes)
-        image = setup_run(config, resume=False).source.domain.image(0, 0)
+        setup = setup_run(config, RunFolder(config.output_dir), resume=False)
+        image = setup.source.domain.image(0, 0)
         assert image.size == (decoded, decoded)
 
 

@@ -16,6 +16,7 @@ from agit_hub.cli.train import main
 from agit_hub.errors import ConfigError
 from agit_hub.evaluation.results import read_results
 from agit_hub.models.agit import AGITModel
+from agit_hub.runs import RunFolder
 from agit_hub.training.callbacks import ValidationCallback
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.metrics import ValidationResult
@@ -139,7 +140,8 @@ def test_weights_of_lowest_kid_are_kept_as_best(
 def test_held_out_images_are_not_trained_on(
     images: Path, run: Path, configure: Configure, tmp_path: Path
 ) -> None:
-    start = setup_run(configure(tmp_path / "new", VALIDATE | _places(images)), resume=False)
+    config = configure(tmp_path / "new", VALIDATE | _places(images))
+    start = setup_run(config, RunFolder(config.output_dir), resume=False)
     for side, opened in (("source", start.source), ("target", start.target)):
         domain = opened.domain
         places = [(b, row) for b in range(domain.blocks) for row in range(domain.block_length(b))]

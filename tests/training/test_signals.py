@@ -1,0 +1,78 @@
+"""Signals: the first one stops a run after its step, the second one at once."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal
+from tests.training.conftest import Process
+
+
+def _stubborn(ready: "multiprocessing.synchronize.Event") -> None:
+    """A worker that waits for something that never comes, such as an answer of the network."""
+    ignore_first_stop_signal(0)
+    ready.set()
+    while True:
+        signal.pause()
+
+
+def _stop_twice() -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=_stubborn, args=(ready,), daemon=True)
+    worker.start()
+    ready.wait()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    start = time.monotonic()
+    try:
+        with StopOnSignal() as signals:
+            signal.raise_signal(signal.SIGINT)
+            print("requested", signals.requested, "worker", worker.is_alive())
+            signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        worker.join()
+        print("interrupted, worker", worker.exitcode, time.monotonic() - start < 60, flush=True)
+
+
+def test_second_signal_ends_workers_and_interrupts(process: type[Process]) -> None:
+    code, log, printed = process([], function=_stop_twice).finish()
+    assert code == 0, log
+    assert printed.splitlines() == [
+        "requested True worker True",
+        f"interrupted, worker {-signal.SIGKILL} True",
+    ]
+
+
+def test_worker_survives_signals_of_its_group_and_obeys_its_loader() -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=_stubborn, args=(ready,), daemon=True)
+    worker.start()
+    ready.wait()
+    assert worker.pid is not None
+    # A worker that died of one of these would end here, and the second SIGTERM would find nobody.
+    os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(0.2)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join()
+    assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_on_signal_in_another_thread_leaves_handlers(number: signal.Signals) -> None:
+    before, found = signal.getsignal(number), []
+
+    def enter() -> None:
+        with StopOnSignal() as signals:
+            found.append((signals.requested, signal.getsignal(number)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(False, before)]
