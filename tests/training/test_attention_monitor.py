@@ -83,6 +83,15 @@ def test_collapse_monitor_lucky_batches_do_not_restart_the_count() -> None:
     assert monitor.collapses(step, patience=0)[0].kind == "empty"
 
 
+def test_collapse_monitor_images_without_objects_are_no_collapse() -> None:
+    """Now and then a batch shows none, and its map is rightly empty."""
+    monitor = CollapseMonitor(patience=200)
+    for step in range(1, 1000):
+        mean = 0.001 if step % 20 == 0 else 0.3
+        assert not _update(monitor, range(step, step + 1), mean)
+        assert not monitor.collapses(step, patience=0)
+
+
 def test_collapse_monitor_recovery_must_last() -> None:
     monitor = CollapseMonitor(patience=400)
     _update(monitor, range(1, 300), 0.001)

@@ -388,3 +388,10 @@ def test_config_file_of_invalid_structure_raises(tmp_path: Path, text: str, part
 def test_config_binary_file_raises(tmp_path: Path) -> None:
     (tmp_path / "image.yaml").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     assert "image.yaml" in _error("--config", str(tmp_path / "image.yaml"))
+
+
+def test_parse_fixed_pairs_with_further_updates_is_refused() -> None:
+    """Each step takes the next pairs for each of its updates, and the generators see the first of them."""
+    error = _error("--data.pairing", "fixed", "--train.discriminator_updates", "2")
+    assert "data.pairing is fixed" in error and "train.discriminator_updates 2" in error
+    assert "--data.pairing random" in error
