@@ -247,13 +247,13 @@ class Trainer:
 
     def _steps_per_epoch(self) -> int:
         train = self.config.train
-        if train.steps_per_epoch is not None:
-            return train.steps_per_epoch
         if self._loader.epoch is None and self.config.data.pairing == "fixed":
             raise ConfigError(
                 "data.pairing is fixed, and the images in webdataset shards are not counted in advance, "
                 "so the pairs are not known: set --data.pairing random."
             )
+        if train.steps_per_epoch is not None:
+            return train.steps_per_epoch
         if self._loader.epoch is None:
             raise ConfigError(
                 "train.steps_per_epoch is missing: the images in webdataset shards are not counted in "

@@ -391,7 +391,7 @@ def test_config_binary_file_raises(tmp_path: Path) -> None:
 
 
 def test_parse_fixed_pairs_with_further_updates_is_refused() -> None:
-    """Each step takes the next pairs for each of its updates, and the generators see the first of them."""
+    """Each step takes the next pairs for each of its updates, and generators see the first of them."""
     error = _error("--data.pairing", "fixed", "--train.discriminator_updates", "2")
     assert "data.pairing is fixed" in error and "train.discriminator_updates 2" in error
     assert "--data.pairing random" in error

@@ -133,3 +133,11 @@ def test_resume_with_other_number_of_images_raises_config_error(
     (folders[side] / "1.png").unlink()
     with pytest.raises(ConfigError, match=rf"data\.{side} had 3 images .* 2"):
         train(tmp_path / "run", settings | {"train.max_steps": 2}, resume=True)
+
+
+def test_webdataset_with_fixed_pairs_is_refused(tmp_path: Path, hub: Hub, train: Train) -> None:
+    """Pairs repeat after an epoch, whose length is unknown until all shards were fetched."""
+    hub.commit(REPO, tars())
+    settings = {"train.steps_per_epoch": 6, "train.max_steps": 2, "data.pairing": "fixed"}
+    with pytest.raises(ConfigError, match=r"pairing is fixed.*--data.pairing random"):
+        train(tmp_path / "run", ON_HUB | settings)
