@@ -1,5 +1,6 @@
 """Compares the evaluations of several runs: how the runs differ, and their metrics by topic."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -8,6 +9,7 @@ from typing import NamedTuple
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.report import JSON, Record, read_record
 from agit_hub.evaluation.results import TOPICS, markdown_table
+from agit_hub.evaluation.summary import OWN
 from agit_hub.runs import flatten
 
 # The metrics shown, at most three of a topic, as far as they were measured.
@@ -26,6 +28,7 @@ _KIDS = {"kid", "kid_foreground", "kid_background"}
 # Settings that differ between runs of one recipe.
 _IGNORED = ("train.seed",)
 _SAME = "the same recipe"
+_OWN_THRESHOLD = re.compile(rf"\b[\d.e-]+{re.escape(OWN)}")
 
 
 class Row(NamedTuple):
@@ -176,9 +179,9 @@ def _check_comparable(records: Sequence[Record]) -> None:
     first: dict[tuple[str, str], tuple[str, str]] = {}
     for record in records:
         for m in record.measurements:
-            if m.metric not in _KIDS:
-                continue
-            conditions = (f"{m.dataset}, {m.split}", m.protocol)
+            # The threshold that a model comes with is a part of it.
+            protocol = _OWN_THRESHOLD.sub(f"threshold{OWN}", m.protocol)
+            conditions = (f"{m.dataset}, {m.split}", protocol)
             expected = first.setdefault((m.metric, m.direction), conditions)
             if expected != conditions:
                 raise EvaluationError(

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from PIL import Image
 
 from agit_hub.config import MIN_SIZE
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains.base import locations
-from agit_hub.data.images import UNREADABLE, fitted_size, image_extensions
+from agit_hub.data.images import UNREADABLE, fitted_size
 from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.errors import DatasetError, EvaluationError
 from agit_hub.evaluation.image_metrics import Mask
+from agit_hub.evaluation.mask_folder import MaskFolder
 
 # Training draws shapes with seed 0, so these scenes are unseen.
 SHAPES_SEED = 1
@@ -23,9 +23,6 @@ SHAPES_COUNT = 200
 MIN_IMAGES = 4
 """The fewest images of a domain that can be measured: the KID reference splits them in halves of two."""
 _HUB_TIMEOUT = 300
-# Mask values from here on count as object.
-_OBJECT = 128
-
 Item = TypeVar("Item")
 
 
@@ -55,8 +52,10 @@ class EvalDataset(Protocol):
     split: str
     size: str
     """How images were resized, for reports."""
-    masked: bool
-    """Whether every image has a mask."""
+    masks: str | None
+    """Which masks the images have, for protocols; None if they have none."""
+    empty_masks: int
+    """Number of images of the last iteration whose mask shows no object."""
     unreadable: Sequence[str]
     """Images that the last iteration skipped because they could not be read."""
 
@@ -73,7 +72,8 @@ class ShapesEvalDataset:
 
     dataset = "shapes (built in)"
     split = "unseen"
-    masked = True
+    masks: str | None = "the drawings' own masks"
+    empty_masks = 0
     unreadable: Sequence[str] = ()
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:
@@ -115,8 +115,8 @@ class DomainEvalDataset:
         self.dataset = config.path if config.revision else f"{folder} (a folder)"
         self.split = config.split or config.data_dir or "all"
         self.size = "at their own size" if side is None else f"scaled to {side} pixels"
-        self.masked = masks is not None
         self.unreadable: Sequence[str] = ()
+        self.empty_masks = 0
         self._side = side
         self._domain = loaded.domain
         self._locations = evenly_spaced(list(locations(loaded.domain)), limit)
@@ -125,7 +125,10 @@ class DomainEvalDataset:
                 f"{len(self._locations)} {label} image(s) are too few to evaluate on: "
                 f"{MIN_IMAGES} or more are required."
             )
-        self._masks = None if masks is None else self._find_masks(masks)
+        self._masks = None
+        if masks is not None:
+            self._masks = MaskFolder(masks, label, [self._path(place) for place in self._locations])
+        self.masks = None if self._masks is None else str(self._masks)
 
     def __len__(self) -> int:
         return len(self._locations)
@@ -133,6 +136,7 @@ class DomainEvalDataset:
     def __iter__(self) -> Iterator[EvalImage]:
         unreadable: list[str] = []
         self.unreadable = unreadable
+        self.empty_masks = 0
         for location in self._locations:
             name = self._name(location)
             try:
@@ -146,43 +150,21 @@ class DomainEvalDataset:
             if self._side is not None:
                 size = fitted_size(image, self._side)
                 image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-            mask = None if self._masks is None else _read_mask(self._masks[name], image)
+            mask = None
+            if self._masks is not None:
+                mask = self._masks.read(self._path(location), image)
+                self.empty_masks += not mask.any()
             yield EvalImage(name, image, mask)
+        if self._masks is not None and self.empty_masks == len(self._locations) - len(unreadable):
+            raise EvaluationError(
+                f"None of the {self.label} masks shows an object: objects are white, the rest black."
+            )
+
+    def _path(self, location: tuple[int, int]) -> Path:
+        return Path(self._domain.describe(*location))
 
     def _name(self, location: tuple[int, int]) -> str:
-        return Path(self._domain.describe(*location)).name
-
-    def _find_masks(self, folder: Path) -> dict[str, Path]:
-        own, endings = folder / self.label, image_extensions()
-        found = {
-            path.stem: path
-            for place in (folder, own)  # masks in the label's subfolder take precedence
-            if place.is_dir()
-            for path in sorted(place.iterdir())
-            if path.suffix.lower() in endings
-        }
-        names = [self._name(location) for location in self._locations]
-        for name in names:
-            if Path(name).stem not in found:
-                raise EvaluationError(
-                    f"{folder} has no mask for {name}: add {Path(name).stem}.png there or to {own}."
-                )
-        return {name: found[Path(name).stem] for name in names}
-
-
-def _read_mask(path: Path, image: Image.Image) -> Mask:
-    try:
-        with Image.open(path) as file:
-            grey = file.convert("L")
-    except UNREADABLE as error:
-        raise EvaluationError(f"The mask {path} cannot be read: {error}") from error
-    mismatch = abs(grey.width * image.height - grey.height * image.width)
-    if mismatch > max(*grey.size, *image.size):
-        raise EvaluationError(
-            f"The mask {path} is {grey.width} x {grey.height} pixels and its image {image.width} x "
-            f"{image.height}: their aspect ratios differ."
-        )
-    return np.asarray(grey.resize(image.size, Image.Resampling.NEAREST)) >= _OBJECT
+        return self._path(location).name
 
 
 def load_eval_datasets(
@@ -202,8 +184,7 @@ def load_eval_datasets(
         target: The target images. Both may name one dataset that holds two domains.
         labels: The model's source and target label.
         size: Side of the `shapes` drawings in pixels.
-        masks: A folder of masks named like the images, white on objects; those of one domain may be
-            in a subfolder named like its label. `shapes` has its own.
+        masks: A folder of masks; see `MaskFolder`. `shapes` has its own.
         limit: Maximum number of images of each domain, evenly spaced.
         side: Pixels to which the shorter side is resized first; None keeps the image's own size.
             Drawings are never resized.

@@ -17,7 +17,8 @@ from agit_hub.evaluation.kid_fid import Kid, average, fid, kid, reference_kid, t
 from agit_hub.evaluation.protocols import Protocol
 from agit_hub.evaluation.regions import BY_MASK, WHOLE, Region, paint_over
 from agit_hub.evaluation.results import MetricResult
-from agit_hub.evaluation.summary import ImageResult, Summary
+from agit_hub.evaluation.summary import OWN, ImageResult, Summary
+from agit_hub.evaluation.thumbnails import ThumbnailFile
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.inference.prediction import Prediction, Rendering
@@ -43,6 +44,8 @@ class Evaluation:
     images: list[ImageResult]
     unreadable: list[str]
     """Images that were skipped because they could not be read."""
+    notes: list[str]
+    """What a reader of the values has to know about the images."""
 
 
 @dataclass
@@ -91,8 +94,9 @@ class Evaluator:
         self._threshold = threshold
         self._classifier = classifier
         self._with_fid = with_fid
-        by_mask = with_regions and source.masked and target.masked
+        by_mask = with_regions and source.masks is not None and target.masks is not None
         self._regions: tuple[Region, ...] = (WHOLE, *BY_MASK) if by_mask else (WHOLE,)
+        self._thumbnails = ThumbnailFile(_THUMBNAIL)
         self._real: dict[str, FeaturesByRegion] = {}
         """Features of the real images, by label."""
         self._bounds: dict[tuple[str, str], dict[str, float | None]] = {}
@@ -120,6 +124,11 @@ class Evaluator:
             measurements,
             [image for direction in directions for image in direction.images],
             [name for dataset in self._datasets for name in dataset.unreadable],
+            [
+                f"{dataset.empty_masks} of {len(dataset)} {dataset.label} masks show no object."
+                for dataset in self._datasets
+                if dataset.empty_masks
+            ],
         )
 
     def _translate(
@@ -149,7 +158,7 @@ class Evaluator:
                 metrics |= {name: float(values[n]) for name, values in scores.items()}
                 if item.mask is not None:
                     direction.curves.append(iou_curve(raw, item.mask))
-                thumbnails = _thumbnails(item, rendering)
+                thumbnails = self._thumbnails.add(_shown(item, rendering))
                 direction.images.append(
                     ImageResult(item.name, f"{own.label} to {to}", metrics, thumbnails)
                 )
@@ -196,18 +205,19 @@ class Evaluator:
         for image, value in zip(direction.images, similarity, strict=True):
             image.metrics["target_similarity"] = value
         summary = Summary(own, f"{own.label} to {other.label}", direction.images)
+        tau = self._tau(pipeline)
+        shown = f"{tau:g}{OWN if self._threshold is None else ''}"
+        cut = f"attention below {shown} cut to 0"
         whole, *parts = [
-            self._kid(region, summary, features[region.metric], own.label, other.label)
+            self._kid(region, summary, features[region.metric], own.label, other.label, cut)
             for region in self._regions
         ]
         results = [whole]
         if self._with_fid:
-            results.append(self._fid(summary, features[WHOLE.metric], own.label, other.label))
+            results.append(self._fid(summary, features[WHOLE.metric], own.label, other.label, cut))
         results += parts
-        tau = self._tau(pipeline)
-        cut = f"attention below {tau:g} cut to 0"
         if pipeline.model.config.attention != "ones":
-            results += summary.attention(direction.curves, tau)
+            results += summary.attention(direction.curves, shown)
         classifier = getattr(self._classifier, "description", "a custom classifier")
         return [
             *results,
@@ -216,7 +226,7 @@ class Evaluator:
         ]
 
     def _kid(
-        self, region: Region, summary: Summary, fakes: Tensor, own: str, other: str
+        self, region: Region, summary: Summary, fakes: Tensor, own: str, other: str, cut: str
     ) -> MetricResult:
         protocol, metric = self._protocol, region.metric
         inputs, real = self._real[own][metric], self._real[other][metric]
@@ -226,10 +236,11 @@ class Evaluator:
                 "baseline": self._distance(inputs, inputs, real).mean,
             }
         found = self._distance(fakes, inputs, real)
-        painted = f"{region.protocol}; " if region.protocol else ""
+        masks = [dataset.masks for dataset in self._datasets]
+        painted = f"{region.protocol} ({'; '.join(map(str, masks))}); " if region.protocol else ""
         how = (
-            f"{protocol}; {painted}{found.subsets} subsets of {found.subset_size}; reference: real "
-            "against real; baseline: the inputs (identity); standard error by bootstrap over images"
+            f"{cut}; {protocol}; {painted}{found.subsets} subsets of {found.subset_size}; reference: "
+            "real against real; baseline: the inputs (identity); standard error by bootstrap over images"
         )
         return summary.single(
             metric, region.title, found.mean, how, **self._bounds[own, metric],
@@ -242,11 +253,11 @@ class Evaluator:
             return to_target
         return average(to_target, kid(inputs, fakes, self._protocol))
 
-    def _fid(self, summary: Summary, fakes: Tensor, own: str, other: str) -> MetricResult:
+    def _fid(self, summary: Summary, fakes: Tensor, own: str, other: str, cut: str) -> MetricResult:
         inputs, real = self._real[own][WHOLE.metric], self._real[other][WHOLE.metric]
         if (own, "fid") not in self._bounds:
             self._bounds[own, "fid"] = {"baseline": fid(real, inputs)}
-        how = f"{self._protocol}, against the target alone; biased upwards for few images"
+        how = f"{cut}; {self._protocol}, against the target alone; biased upwards for few images"
         value = fid(real, fakes)
         return summary.single(
             "fid", "FID (lower is better)", value, how, **self._bounds[own, "fid"]
@@ -268,8 +279,8 @@ def _cycle_error(pipeline: AGITPipeline, prediction: Prediction, back_to: str) -
     return float((s - s_cycle).abs().mean() / 2)
 
 
-def _thumbnails(item: EvalImage, rendering: Rendering) -> tuple[Image.Image, ...]:
+def _shown(item: EvalImage, rendering: Rendering) -> list[Image.Image]:
     images = [item.image, heat_map(rendering.attention), rendering.image]
     if item.mask is not None:
         images.append(Image.fromarray(item.mask).convert("RGB"))
-    return tuple(image.resize(_THUMBNAIL, Image.Resampling.BICUBIC) for image in images)
+    return images

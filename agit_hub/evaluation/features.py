@@ -106,7 +106,7 @@ class FeatureExtractor:
         features = []
         while batch := list(islice(resized, _BATCH)):
             pixels = torch.stack(batch).to(self._device)
-            features.append(self._extract(pixels).flatten(1).double().cpu())
+            features.append(self._extract(pixels).flatten(1).cpu().double())
         return torch.cat(features)
 
 

@@ -81,7 +81,10 @@ def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
         return None
     difference = (before.astype(np.float64) - after)[outside] / 255
     squared = float(np.square(difference).mean())
-    # The SSIM window reaches a few pixels into the object, as with any SSIM over a region.
+    if not squared:
+        return Change(0.0, _PSNR_OF_NO_CHANGE, 1.0)
+    # SSIM's window reaches a few pixels into the object: there both images show the input's.
+    after = np.where(outside[..., None], after, before)
     after_chw, before_chw = (
         torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
         for pixels in (after, before)
@@ -91,7 +94,7 @@ def change_outside(before: Pixels, after: Pixels, mask: Mask) -> Change | None:
     )
     return Change(
         float(np.abs(difference).mean()),
-        -10 * float(np.log10(squared)) if squared else _PSNR_OF_NO_CHANGE,
+        -10 * float(np.log10(squared)),
         float(similarity[0, :, torch.from_numpy(outside)].mean()),
     )
 
@@ -118,12 +121,13 @@ def image_metrics(
         "attention_iou": iou(attention, mask),
         "iou_of_ones": iou(np.ones_like(attention), mask),
         "iou_of_box": iou(centre_box(*mask.shape), mask),
-        "object_share": float(mask.mean()),
     }
     precision = average_precision(attention, mask)
     if precision is not None:
         metrics["attention_average_precision"] = precision
         metrics["attention_pointing"] = float(points_at_object(attention, mask))
+        # The baseline of both, hence of the same images.
+        metrics["object_share"] = float(mask.mean())
     change = change_outside(before, after, mask)
     if change is not None:
         metrics |= {

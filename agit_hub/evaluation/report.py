@@ -1,5 +1,6 @@
 """An evaluation on disk: results as JSON, as Markdown tables, and as a sheet of sample images."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from agit_hub.atomic import write_bytes
 from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.evaluator import Evaluation
 from agit_hub.evaluation.results import MetricResult, results_tables
@@ -36,16 +38,20 @@ def write_report(folder: Path, evaluation: Evaluation, about: Mapping[str, Any])
         "protocol": evaluation.protocol,
         "measurements": [asdict(result) for result in evaluation.measurements],
         "unreadable": evaluation.unreadable,
+        "notes": evaluation.notes,
         "images": [
             {"name": image.name, "direction": image.direction}
             | {metric: round(value, 6) for metric, value in image.metrics.items()}
             for image in evaluation.images
         ],
     }
-    (folder / JSON).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_bytes(folder / JSON, (json.dumps(content, indent=1) + "\n").encode())
     tables = results_tables(evaluation.measurements)
-    (folder / TABLES).write_text(f"Protocol {evaluation.protocol}.\n\n{tables}\n", encoding="utf-8")
-    sample_sheet(evaluation.images).save(folder / SHEET)
+    notes = "".join(f"\n{note}\n" for note in evaluation.notes)
+    write_bytes(folder / TABLES, f"Protocol {evaluation.protocol}.\n{notes}\n{tables}\n".encode())
+    sheet = io.BytesIO()
+    sample_sheet(evaluation.images).save(sheet, format="PNG")
+    write_bytes(folder / SHEET, sheet.getbuffer())
 
 
 def read_record(path: Path) -> Record:

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agit_hub.atomic import write_bytes
+
 FILE = "measurements.json"
 TOPICS: dict[str, tuple[str, ...]] = {
     "Translation": ("kid", "kid_foreground", "target_accuracy", "fid", "cycle_error"),
     "Attention": (
-        *("attention_iou", "attention_iou_best", "attention_area"),
+        *("attention_iou", "attention_iou_best", "attention_best_threshold", "attention_area"),
         *("attention_average_precision", "attention_pointing"),
     ),
     "Background": (
@@ -49,7 +51,7 @@ def write_results(folder: Path, results: Sequence[MetricResult]) -> Path:
     """Write a model's results into a run's folder."""
     path = folder / FILE
     text = json.dumps([asdict(result) for result in results], indent=2) + "\n"
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
     return path
 
 

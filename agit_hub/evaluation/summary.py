@@ -11,6 +11,9 @@ from agit_hub.evaluation.datasets import EvalDataset
 from agit_hub.evaluation.image_metrics import THRESHOLDS, Curve
 from agit_hub.evaluation.results import MetricResult
 
+OWN = " (the model's own)"
+"""Follows a threshold in a protocol that the caller has not set."""
+
 
 @dataclass(frozen=True)
 class ImageResult:
@@ -20,7 +23,7 @@ class ImageResult:
     direction: str
     metrics: dict[str, float]
     """By name, without those that cannot be measured on this image."""
-    thumbnails: tuple[Image.Image, ...] = field(repr=False, compare=False)
+    thumbnails: Sequence[Image.Image] = field(repr=False, compare=False)
     """Input, map and translation, and the mask if there is one."""
 
 
@@ -59,38 +62,41 @@ class Summary:
             more["baseline"] = fmean(self.values(baseline))
         return [self.single(metric, title, fmean(values), f"mean over images; {protocol}", **more)]
 
-    def attention(self, curves: Sequence[Curve], tau: float) -> list[MetricResult]:
+    def attention(self, curves: Sequence[Curve], tau: str) -> list[MetricResult]:
         """Summarize how well maps match the objects, and how much they cover.
 
         `curves` are `iou_curve` of each image with a mask, `tau` is the threshold of the translations.
         """
         how = "the network's map at the image's own size"
-        area = self.mean("attention_area", "Share of pixels at or above tau", f"{how}, tau {tau:g}")
+        masks = f"; {self._dataset.masks}"
+        area = self.mean("attention_area", "Share of pixels at or above tau", f"{how}, tau {tau}")
         if not curves:
             return area
         curve = np.stack(curves).mean(axis=0)
         best = int(curve.argmax())
         box = fmean(self.values("iou_of_box"))
-        ones = f"baseline: a map of ones (a box in the middle reaches {box:.3f})"
+        ones = f"baseline: a map of ones (a box in the middle reaches {box:.3f}){masks}"
+        share = f"baseline: the objects' share{masks}"
         return [
             *self.mean("attention_iou", "Attention IoU at 0.5 (higher is better)",
                        f"{how}, above 0.5; {ones}", "iou_of_ones"),
             self.single("attention_iou_best", "Attention IoU at the best threshold (higher is better)",
                         float(curve[best]),
-                        f"mean over images; {how}, above {THRESHOLDS[best]:.2f}: the best "
-                        f"single threshold on these very images; {ones}",
+                        f"mean over images; {how}, above the best single threshold on these very "
+                        f"images; {ones}",
                         baseline=fmean(self.values("iou_of_ones"))),
+            self.single("attention_best_threshold", "Best threshold of attention",
+                        float(THRESHOLDS[best]), f"mean over images; {how}{masks}"),
             *self.mean("attention_average_precision", "Attention average precision (higher is better)",
-                       f"{how}, each pixel's value as its score; baseline: the objects' share",
-                       "object_share"),
+                       f"{how}, each pixel's value as its score; {share}", "object_share"),
             *self.mean("attention_pointing", "Maps that peak on an object (higher is better)",
-                       f"{how}; baseline: the objects' share", "object_share"),
+                       f"{how}; {share}", "object_share"),
             *area,
         ]  # fmt: skip
 
     def preservation(self, cut: str) -> list[MetricResult]:
         """Summarize the change of the background and the cycle error; `cut` is part of the protocol."""
-        outside = f"{cut}; outside the true mask"
+        outside = f"{cut}; outside the mask ({self._dataset.masks})"
         return [
             *self.mean("background_change", "Change outside the object (lower is better)",
                        f"{outside}, mean absolute change as a share of the full range"),

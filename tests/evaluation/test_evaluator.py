@@ -1,5 +1,6 @@
 """Results against values computed by hand, for models with known attention and translations."""
 
+import re
 from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 
@@ -41,7 +42,8 @@ class GreyDataset:
         self, label: str, greys: Sequence[int], columns: Sequence[int] = (), side: int = SIDE
     ) -> None:
         self.label = label
-        self.masked = bool(columns)
+        self.masks = "columns" if columns else None
+        self.empty_masks = 0
         masks = [_left(count, side) for count in columns] or [None] * len(greys)
         self.pairs = [
             (Image.new("RGB", (side, side), (grey,) * 3), mask)
@@ -52,6 +54,7 @@ class GreyDataset:
         return len(self.pairs)
 
     def __iter__(self) -> Iterator[EvalImage]:
+        self.empty_masks = sum(mask is not None and not mask.any() for _, mask in self.pairs)
         for number, (image, mask) in enumerate(self.pairs):
             yield EvalImage(f"{self.label} {number}", image, mask)
 
@@ -200,7 +203,9 @@ def test_evaluator_threshold_cuts_translations(make_model: MakeModel) -> None:
         found = _by_metric(evaluator(AGITPipeline(model)), THERE)
         assert found["identical"].value == 1
         assert found["kid"].value == found["kid"].baseline
-        assert "attention below 0.8 cut to 0" in found["identical"].protocol
+        own_threshold = "" if threshold else " (the model's own)"
+        cut = f"attention below 0.8{own_threshold} cut to 0"
+        assert cut in found["identical"].protocol
         # The map itself is not cut.
         for metric in ("attention_iou", "attention_iou_best", "attention_average_precision"):
             assert found[metric].value == pytest.approx(36 / 64)
@@ -362,8 +367,10 @@ def test_evaluator_of_more_images_than_a_chunk(pipeline: AGITPipeline) -> None:
     )
     results = [r for r in evaluation.images if r.direction == THERE]
     assert [r.name for r in results] == [f"horse {number}" for number in range(25)]
-    shares = [r.metrics["object_share"] for r in results]
-    assert shares == pytest.approx([number % 17 / 16 for number in range(25)])
+    # Without an object there is no average precision, whose baseline this is.
+    shares = {n: r.metrics["object_share"] for n, r in enumerate(results) if n % 17}
+    assert shares == pytest.approx({n: n % 17 / 16 for n in range(25) if n % 17})
+    assert evaluation.notes == ["2 of 25 horse masks show no object."]
     similarity = [fmean(((0.25 * g + 150) * z / 255**2 + 1) ** 3 for z in ZEBRAS) for g in greys]
     assert [r.metrics["target_similarity"] for r in results] == pytest.approx(similarity, rel=1e-5)
     assert progress == [(n + 1, 30) for n in range(30)]
@@ -469,3 +476,21 @@ def test_evaluator_with_lite0_features(make_model: MakeModel) -> None:
         assert nothing[metric].value == nothing[metric].baseline
         assert something[metric].value != something[metric].baseline
     assert evaluation.protocol.startswith("lite0: lite0")
+
+
+def test_evaluator_protocols_state_threshold_and_masks(pipeline: AGITPipeline) -> None:
+    for threshold, shown in ((None, "0.1 (the model's own)"), (0.5, "0.5")):
+        evaluator = Evaluator(*_datasets(), COLOUR, threshold=threshold)
+        found = _by_metric(evaluator(pipeline), THERE)
+        for metric in ("kid", "fid", "identical", "background_change"):
+            assert f"attention below {shown} cut to 0" in found[metric].protocol
+        for metric in ("attention_iou", "attention_iou_best", "background_change"):
+            assert "columns" in found[metric].protocol
+
+
+def test_evaluator_best_threshold_is_a_metric_and_no_condition(pipeline: AGITPipeline) -> None:
+    """Conditions are compared: each model has its own best threshold."""
+    found = _by_metric(Evaluator(*_datasets(), COLOUR, with_fid=False)(pipeline), THERE)
+    assert 0 <= found["attention_best_threshold"].value < 1
+    protocol = found["attention_iou_best"].protocol
+    assert not re.search(r"above 0\.", protocol) and "best single threshold" in protocol

@@ -15,6 +15,7 @@ from agit_hub.evaluation.image_metrics import (
     centre_box,
     change_outside,
     identical_share,
+    image_metrics,
     iou,
     iou_curve,
     points_at_object,
@@ -174,3 +175,24 @@ def test_shapes_classifier_ignores_the_background(classifier: ShapesClassifier) 
     assert classifier(on_stripes, masks, "plain") == classifier(images, masks, "plain")
     everywhere = [np.ones_like(mask) for mask in masks]
     assert classifier([stripes.convert("RGB")] * 20, everywhere, "striped") == [1] * 20
+
+
+def test_change_outside_ignores_the_object() -> None:
+    """Repainting the object changes no metric of the background, its structural similarity included."""
+    random = np.random.default_rng(0)
+    before = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    repainted = before.copy()
+    repainted[:8] = random.integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    assert _change(before, repainted) == Change(0, 100, 1)
+    noisy = before.copy()
+    noisy[12:] = 255 - noisy[12:]
+    both = np.where(HALF[..., None], repainted, noisy)
+    assert _change(before, both) == _change(before, noisy)
+    assert _change(before, noisy).ssim < 0.9
+
+
+def test_image_metrics_without_object_have_no_baseline_of_average_precision() -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    attention = np.full((16, 16), 0.5, np.float32)
+    assert "object_share" not in image_metrics(pixels, pixels, attention, HALF & False, 0.1)
+    assert image_metrics(pixels, pixels, attention, HALF, 0.1)["object_share"] == 0.5

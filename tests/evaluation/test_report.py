@@ -53,7 +53,7 @@ def _evaluation() -> Evaluation:
         for direction in (THERE, BACK)
         for number in range(4)
     ]
-    return Evaluation("colours by hand", measurements, images, ["bad.png (damaged)"])
+    return Evaluation("colours by hand", measurements, images, ["bad.png (damaged)"], [])
 
 
 def test_write_report_is_read_by_read_record(tmp_path: Path) -> None:
