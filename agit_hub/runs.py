@@ -92,10 +92,7 @@ class RunFolder:
             raise ConfigError(str(error)) from error
         if not self.exists:
             if resume:
-                raise ConfigError(
-                    f"output_dir {self.path} holds no run to resume: check the name, or start one "
-                    "without --resume."
-                )
+                self.check_resumable()
             if self.path.is_dir() and any(path.name != _LOCK for path in self.path.iterdir()):
                 raise ConfigError(
                     f"output_dir {self.path} holds files that do not belong to a run: use an empty or "
@@ -120,6 +117,18 @@ class RunFolder:
                 "change, or use another --output_dir."
             )
         self._check_steps(config["train"]["max_steps"])
+
+    def check_resumable(self) -> None:
+        """Check that a run could be resumed here; one that stopped before its first file starts again.
+
+        Raises:
+            ConfigError: If there is no such folder, as after a typing error.
+        """
+        if not self.path.exists():
+            raise ConfigError(
+                f"output_dir {self.path} does not exist, so no run can be resumed: check the name, or "
+                "start one without --resume."
+            )
 
     def _check_steps(self, max_steps: int | None) -> None:
         latest = self.latest_checkpoint()

@@ -1,6 +1,7 @@
 """Stop a run at the end of a step after Ctrl-C or SIGTERM."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -15,8 +16,10 @@ class StopOnSignal:
         self._handlers: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        # Python allows handlers in the main thread only; elsewhere its program decides when to stop.
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(

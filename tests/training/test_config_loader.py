@@ -10,7 +10,8 @@ import yaml
 from agit_hub.errors import ConfigError
 from agit_hub.runs import flatten
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.config_loader import RENAMED_KEYS, parse, to_yaml
+from agit_hub.training.config_loader import parse, to_yaml
+from agit_hub.training.option_names import RENAMED_KEYS
 from tests.training.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -255,7 +256,7 @@ def test_help_fits_a_screen(arguments: list[str], capsys: pytest.CaptureFixture[
     for part in ("--config", "--output_dir", "--resume", "--data.source.path", *RECIPES):
         assert part in text
     assert "--help all" in text
-    assert text.count("agit train") == 4
+    assert text.count("agit train") == 5
 
 
 def test_help_unknown_section_lists_sections() -> None:
