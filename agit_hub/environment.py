@@ -48,6 +48,7 @@ _REASONS = {
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 _SPOKEN = (errno.ENOSPC, errno.EMFILE, errno.EROFS, errno.EACCES, errno.ENOMEM)
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+_PROXIES = ("all_proxy", "http_proxy", "https_proxy")
 _COMPILER = ("InductorError", "BackendCompilerFailed", "InvalidCxxCompiler", "CppCompileError")
 _MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "MPS backend out of memory")
 
@@ -179,7 +180,7 @@ def _explain_system(error: BaseException, text: str) -> AgitError | None:
     if code in _REASONS:
         return AgitError(f"{text.partition(chr(10))[0].rstrip('.')}: {_REASONS[code]}.")
     if type(error).__module__.partition(".")[0] in _NETWORK or _mentions(text, "proxy URL"):
-        variables = [name for name in os.environ if name.lower().endswith("_proxy")]
+        variables = [name for name in os.environ if name.lower() in _PROXIES]
         proxies = f" The proxies of {', '.join(variables)} are used." if variables else ""
         return AgitError(f"The network request failed: {text or type(error).__name__}.{proxies}")
     if isinstance(error, OSError):
