@@ -22,7 +22,7 @@ from agit_hub.cli.app import (
     check_device,
     show_user_errors,
 )
-from agit_hub.environment import check_writable
+from agit_hub.environment import check_writable, require
 from agit_hub.errors import UserError
 from agit_hub.inference.edits import AttentionEdits
 
@@ -159,6 +159,7 @@ def _plan(paths: Sequence[str], out: Path, options: "TranslateOptions") -> "list
     check_inputs_kept(jobs, options)
     check_writable(out, "--out")
     if any(job.is_video for job in jobs):
+        require("av")
         from agit_hub.inference.video import check_encoder
 
         check_encoder()
