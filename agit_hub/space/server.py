@@ -100,5 +100,5 @@ def _bypass_proxies(host: str) -> None:
     """Exempt this machine's own address from HTTP_PROXY and the like: Gradio asks it at its start."""
     exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = [name.strip() for name in exempt.split(",") if name.strip()]
-    names += [name for name in (*_LOOPBACK, host) if name not in names]
+    names = list(dict.fromkeys([*names, *_LOOPBACK, host]))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)

@@ -4,15 +4,15 @@ import base64
 import binascii
 import mimetypes
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
-from pydantic import ValidationInfo, model_validator
 
 MAX_MEGABYTES = 40
+_MARK = {"_type": "gradio.FileData"}
 _EXPECTED = (
     "send a file (gradio_client.handle_file), or its content as "
     '{"url": "data:image/png;base64,..."}'
@@ -22,32 +22,16 @@ _EXPECTED = (
 class UploadedFile(FileData):
     """An uploaded file; of what programs send, anything else that is an image becomes one."""
 
-    path: str = ""
-
-    @model_validator(mode="before")
     @classmethod
-    def validate_model(cls, value: Any, info: ValidationInfo) -> Any:
+    def model_validate(cls, obj: Any, *, context: Any = None, **options: Any) -> Self:
         """Check what a request holds; Gradio checks only files with its own mark.
 
         Raises:
             gr.Error: If it is no upload and no image as text.
         """
-        if not (info.context and info.context.get("validate_meta")):
-            return value
-        fields = value if isinstance(value, dict) else {"url": value}
-        path, url = fields.get("path"), fields.get("url")
-        if isinstance(url, str) and url.startswith("data:"):
-            return {"path": _decode(url)}
-        text = path if isinstance(path, str) and path else url
-        if not isinstance(text, str) or not text:
-            raise _refusal(
-                f"The image cannot be read from {type(value).__name__} data: {_EXPECTED}."
-            )
-        if text.startswith(("http://", "https://")):
-            raise _refusal(f"The image is an address, which is not fetched here: {_EXPECTED}.")
-        if not Path(text).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-            raise _refusal(f"This is not an upload: {_EXPECTED}.")
-        return {**fields, "path": text}
+        if context and context.get("validate_meta"):
+            obj = _received(obj)
+        return super().model_validate(obj, context=context, **options)
 
 
 class UploadedImage(gr.Image):
@@ -59,6 +43,22 @@ class UploadedImage(gr.Image):
     def preprocess(self, payload: Any) -> str | None:
         """Return the file's path, unopened."""
         return None if payload is None else str(Path(payload.path).resolve())
+
+
+def _received(value: Any) -> dict[str, Any]:
+    """Return the fields of a file among the uploads."""
+    fields = value if isinstance(value, dict) else {"url": value}
+    path, url = fields.get("path"), fields.get("url")
+    if isinstance(url, str) and url.startswith("data:"):
+        return {"path": _decode(url), "meta": _MARK}
+    text = path if isinstance(path, str) and path else url
+    if not isinstance(text, str) or not text:
+        raise _refusal(f"The image cannot be read from {type(value).__name__} data: {_EXPECTED}.")
+    if text.startswith(("http://", "https://")):
+        raise _refusal(f"The image is an address, which is not fetched here: {_EXPECTED}.")
+    if not Path(text).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise _refusal(f"This is not an upload: {_EXPECTED}.")
+    return {"path": text, "meta": _MARK}
 
 
 def _decode(url: str) -> str:
