@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from agit_hub.errors import AgitError, BackendError, InputPathError, PackageError, UserError
 
@@ -121,8 +122,10 @@ def expand_home(path: str | Path) -> Path:
 
 def make_output_robust() -> None:
     """Make printing never fail for its encoding: what it lacks is escaped, as Python does on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        # One that a program has put in place may not support it.
+        with suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(errors="backslashreplace")
 
 
