@@ -16,7 +16,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from agit_hub.errors import AgitError, BackendError, InputPathError, PackageError, UserError
+from agit_hub.errors import (
+    AgitError,
+    BackendError,
+    InputPathError,
+    PackageError,
+    SaveError,
+    UserError,
+)
 
 # The packages that each extra installs.
 _EXTRAS = {
@@ -98,7 +105,8 @@ def check_writable(folder: Path, name: str) -> None:
         name: How the message refers to it: an option or a variable.
 
     Raises:
-        InputPathError: If it cannot be written to, or its disk is full.
+        InputPathError: If it cannot be written to.
+        SaveError: If its disk is full.
     """
     try:
         place = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
@@ -107,12 +115,11 @@ def check_writable(folder: Path, name: str) -> None:
             raise InputPathError(f"{name} is {folder}: {place} is {what}, not a folder.")
         # A file without a name where the system supports it, so nothing is left after a kill.
         with tempfile.TemporaryFile(dir=place) as file:
-            file.write(bytes(4096))
+            file.write(b"x")
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror)
-        raise InputPathError(
-            f"{name} is {folder}, which cannot be written to: {reason}."
-        ) from error
+        kind = SaveError if error.errno in (errno.ENOSPC, errno.EDQUOT) else InputPathError
+        raise kind(f"{name} is {folder}, which cannot be written to: {reason}.") from error
 
 
 def expand_home(path: str | Path) -> Path:
