@@ -31,7 +31,8 @@ $(BIN)/agit-ready: $(BIN)/agit-demo-ready
 
 demo: $(BIN)/agit-demo-ready ## train on the built-in shapes, evaluate, say where everything is
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision $(PRECISION) \
-		--dynamo_backend no --num_cpu_threads_per_process $(CORES) train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) --resume
+		--dynamo_backend no --num_cpu_threads_per_process $(CORES) train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) \
+		$(if $(wildcard $(RUN)/config.yaml),--resume)
 	$(BIN)/agit evaluate --model $(RUN) --source shapes --target shapes
 
 test: $(BIN)/agit-ready ## the tests
@@ -59,7 +60,8 @@ bench: $(BIN)/agit-ready $(WIDE)/model ## what is measured against a plain basel
 
 $(WIDE)/model: | $(BIN)/agit-ready # networks as large as the paper's, trained a little
 	OMP_NUM_THREADS=$(CORES) $(BIN)/python train_accelerate.py --config shapes --model.channels 32 \
-		--model.blocks 9 --model.attention_channels 32 --train.max_steps 300 --output_dir $(WIDE) --resume
+		--model.blocks 9 --model.attention_channels 32 --train.max_steps 300 --output_dir $(WIDE) \
+		$(if $(wildcard $(WIDE)/config.yaml),--resume)
 
 quality: $(BIN)/agit-ready ## what CI checks
 	$(BIN)/ruff check .

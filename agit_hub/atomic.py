@@ -1,13 +1,17 @@
 """Write files atomically: under another name, flushed to disk, then renamed."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agit_hub.environment import describe
 from agit_hub.errors import SaveError
 
 UNFINISHED = ".unfinished"
+# Bytes of a draft's name that are taken from the file's: file systems allow 255, some 143.
+_NAME_BYTES = 80
 
 
 def unfinished(path: Path) -> Path:
@@ -20,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it replaces `path` on success and is deleted on any error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Named by process, because another one may write the same file.
-    draft = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    draft = path.with_name(f".{_short(path.name)}.{os.getpid()}{UNFINISHED}")
     try:
         yield draft
         with draft.open("rb+") as file:
@@ -67,4 +71,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _save_error(path: Path, error: OSError) -> SaveError:
-    return SaveError(f"{path} could not be written: {error.strerror or error}")
+    return SaveError(f"{path} could not be written: {describe(error)}.")
+
+
+def _short(name: str) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= _NAME_BYTES:
+        return name
+    return f"{os.fsdecode(encoded[:40])}-{hashlib.sha256(encoded).hexdigest()[:16]}"

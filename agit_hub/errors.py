@@ -28,6 +28,10 @@ class BackendError(UserError):
     """A backend that is unavailable; the message states what is missing."""
 
 
+class PackageError(BackendError, ImportError):
+    """A package that is missing or cannot be loaded; the message states what to install."""
+
+
 class ExportError(AgitError, RuntimeError):
     """An exported file whose translations differ from the model's by more than is allowed."""
 
@@ -62,6 +66,10 @@ class FetchError(DatasetError):
 
 class ImageError(DataError):
     """A file that is not a usable image; the message states why."""
+
+
+class ImageTypeError(UserError, TypeError):
+    """A value that is not an image; the message states what is accepted."""
 
 
 class SpaceError(UserError):

@@ -6,13 +6,14 @@ from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from filelock import FileLock, Timeout
 
 from agit_hub.atomic import append_line, write_bytes
-from agit_hub.errors import ConfigError, RunFolderError
+from agit_hub.environment import check_writable, expand_home
+from agit_hub.errors import ConfigError, InputPathError, RunFolderError
 from agit_hub.evaluation.results import MetricResult, read_results
 
 FORMAT_VERSION = 2
@@ -34,7 +35,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expand_home(path)
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
         self.info_file = self.path / "run.json"
@@ -46,6 +47,18 @@ class RunFolder:
         self._lock = FileLock(self.path / _LOCK)
         self._created: list[Path] = []
         """Folders that `lock` created, outermost first; those still empty are removed by `unlock`."""
+
+    @classmethod
+    def containing(cls, path: str | Path) -> Self | None:
+        """Return the run that a path names: its folder, a model's folder in it, or a file of that."""
+        place = expand_home(path)
+        if place.is_file():
+            place = place.parent
+        own, parent = cls(place), cls(place.parent if place.name else place.absolute().parent)
+        if own.exists:
+            return own
+        name = place.absolute().name
+        return parent if parent.exists and name in (parent.model.name, parent.best.name) else None
 
     @property
     def exists(self) -> bool:
@@ -76,10 +89,13 @@ class RunFolder:
             ConfigError: If the folder holds a run and `resume` is false, if settings have changed, or
                 if it holds other files.
         """
-        for place in (self.path, *self.path.parents):
-            if place.exists() and not place.is_dir():
-                raise ConfigError(f"output_dir {self.path}: {place} is a file, not a folder.")
+        try:
+            check_writable(self.path, "output_dir")
+        except InputPathError as error:
+            raise ConfigError(str(error)) from error
         if not self.exists:
+            if resume:
+                self.check_resumable()
             if self.path.is_dir() and any(path.name != _LOCK for path in self.path.iterdir()):
                 raise ConfigError(
                     f"output_dir {self.path} holds files that do not belong to a run: use an empty or "
@@ -102,6 +118,28 @@ class RunFolder:
                 f"Cannot resume {self.path} with other settings: {'; '.join(changed)}. Only "
                 "train.max_steps, eval.patience, log, hub and data.hub_timeout may change: undo the "
                 "change, or use another --output_dir."
+            )
+        self._check_steps(config["train"]["max_steps"])
+
+    def check_resumable(self) -> None:
+        """Check that a run could be resumed here; one that stopped before its first file starts again.
+
+        Raises:
+            ConfigError: If there is no such folder, as after a typing error.
+        """
+        if not self.path.exists():
+            raise ConfigError(
+                f"output_dir {self.path} does not exist, so no run can be resumed: check the name, or "
+                "start one without --resume."
+            )
+
+    def _check_steps(self, max_steps: int | None) -> None:
+        latest = self.latest_checkpoint()
+        step = 0 if latest is None else checkpoint_step(latest)
+        if max_steps is not None and step > max_steps:
+            raise ConfigError(
+                f"train.max_steps is {max_steps}, and the run in {self.path} is at step {step} already: "
+                "set more steps to continue it; its model is complete as it is."
             )
 
     def read_config(self) -> dict[str, Any]:
@@ -261,7 +299,12 @@ def read_run(folder: Path) -> RunRecord:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints in a folder, oldest first."""
     named = (path for path in folder.glob("step-*") if _CHECKPOINT.fullmatch(path.name))
-    return sorted(filter(Path.is_dir, named), key=lambda path: int(path.name[len("step-") :]))
+    return sorted(filter(Path.is_dir, named), key=checkpoint_step)
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the step of a checkpoint's folder."""
+    return int(path.name[len("step-") :])
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from agit_hub.fonts import lettering
 
 Map = npt.NDArray[np.float32]
 
@@ -77,14 +79,14 @@ def labelled_grid(
         tile: Side in pixels to which every image is resized.
     """
     size = max(11, tile // 10)
-    font = ImageFont.load_default(size)
     head = round(size * 1.8)
     widths = [tile if heading else 3 * _GAP for heading in columns]
     lefts = np.cumsum([_GAP, *(width + _GAP for width in widths)])
     sheet = Image.new("RGB", (int(lefts[-1]), head + len(rows) * (tile + _GAP)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for heading, left in zip(columns, lefts, strict=False):
-        draw.text((int(left) + tile / 2, head / 2), heading, _TEXT, font, anchor="mm")
+        font, text = lettering(heading, size)
+        draw.text((int(left) + tile / 2, head / 2), text, _TEXT, font, anchor="mm")
     filled = [int(left) for heading, left in zip(columns, lefts, strict=False) if heading]
     for number, row in enumerate(rows):
         for image, left in zip(row, filled, strict=True):

@@ -81,7 +81,8 @@ def _train(name: str, photos: Path, folder: Path) -> None:
     print(f"{name}: training", flush=True)
     places = [f"--data.source.path={photos / 'trainA'}", f"--data.target.path={photos / 'trainB'}"]
     script = str(ROOT / "train_accelerate.py")
-    _run(script, *RUNS[name], *places, f"--output_dir={folder}", "--resume")
+    resume = ["--resume"] * (folder / "config.yaml").exists()
+    _run(script, *RUNS[name], *places, f"--output_dir={folder}", *resume)
 
 
 def _evaluate(name: str, photos: Path, masks: Path | None, folder: Path, result: Path) -> None:

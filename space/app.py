@@ -17,12 +17,17 @@ for wheel in Path(__file__).resolve().parent.glob("agit_hub-*.whl"):
         zipfile.ZipFile(wheel).extractall(unpacked.name)
         sys.path.insert(0, unpacked.name)
 
-from agit_hub.errors import AgitError
+from agit_hub.environment import explain, make_output_robust
 from agit_hub.space.app import run
+from agit_hub.space.server import Server
 
 if __name__ == "__main__":
+    make_output_robust()
     try:
-        run(os.environ.get("AGIT_MODELS"))
-    except AgitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        run(os.environ.get("AGIT_MODELS"), Server(auth=os.environ.get("AGIT_AUTH")))
+    except Exception as error:
+        expected = explain(error)
+        if expected is None:
+            raise
+        print(f"error: {expected}", file=sys.stderr)
+        sys.exit(expected.exit_code)

@@ -11,10 +11,12 @@ from huggingface_hub.constants import HF_ASSETS_CACHE
 
 from agit_hub import __version__
 from agit_hub.backends.base import Backend, ExportedBackend, TorchBackend
+from agit_hub.backends.compiler import check_compiler
 from agit_hub.backends.export import export
 from agit_hub.backends.exportable import file_stem
 from agit_hub.backends.runtimes import SUFFIX, Format
 from agit_hub.config import suggest
+from agit_hub.environment import require
 from agit_hub.errors import BackendError
 from agit_hub.models.agit import AGITModel
 
@@ -39,7 +41,9 @@ def choose_backend(
             `onnx` and `openvino` do not support.
 
     Raises:
-        BackendError: If the backend is unknown, not installed, or does not support the dtype.
+        BackendError: If the backend is unknown, does not support the dtype, or lacks a package or a
+            compiler.
+        InputPathError: If files are exported and the cache cannot be written to.
         ExportError: If the exported files do not match the model.
     """
     if name not in _NAMES:
@@ -54,13 +58,12 @@ def choose_backend(
         raise BackendError(f"The backend {name} does not support {dtype}: use {names}.")
     if name == "auto":
         return _fastest(model, dtype)
+    if name == "compile":
+        check_compiler(next(model.parameters()).device.type)
     if name in ("torch", "compile"):
         return TorchBackend(model, name == "compile", dtype)
     format: Format = "onnx" if name == "onnx" else "openvino"
-    if find_spec(_PACKAGES[format]) is None:
-        raise BackendError(
-            f"{_PACKAGES[format]} is not installed: pip install 'agit-hub[{format}]'."
-        )
+    require(_PACKAGES[format])
     folder = exported_folder(model, format, dtype)
     if not _is_exported(model, folder, format):
         list(export(model, folder, format, dtype))
@@ -93,5 +96,6 @@ def _digest(model: AGITModel) -> str:
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16.
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -33,7 +33,7 @@ class TorchBackend:
         compiled: Whether to use `torch.compile`, which takes a C++ compiler and up to a minute for the
             first images of each size.
         dtype: `torch.float16` or `torch.bfloat16` for the generators except for their encoders (see
-            `mixed_precision`). Attention is always computed in float32.
+            `mixed_precision`). Attention is computed in the model's own dtype, usually float32.
     """
 
     def __init__(
@@ -49,15 +49,17 @@ class TorchBackend:
     @torch.inference_mode()
     def __call__(self, images: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
         """Run one direction, as any backend."""
-        device = next(self._model.parameters()).device
+        weight = next(self._model.parameters())
         with _allow_tf32(self._dtype != torch.float32):
-            attention, generated = self._run(images.to(device), to)
+            # The model's own dtype, which `model.half()` may have changed.
+            attention, generated = self._run(images.to(weight.device, weight.dtype), to)
         return attention.float().cpu(), generated.float().cpu()
 
     def _networks(self, images: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
         attention_network, generator = self._model.direction(to)
         attention: Tensor = attention_network(images)
-        if self._dtype == torch.float32:
+        # In a model of 16 bits, autocast would mix two kinds of them.
+        if self._dtype == torch.float32 or images.dtype != torch.float32:
             return attention, generator(images)
         return attention, generate(generator, images, self._dtype)
 

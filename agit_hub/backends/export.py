@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.constants import HF_ASSETS_CACHE
 from torch import Tensor
 
 from agit_hub.backends import mixed_precision
 from agit_hub.backends.exportable import INPUT, OUTPUTS, ExportableDirection, file_stem
 from agit_hub.backends.runtimes import SUFFIX, Format, open_session
 from agit_hub.data import shapes
+from agit_hub.environment import check_writable, require_extra
 from agit_hub.errors import ExportError
 from agit_hub.inference.image_processor import to_tensor
 from agit_hub.models.agit import AGITModel
@@ -47,8 +49,13 @@ def export(
         `source_to_target`, then `target_to_source`.
 
     Raises:
+        InputPathError: If the folder cannot be written to.
+        PackageError: If a package is missing.
         ExportError: If a file's translations differ from the model's by more than `TOLERANCE`.
     """
+    require_extra(format)
+    in_cache = folder.is_relative_to(HF_ASSETS_CACHE)
+    check_writable(folder, "HF_HOME, the cache," if in_cache else "The folder for exported files")
     folder.mkdir(parents=True, exist_ok=True)
     for to in reversed(model.config.labels):
         direction = ExportableDirection(model, to)

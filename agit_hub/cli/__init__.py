@@ -1,11 +1,22 @@
 """The command line `agit`."""
 
+import sys
+
 from agit_hub.cli import evaluate, export, masks, push, space, train, translate
-from agit_hub.cli.app import app
+from agit_hub.cli.app import BROKEN_PIPE, app
+from agit_hub.environment import discard_output, make_output_robust
 
 __all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "train", "translate"]
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    app()
+    make_output_robust()
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # as in `agit train --help | head`
+            discard_output()
+            sys.exit(BROKEN_PIPE)

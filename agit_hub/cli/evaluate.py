@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agit_hub.atomic import write_bytes
 from agit_hub.cli.app import (
     Device,
     Limit,
@@ -16,6 +17,7 @@ from agit_hub.cli.app import (
     progress_bar,
     show_user_errors,
 )
+from agit_hub.environment import check_writable, expand_home, require_extra
 from agit_hub.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ DATASET = "PATH_OR_REPO[,KEY=VALUE...]"
 @app.command()
 @show_user_errors
 def evaluate(
-    model: Annotated[str, typer.Option(help="A run folder, a model folder, or a Hub repo.")],
+    model: Annotated[str, typer.Option(help="A run, a model's folder or file, or a Hub repo.")],
     source: Annotated[
         str,
         typer.Option(
@@ -85,6 +87,7 @@ def evaluate(
 
     Example: agit evaluate --model runs/h2z --source user/pair,split=test --target user/pair,split=test
     """
+    require_extra("eval")
     from agit_hub.evaluation.datasets import load_eval_datasets
     from agit_hub.evaluation.evaluator import Evaluator
     from agit_hub.evaluation.protocols import find_protocol
@@ -96,6 +99,10 @@ def evaluate(
     how = find_protocol(protocol)
     found = resolve_model(model, weights)
     places = _parse_dataset(source, "source"), _parse_dataset(target, "target")
+    folder = out or found.folder
+    if folder is not None:
+        check_writable(folder, "--out" if out else "The folder for the report")
+    measure = _load_classifier(classifier)
     check_device(device)
     pipeline = AGITPipeline.from_pretrained(found.weights, revision=revision, device=device)
     config = pipeline.model.config
@@ -105,21 +112,24 @@ def evaluate(
         how,
         device=pipeline.device,
         threshold=threshold,
-        classifier=_load_classifier(classifier, places, config.image_size),
+        classifier=measure or _shapes_classifier(places, config.image_size),
         with_fid=fid,
     )
     with progress_bar("Evaluating") as progress:
         evaluation = evaluator(pipeline, progress)
     results = evaluation.measurements
+    # Written before anything is printed, which may fail.
+    if folder is not None:
+        write_report(folder, evaluation, {**found.about, **({"name": name} if name else {})})
+    on_card = found.run is not None and found.is_last and out is None
+    if found.run is not None and on_card:
+        write_results(found.run, results)
     print(f"{found.about['model']}, protocol {how}\n\n{results_tables(results)}\n")
     for skipped in evaluation.unreadable:
         print(f"Skipped as unreadable: {skipped}")
-    folder = out or found.folder
     if folder is not None:
-        write_report(folder, evaluation, {**found.about, **({"name": name} if name else {})})
         print(f"Metrics: {folder / JSON}  Images: {folder / SHEET}")
-    if found.run is not None and weights == "last" and out is None:
-        write_results(found.run, results)
+    if on_card:
         print(f"The card of {found.run} now shows these metrics: agit push {found.run} ...")
 
 
@@ -137,10 +147,12 @@ def compare(
     """
     from agit_hub.evaluation import compare as comparison
 
-    table = comparison.compare(comparison.find_records(runs))
-    print(table)
     if out is not None:
-        out.write_text(table + "\n", encoding="utf-8")
+        check_writable(out.parent, "The folder of --out")
+    table = comparison.compare(comparison.find_records(runs))
+    if out is not None:
+        write_bytes(out, f"{table}\n".encode())
+    print(table)
 
 
 def _parse_dataset(text: str, side: str) -> "DomainConfig":
@@ -148,7 +160,7 @@ def _parse_dataset(text: str, side: str) -> "DomainConfig":
     from agit_hub.config import suggest
     from agit_hub.data.config import DomainConfig
 
-    if Path(text).expanduser().exists():
+    if expand_home(text).exists():
         return DomainConfig(path=text)
     path, *rest = text.split(",")
     known = [field.name for field in fields(DomainConfig) if field.name != "path"]
@@ -166,13 +178,17 @@ def _parse_dataset(text: str, side: str) -> "DomainConfig":
     return DomainConfig(path=path, **values)
 
 
-def _load_classifier(
-    name: str | None, places: "tuple[DomainConfig, DomainConfig]", size: int
+def _shapes_classifier(
+    places: "tuple[DomainConfig, DomainConfig]", size: int
 ) -> "Classifier | None":
     from agit_hub.evaluation.shapes_classifier import ShapesClassifier
 
+    return ShapesClassifier(size) if all(place.path == "shapes" for place in places) else None
+
+
+def _load_classifier(name: str | None) -> "Classifier | None":
     if name is None:
-        return ShapesClassifier(size) if all(place.path == "shapes" for place in places) else None
+        return None
     try:
         found: Classifier = pkgutil.resolve_name(name)
         if not callable(found):

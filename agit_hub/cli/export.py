@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from agit_hub.cli.app import Dtype, Revision, app, show_user_errors
+from agit_hub.environment import check_writable, require_extra
 
 
 @app.command()
 @show_user_errors
 def export(
-    model: Annotated[str, typer.Argument(help="A Hub repo such as user/name, or a folder.")],
+    model: Annotated[str, typer.Argument(help="A run, a model's folder or file, or a Hub repo.")],
     format: Annotated[
         Literal["onnx", "openvino"], typer.Option(help="onnx, or openvino for its two files.")
     ] = "onnx",
@@ -35,6 +36,9 @@ def export(
     from agit_hub.backends.export import export as export_files
     from agit_hub.models.agit import AGITModel
 
+    if out is not None:
+        check_writable(out, "--out")
+    require_extra(format)
     loaded = AGITModel.from_pretrained(model, revision=revision)
     torch_dtype = getattr(torch, dtype)
     folder = out or exported_folder(loaded, format, torch_dtype)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from agit_hub.cli.app import Limit, app, progress_bar, show_user_errors
+from agit_hub.environment import check_writable, require
 
 
 @app.command()
@@ -35,6 +36,8 @@ def masks(
 
     from agit_hub.evaluation.masks import write_masks
 
+    require("onnxruntime")
+    check_writable(out, "--out")
     threads = torch.get_num_threads()
     with progress_bar("Masks") as progress:
         summary = write_masks(

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from agit_hub.cli.app import Dtype, app, show_user_errors
+from agit_hub.environment import check_writable, require_extra
 
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Run = Annotated[Path, typer.Argument(help="A run, a model's folder or file, or a Hub repo.")]
 Repo = Annotated[str, typer.Option(help="user/name, or name for your own user.")]
 License = Annotated[
     str, typer.Option(help="mit, cc-by-4.0, ... The images' licence decides which are possible.")
@@ -51,6 +52,9 @@ def push(
     """
     import torch
 
+    require_extra("train")
+    if out is not None:
+        check_writable(out, "--out")
     from agit_hub.hub.push import Target, push_run, write_repository
 
     weights = torch.float16 if dtype == "float16" else None
@@ -92,6 +96,7 @@ def push_data(
 
     Example: agit push-data horses zebras --repo user/horse2zebra --license cc-by-4.0
     """
+    require_extra("train")
     from agit_hub.hub.push_dataset import push_pair
 
     folders = {source_label or source.resolve().name: source}

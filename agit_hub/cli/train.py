@@ -3,12 +3,16 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import typer
 
-from agit_hub.cli.app import INTERRUPTED, USER_ERROR, app
-from agit_hub.errors import AgitError, RankError
+from agit_hub.cli.app import BROKEN_PIPE, INTERRUPTED, app
+from agit_hub.environment import discard_output, explain, make_output_robust, require_extra
+from agit_hub.errors import RankError
+
+if TYPE_CHECKING:
+    from agit_hub.training.config_loader import Command
 
 
 @app.command(
@@ -26,18 +30,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when finished, or interrupted and saved; 2 for a user error; 1 for a failed run.
     """
-    if find_spec("accelerate") is None:
-        return _fail("accelerate is not installed: pip install 'agit-hub[train]'.", USER_ERROR)
-    from agit_hub.training.config_loader import parse
-
-    arguments = sys.argv[1:] if arguments is None else arguments
+    make_output_robust()
     try:
-        command = parse(arguments)
-    except AgitError as error:
-        return _fail(error, error.exit_code)
-    if command.num_processes > 1 and "WORLD_SIZE" not in os.environ:
-        _launch(command.num_processes, arguments)
+        require_extra("train")
+        from agit_hub.training.config_loader import parse
 
+        arguments = sys.argv[1:] if arguments is None else arguments
+        command = parse(arguments)
+        if command.num_processes > 1 and "WORLD_SIZE" not in os.environ:
+            _launch(command.num_processes, arguments)
+        _train(command)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `agit train ... | head`
+        discard_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt as error:
+        return _fail(f"Interrupted.{error}", INTERRUPTED)
+    except Exception as error:
+        expected = explain(error)
+        if expected is None:
+            raise
+        return _fail(expected, expected.exit_code, all_ranks=isinstance(expected, RankError))
+    return 0
+
+
+def _train(command: "Command") -> None:
     # Imported after errors in the command line, which need no PyTorch.
     from agit_hub.training.distributed import destroy_process_group
     from agit_hub.training.trainer import Trainer
@@ -46,17 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
-    except AgitError as error:
-        return _fail(error, error.exit_code, all_ranks=isinstance(error, RankError))
     except KeyboardInterrupt:
         checkpoint = trainer.last_checkpoint_message() if trainer is not None else ""
-        return _fail(f"Interrupted.{checkpoint}", INTERRUPTED)
+        raise KeyboardInterrupt(checkpoint) from None
     finally:
         destroy_process_group()
     if outcome.finished and _is_first_rank():
         folder = trainer.run_folder
         print(f"Finished. Model: {folder.model}  Samples: {folder.samples}")
-    return 0
 
 
 def _launch(processes: int, arguments: Sequence[str]) -> None:

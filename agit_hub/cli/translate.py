@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +22,8 @@ from agit_hub.cli.app import (
     check_device,
     show_user_errors,
 )
-from agit_hub.errors import InputPathError, UserError
+from agit_hub.environment import check_writable, require
+from agit_hub.errors import UserError
 from agit_hub.inference.edits import AttentionEdits
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def translate(
         list[str],
         typer.Argument(help="Images, videos, folders of them, or patterns such as '*.jpg'."),
     ],
-    model: Annotated[str, typer.Option(help="A Hub repo such as user/name, or a folder.")],
+    model: Annotated[str, typer.Option(help="A run, a model's folder or file, or a Hub repo.")],
     to: Annotated[str, typer.Option(help="The label to translate to.")],
     out: Annotated[Path, typer.Option(help="The folder for results.")],
     maps: Annotated[bool, typer.Option("--maps", help="Write attention: NAME.map.png.")] = False,
@@ -157,8 +157,12 @@ def _plan(paths: Sequence[str], out: Path, options: "TranslateOptions") -> "list
 
     jobs = plan_jobs(paths, out)
     check_inputs_kept(jobs, options)
-    if any(job.is_video for job in jobs) and find_spec("av") is None:
-        raise InputPathError("Videos need PyAV: pip install 'agit-hub[video]'.")
+    check_writable(out, "--out")
+    if any(job.is_video for job in jobs):
+        require("av")
+        from agit_hub.inference.video import check_encoder
+
+        check_encoder()
     return jobs
 
 

@@ -10,7 +10,7 @@ from agit_hub.errors import EvaluationError
 from agit_hub.evaluation.report import JSON, Record, read_record
 from agit_hub.evaluation.results import TOPICS, markdown_table
 from agit_hub.evaluation.summary import OWN
-from agit_hub.runs import flatten
+from agit_hub.runs import RunFolder, flatten
 
 # The metrics shown, at most three of a topic, as far as they were measured.
 METRICS = {
@@ -51,6 +51,8 @@ def find_records(paths: Sequence[Path]) -> list[Record]:
     """
     records = []
     for path in paths:
+        run = RunFolder.containing(path)
+        path = path if run is None else run.path
         # The last weights before the best.
         found = path.glob(f"evaluation/*/{JSON}") if path.is_dir() else [path]
         files = sorted(found, reverse=True)

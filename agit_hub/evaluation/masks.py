@@ -159,6 +159,7 @@ def _find_images(folder: Path, out: Path) -> list[Path]:
         for path in sorted(inside, key=Path.as_posix)
         if path.suffix.lower() in endings
         and not any(part.startswith(".") for part in path.parts)
-        and (folder / path).is_file()
+        # A broken link fails when it is opened, and is counted.
+        and ((folder / path).is_file() or not (folder / path).exists())
         and masks not in (folder / path).resolve().parents
     ]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agit_hub.environment import expand_home
 from agit_hub.errors import EvaluationError
 from agit_hub.hub.card import shareable
+from agit_hub.models.location import find_model
 from agit_hub.runs import RunFolder, read_run
 
 BEST = "best"
@@ -23,14 +25,17 @@ class ModelSource:
     run: Path | None = None
     folder: Path | None = None
     """The run's folder for evaluations of these weights."""
+    is_last: bool = False
+    """Whether these are a run's last weights."""
 
 
 def resolve_model(model: str, weights: str = "last") -> ModelSource:
     """Find a model's weights.
 
     Args:
-        model: A run folder, a model folder, or a Hub repo.
-        weights: Of a run: `last`, or `best`, those with the lowest KID in its validation.
+        model: A run folder, a model's folder or weights file (in a run, or on its own), or a Hub repo.
+        weights: Of a run: `last`, or `best`, those with the lowest KID in its validation; a run's folder
+            `best` means the latter.
 
     Raises:
         EvaluationError: If there are no such weights.
@@ -38,13 +43,17 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
     """
     if weights not in ("last", BEST):
         raise EvaluationError(f"weights is {weights!r}; expected last or {BEST}.")
-    run_folder = RunFolder(model)
-    folder = run_folder.path
-    if not run_folder.exists:
+    run_folder = RunFolder.containing(model)
+    if run_folder is None:
+        files = find_model(model)
         if weights == BEST:
             raise EvaluationError(f"{model} is not a run folder: only a run has {BEST} weights.")
-        name = folder.resolve().name if folder.is_dir() else model
+        name = model if files is None else files.name
         return ModelSource(model, {"model": name, "weights": "as published"})
+    folder = run_folder.path
+    named = expand_home(model).absolute()
+    if run_folder.best.absolute() in (named, named.parent):
+        weights = BEST
     run = read_run(folder)
     path = run.model if weights == "last" else run_folder.best
     if not path.is_dir():
@@ -62,4 +71,6 @@ def resolve_model(model: str, weights: str = "last") -> ModelSource:
         "machine": dict(run.machine),
         "settings": shareable(run.config),
     }
-    return ModelSource(str(path), about, folder, run_folder.evaluation(weights))
+    return ModelSource(
+        str(path), about, folder, run_folder.evaluation(weights), is_last=weights == "last"
+    )

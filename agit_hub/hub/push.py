@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
@@ -19,7 +19,8 @@ from agit_hub.hub.gallery import write_gallery
 from agit_hub.hub.plots import plot_attention
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
-from agit_hub.runs import read_run
+from agit_hub.models.location import find_model, is_model
+from agit_hub.runs import RunFolder, read_run
 
 Answer = TypeVar("Answer")
 Kind = Literal["model", "dataset"]
@@ -27,6 +28,7 @@ Kind = Literal["model", "dataset"]
 # Statuses of a concurrent commit, after which another attempt may succeed.
 _OVERTAKEN = frozenset({409, 412})
 _TOKEN = re.compile(r"hf_\w+")
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,21 @@ def staged(run: Path, target: Target) -> Iterator[Path]:
 def write_repository(run: Path, target: Target, folder: Path) -> None:
     """Write everything that is published of a run into a folder.
 
+    Args:
+        run: The run folder, or a model's folder in it; or any other model, which is published with the
+            card it has.
+        target: Where and how it is published.
+        folder: The folder to write to.
+
     Raises:
-        RunFolderError: If the run's folder holds nothing to publish.
+        RunFolderError: If it is neither a run with a model nor a model.
     """
-    record = read_run(run)
+    run_folder = RunFolder.containing(run)
+    is_repo = _REPO.fullmatch(str(run)) and not run.exists()
+    if run_folder is None and (is_repo or is_model(run)):
+        _write_model(run, target, folder)
+        return
+    record = read_run(run if run_folder is None else run_folder.path)
     if target.dtype is None:
         for file in record.model.iterdir():
             shutil.copy(file, folder)
@@ -94,6 +107,20 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
         plot_attention(record, folder / PLOT)
     if samples and record.grid is not None:
         shutil.copy(record.grid, folder / GRID)
+
+
+def _write_model(source: Path, target: Target, folder: Path) -> None:
+    """Write a model that is not part of a run, with its own card if it has one."""
+    AGITModel.from_pretrained(source).save_pretrained(folder, dtype=target.dtype)
+    files = find_model(source)
+    if files is not None and (files.folder / "README.md").is_file():
+        shutil.copy(files.folder / "README.md", folder)
+    card = ModelCard.load(folder / "README.md", ignore_metadata_errors=True)
+    card.data.license = target.license
+    notes = read_notes(target.notes) if target.notes else ""
+    (folder / "README.md").write_text(
+        f"{card}\n{notes}\n" if notes else str(card), encoding="utf-8"
+    )
 
 
 def prepare_repo(target: Target) -> str:

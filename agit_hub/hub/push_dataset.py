@@ -1,6 +1,7 @@
 """Publish two folders of images as one dataset on the Hub: a config for each, in parquet shards."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ def _shards(
         if rows and size + len(data) > shard_bytes:
             yield rows
             rows, size = [], 0
-        rows.append({"bytes": data, "path": path.name})
+        # Parquet holds Unicode only, which a file's name need not be.
+        name = os.fsencode(path.name).decode("utf-8", "replace")
+        rows.append({"bytes": data, "path": name})
         size += len(data)
     if rows:
         yield rows

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 from PIL import Image
 
 from agit_hub.data.images import UNREADABLE, open_image
+from agit_hub.environment import explain
 from agit_hub.errors import ImageError, InputPathError, VideoError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.image_io import Format, output_suffix, save_image
@@ -135,7 +136,7 @@ class BatchTranslator:
             return list(self._pipe.predictions(images, self._options.to, len(images) or 1))
         except _EXPECTED_ERRORS as error:
             if len(images) == 1:
-                return [str(error)]
+                return [_reason(error)]
             # One that fails must not take the others of its batch with it.
             return [result for image in images for result in self._predict_batch([image])]
 
@@ -146,12 +147,12 @@ class BatchTranslator:
         try:
             rendering = prediction.render(self._options.edits)
         except _EXPECTED_ERRORS as error:
-            return FileResult(job, "failed", f"{job.source}: {error}")
+            return FileResult(job, "failed", f"{job.source}: {_reason(error)}")
         try:
             for kind, path in self._missing_results(job).items():
                 save_image(_DRAW[kind](rendering), path)
         except _EXPECTED_ERRORS as error:
-            return FileResult(job, "failed", f"{job.source} could not be saved: {error}.")
+            return FileResult(job, "failed", f"{job.source} could not be saved: {_reason(error)}")
         return FileResult(job, "done")
 
     def _translate_video(self, job: Job) -> FileResult:
@@ -161,7 +162,7 @@ class BatchTranslator:
         except VideoError as error:  # names the file itself
             return FileResult(job, "failed", str(error))
         except _EXPECTED_ERRORS as error:
-            return FileResult(job, "failed", f"{job.source}: {error}")
+            return FileResult(job, "failed", f"{job.source}: {_reason(error)}")
 
     def _write_video(self, job: Job) -> None:
         from agit_hub.inference.video import Video, open_writer
@@ -205,18 +206,25 @@ def check_inputs_kept(jobs: Sequence[Job], options: TranslateOptions) -> None:
         InputPathError: Naming the first that would.
     """
     # By device and inode: names may differ in case, or be links.
-    inputs = {_file_id(job.source): job.source for job in jobs}
+    inputs = {number: job.source for job in jobs if (number := _file_id(job.source))}
     for job in jobs:
         for path in result_paths(job, options).values():
-            if path.exists() and _file_id(path) in inputs:
+            if (number := _file_id(path)) is not None and number in inputs:
                 raise InputPathError(
-                    f"{path} would overwrite the input {inputs[_file_id(path)]}: choose another --out."
+                    f"{path} would overwrite the input {inputs[number]}: choose another --out."
                 )
 
 
-def _file_id(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # a broken link, which fails when it is opened
+        return None
     return status.st_dev, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return str(explain(error) or error)
 
 
 def _thread_map(

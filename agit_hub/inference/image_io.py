@@ -51,7 +51,7 @@ def lossless_suffix(mode: str) -> str:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Save an upright image with its colour profile and its EXIF data except for the orientation.
+    """Save an upright image with its resolution, colour profile and EXIF data except the orientation.
 
     Args:
         image: Any mode; one that the format does not support is converted to RGB.
@@ -75,5 +75,18 @@ def save_image(image: Image.Image, path: Path) -> None:
             path.suffix[1:],
             exif=exif.tobytes() if len(exif) else b"",
             icc_profile=profile,
+            **_resolution(image, path.suffix),
             **_SAVE_OPTIONS[path.suffix],
         )
+
+
+def _resolution(image: Image.Image, suffix: str) -> dict[str, Any]:
+    """Return the option that keeps an image's pixels per inch, if it states them and the format can."""
+    try:
+        across, down = (float(each) for each in image.info.get("dpi", ()))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return {}  # damaged
+    # JPEG has 16 bits for each.
+    if suffix == ".webp" or not (1 <= across < 2**16 and 1 <= down < 2**16):
+        return {}
+    return {"dpi": (round(across), round(down)) if suffix == ".jpeg" else (across, down)}

@@ -10,9 +10,26 @@ from pathlib import Path
 from PIL import Image
 
 from agit_hub.data.images import FORMATS
+from agit_hub.environment import expand_home
 from agit_hub.errors import InputPathError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".f4v",
+        ".ts",
+        ".m2ts",
+    }
+    | {".mts", ".mpg", ".mpeg", ".vob", ".ogv", ".3gp", ".3g2"}
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,8 @@ def plan_jobs(paths: Sequence[str], out: Path) -> list[Job]:
     """Find the files to translate, and choose where their results go.
 
     Args:
-        paths: Files, folders (searched recursively; hidden files are skipped) and glob patterns. A file
+        paths: Files, folders (searched recursively, through links; hidden files are skipped) and glob
+            patterns. Broken links and folders that cannot be read are listed too, and fail alone. A file
             keeps its path relative to its folder, or to the fixed part of its pattern; of several
             folders each has its own below `out`.
         out: The folder for results, whose files are not inputs.
@@ -47,6 +65,7 @@ def plan_jobs(paths: Sequence[str], out: Path) -> list[Job]:
     """
     if out.exists() and not out.is_dir():
         raise InputPathError(f"{out} is a file; results need a folder.")
+    paths = [str(expand_home(path)) for path in paths]
     several_folders = sum(Path(path).is_dir() for path in paths) > 1
     relative_paths: dict[Path, Path] = {}
     for path in paths:
@@ -68,7 +87,7 @@ def _find(path: str, out: Path, several_folders: bool) -> Iterator[tuple[Path, P
         below = Path(start.resolve().name) if several_folders else Path()
         for file in _without_results(_walk(start), start, out):
             yield file, below / file.relative_to(start)
-    elif start.exists():
+    elif os.path.lexists(start):
         yield start, Path(start.name)
     elif glob.has_magic(path):
         wildcard = next(n for n, part in enumerate(start.parts) if glob.has_magic(part))
@@ -89,9 +108,20 @@ def _glob(pattern: str) -> Iterator[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    unreadable: list[Path] = []
+    visited = set()
+
+    def on_error(error: OSError) -> None:
+        unreadable.append(Path(os.fsdecode(error.filename)))
+
+    for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
+        if (real := os.path.realpath(parent)) in visited:  # links may form a circle
+            folders.clear()
+            continue
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if _is_supported(Path(name)))
+    yield from unreadable
 
 
 def _without_results(files: Iterable[Path], root: Path, out: Path) -> Iterator[Path]:

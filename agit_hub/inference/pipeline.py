@@ -28,6 +28,12 @@ from agit_hub.inference.image_processor import (
 from agit_hub.inference.prediction import NO_EDITS, Prediction, Rendering
 from agit_hub.inference.temporal_smoothing import TemporalSmoother
 from agit_hub.models.agit import AGITModel
+from agit_hub.models.loading_options import (
+    DeviceMap,
+    default_device,
+    resolve_device,
+    resolve_dtype,
+)
 from agit_hub.visualization import overlay
 
 
@@ -85,14 +91,17 @@ class AGITPipeline:
         force_download: bool = False,
         local_files_only: bool = False,
         device: str | torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: DeviceMap = None,
         backend: BackendName = "auto",
     ) -> Self:
         """Load from a Hub repo or a folder.
 
         Args:
-            repo_or_folder: A repo id such as `user/agit-horse2zebra`, or a folder such as
-                `runs/shapes/model`; an existing folder takes precedence.
+            repo_or_folder: A repo id such as `user/agit-horse2zebra`; or a run folder such as
+                `runs/shapes`, a model's folder or its `model.safetensors`. An existing path takes
+                precedence.
             revision: Branch, tag or commit of the repo.
             token: Access token, for private repos.
             cache_dir: Folder for downloads.
@@ -101,15 +110,20 @@ class AGITPipeline:
             device: By default the accelerator if there is one, and otherwise the CPU. `onnx` and
                 `openvino` ignore it.
             dtype: `torch.float16` or `torch.bfloat16` runs most of the generators in 16 bits.
+            torch_dtype: The same, as diffusers spells it.
+            device_map: The same as `device`, as diffusers spells it; a model is never split.
             backend: `torch`, `compile`, `onnx`, `openvino` or `auto`: see
                 `agit_hub.backends.auto.choose_backend`.
 
         Raises:
             ModelLoadError: If the folder or repo is not a usable AGIT model.
             BackendError: If the backend is unavailable, or does not support the dtype.
+            UserError: If a device or dtype is none.
         """
+        precision = resolve_dtype(dtype, torch_dtype)
+        place = resolve_device(device, device_map) or default_device()
         if backend in ("onnx", "openvino"):
-            device = "cpu"
+            place = torch.device("cpu")
         model = AGITModel.from_pretrained(
             repo_or_folder,
             revision=revision,
@@ -117,9 +131,9 @@ class AGITPipeline:
             cache_dir=cache_dir,
             force_download=force_download,
             local_files_only=local_files_only,
-            device=default_device() if device is None else device,
+            device=place,
         )
-        return cls(model, choose_backend(model, backend, dtype))
+        return cls(model, choose_backend(model, backend, precision))
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Save the model to a folder; `dtype` is that of the saved weights, by default the model's."""
@@ -167,9 +181,9 @@ class AGITPipeline:
         """Translate one image or several.
 
         Args:
-            images: PIL images of any mode (EXIF orientation is applied), arrays (H, W, 3) of uint8 or
-                floats in [0, 1], or tensors (3, H, W) in [0, 1], of 16 pixels or more a side; one, a
-                batch, or any number of them.
+            images: PIL images of any mode (EXIF orientation is applied) or paths of images, arrays
+                (H, W, 3) or tensors (3, H, W) of uint8 or floats in [0, 1], of 16 pixels or more a side;
+                one, a batch, or any number of them.
             to: The label to translate to; the model's target when None.
             edits: Edits of attention.
             output_type: "pil", "np" or "pt": the type of output images.
@@ -182,7 +196,7 @@ class AGITPipeline:
         Raises:
             ValueError: For an unknown label or output type, an invalid image, or an edit that does not
                 match an image.
-            TypeError: For inputs that are not images, and unknown options.
+            TypeError: For inputs that are not images (`ImageTypeError`), and unknown options.
         """
         if output_type not in get_args(OutputType):
             raise ValueError(f"output_type is {output_type!r}; it must be 'pil', 'np' or 'pt'.")
@@ -250,11 +264,6 @@ class AGITPipeline:
 
     def _working_size(self, image: Image.Image) -> tuple[int, int]:
         return working_size(*image.size, shorter_side=self.model.config.image_size)
-
-
-def default_device() -> torch.device:
-    """Return the accelerator if there is one, and otherwise the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _check_image(image: Image.Image) -> Image.Image:

@@ -25,6 +25,19 @@ _HD_HEIGHT = 720
 _UNSPECIFIED, _BT709, _LIMITED = 2, 1, 1
 
 
+def check_encoder() -> None:
+    """Check that videos can be written here.
+
+    Raises:
+        VideoError: If this build of PyAV lacks the encoder.
+    """
+    if "libx264" not in av.codecs_available:
+        raise VideoError(
+            "Videos are written by FFmpeg's encoder libx264, which this build of PyAV lacks: pip install "
+            "--force-reinstall av."
+        )
+
+
 class Frame(NamedTuple):
     """One frame of a video."""
 

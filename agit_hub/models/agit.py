@@ -1,6 +1,7 @@
 """AGITModel: both generators and both attention networks, saved and loaded as one repo."""
 
 import copy
+import errno
 import json
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -20,14 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
+from agit_hub.environment import explain
 from agit_hub.errors import AgitError, ConfigError, ModelLoadError
 from agit_hub.models.attention import AttentionNetwork, FeatureAttention, FullAttention
 from agit_hub.models.backbone import FrozenBackbone
 from agit_hub.models.equations import composite
 from agit_hub.models.generator import ResnetGenerator
+from agit_hub.models.loading_options import DeviceMap, resolve_device, resolve_dtype
+from agit_hub.models.location import CONFIG_FILE, WEIGHTS_FILE, find_model
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 # Dtypes of weights files, as safetensors headers name them.
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ACCEPTED_DTYPES = ("F32", "F16", "BF16")
@@ -146,34 +148,42 @@ class AGITModel(
         cache_dir: str | Path | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: DeviceMap = None,
     ) -> Self:
         """Load a model from a folder or a Hub repo, strictly, in evaluation mode.
 
         The mixin's own loading ignores unknown keys and misnamed weights; here both are errors.
 
         Args:
-            pretrained_model_name_or_path: A folder (an existing one takes precedence) or a repo id.
+            pretrained_model_name_or_path: A model's folder, a run folder, a weights file beside its
+                config, or a repo id; an existing path takes precedence.
             revision: Branch, tag or commit of the repo.
             token: Access token, for private repos; by default the one of `hf auth login`.
             cache_dir: Folder for downloads.
             force_download: Download again what is already cached.
             local_files_only: Use the cache alone.
-            device: Device of the weights.
-            dtype: Dtype of the loaded weights, independent of the file's.
+            device: Device of the weights; the CPU by default.
+            dtype: Dtype of the loaded weights, independent of the file's; float32 by default.
+            torch_dtype: The same, as diffusers spells it.
+            device_map: The same as `device`, as diffusers spells it; a model is never split.
 
         Raises:
-            ModelLoadError: If the folder or repo is not a usable AGIT model.
+            ModelLoadError: If the path or repo is not a usable AGIT model.
+            UserError: If a device or dtype is none.
             AgitError: If the download fails.
         """
-        source = str(Path(pretrained_model_name_or_path).expanduser())
+        source, wanted = str(pretrained_model_name_or_path), resolve_dtype(dtype, torch_dtype)
+        place = resolve_device(device, device_map) or torch.device("cpu")
+        local = find_model(source)
 
         def resolve(filename: str) -> Path:
-            if Path(source).is_dir():
-                path = Path(source) / filename
+            if local is not None:
+                path = local.folder / filename
                 if not path.exists():
-                    raise ModelLoadError(f"{source} has no {filename}: not an AGIT model.")
+                    raise ModelLoadError(f"{local.folder} has no {filename}: not an AGIT model.")
                 return path
             return _download(
                 source,
@@ -189,14 +199,14 @@ class AGITModel(
         # On the meta device nothing is allocated or drawn before the weights have been checked.
         with torch.device("meta"):
             model = cls(config)
-        path = resolve(WEIGHTS_FILE)
+        path = resolve(WEIGHTS_FILE if local is None else local.weights)
         # The header holds names and shapes, so the weights of a mismatched file are never read.
         _check_weights(source, model, _read_header(source, path))
-        weights = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+        weights = {name: tensor.to(wanted) for name, tensor in load_file(path).items()}
         model.load_state_dict(weights, strict=True, assign=True)
         # Not loaded onto the device directly: before a ZeroGPU Space has a driver, its torch supports
         # `to`, and safetensors' own transfer bypasses it.
-        return model.eval().to(device)
+        return model.eval().to(place)
 
 
 def _attention_network(config: AGITConfig, features: FrozenBackbone | None) -> nn.Module:
@@ -216,7 +226,15 @@ def _download(repo: str, filename: str, **options: Any) -> Path:
             if isinstance(error, kind):
                 reason = reason.format(filename=filename, revision=options["revision"])
                 raise ModelLoadError(f"{repo} {reason}.") from error
-        raise AgitError(f"The model {repo} could not be fetched: {error}") from error
+        expected = explain(error) or error
+        cache = "" if options["local_files_only"] else _cache_hint(error)
+        raise AgitError(f"The model {repo} could not be fetched: {expected}{cache}") from error
+
+
+def _cache_hint(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC):
+        return " The cache is where HF_HOME says, or cache_dir."
+    return ""
 
 
 def _read_config(source: str, path: Path) -> AGITConfig:

@@ -113,7 +113,8 @@ class FeatureAttention(nn.Module):
         """Compute logits at the size of the finest of the features from `BLOCKS`."""
         size = features[0].shape[2:]
         depths = [
-            F.interpolate(project(each), size=size, mode="bilinear")
+            # Features are float32 even where `model.half()` has changed the weights.
+            F.interpolate(project(each.to(self.hidden.weight.dtype)), size=size, mode="bilinear")
             for project, each in zip(self.projections, features, strict=True)
         ]
         hidden = F.relu(self.hidden(F.relu(torch.stack(depths).sum(dim=0))))

@@ -1,28 +1,36 @@
 """The Space's app, for `agit space` and for `app.py` of a Space on the Hub."""
 
-from typing import Any
+from collections.abc import Sequence
 
 try:
     import spaces  # before torch: on ZeroGPU it patches CUDA
 except ImportError:
     spaces = None
 
-from agit_hub.space.page import build_page, launch
-from agit_hub.space.service import SpaceService, named_models
-from agit_hub.space.zerogpu import ZeroGpu, gpu_duration
+from agit_hub.space.server import Server
 
 
-def run(models: str | None = None, **options: Any) -> None:
+def run(models: str | Sequence[str] | None = None, server: Server | None = None) -> None:
     """Serve the Space until it is interrupted.
 
     Args:
-        models: Hub repos or folders, separated by commas; the demo model by default.
-        **options: Of `gradio.Blocks.launch`.
+        models: Run folders, models' folders or files, or Hub repos: in a list, or separated by commas;
+            the demo model by default.
+        server: Where it is served.
 
     Raises:
-        AgitError: If the first model cannot be loaded.
+        AgitError: If the first model cannot be loaded, or the page not be served as asked.
     """
+    server = server or Server()
+    port = server.prepare()
+    # Gradio reads its variables when it is imported.
+    from agit_hub.space.models import named_models
+    from agit_hub.space.page import build_page, launch
+    from agit_hub.space.service import DEMO_MODEL, SpaceService
+    from agit_hub.space.zerogpu import ZeroGpu, gpu_duration
+
     # On other hardware the networks are on the machine's own accelerator from the start.
     on_zero_gpu = spaces is not None and spaces.config.Config.zero_gpu
     gpu = ZeroGpu(spaces.GPU(duration=gpu_duration)) if on_zero_gpu else None
-    launch(build_page(SpaceService(named_models(models), gpu)), **options)
+    page = build_page(SpaceService(named_models(models, DEMO_MODEL), gpu))
+    launch(page, server, port)

@@ -6,21 +6,22 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.space.endpoints import add_endpoints
 from agit_hub.space.handlers import Handlers, show_user_errors
+from agit_hub.space.server import Server
 from agit_hub.space.service import (
     ASSETS,
     ERASE,
     MAX_BATCH,
-    MAX_MEGABYTES,
     MAX_MEGAPIXELS,
     PAINT,
     SETTINGS,
     SpaceService,
 )
 from agit_hub.space.theme import CSS, THEME
-from agit_hub.space.upload import UploadedImage
+from agit_hub.space.upload import MAX_MEGABYTES, UploadedImage
 
 EXAMPLES = sorted((ASSETS / "examples").glob("*.png"))
 HEAD = """
@@ -76,10 +77,21 @@ def build_page(service: SpaceService) -> gr.Blocks:
     return page
 
 
-def launch(page: gr.Blocks, **options: Any) -> Any:
-    """Serve a page with the Space's limits; `options` are Gradio's."""
+def launch(page: gr.Blocks, server: Server, port: int | None) -> None:
+    """Serve a page with the Space's limits.
+
+    Raises:
+        SpaceError: If a public link is asked for and cannot be had.
+    """
     page.queue(default_concurrency_limit=2, max_size=100)
-    return page.launch(
+    page.launch(
+        server_name=server.host,
+        server_port=port,
+        root_path=server.root_path,
+        auth=server.credentials,
+        share=server.share or None,
+        # Gradio goes on without a link.
+        prevent_thread_lock=server.wants_link,
         theme=THEME,
         css=CSS,
         # Files that are too large get the Space's message; Gradio refuses much larger ones.
@@ -88,8 +100,15 @@ def launch(page: gr.Blocks, **options: Any) -> Any:
         ssr_mode=False,
         show_error=True,
         mcp_server=importlib.util.find_spec("mcp") is not None,
-        **options,
     )
+    if server.wants_link:
+        if not page.share_url:
+            page.close()
+            raise SpaceError(
+                "No public link could be created: Gradio's servers cannot be reached from here. Leave "
+                "out --share (GRADIO_SHARE), or use --host 0.0.0.0 on your own network."
+            )
+        page.block_thread()
 
 
 def _translate_tab(service: SpaceService) -> _Components:

@@ -28,11 +28,12 @@ from agit_hub.errors import SpaceError, UserError
 from agit_hub.inference.edits import AttentionEdits, Point
 from agit_hub.inference.image_io import lossless_suffix, save_image
 from agit_hub.inference.prediction import NO_EDITS, Prediction, Rendering
+from agit_hub.models.location import find_model
+from agit_hub.space.upload import MAX_MEGABYTES
 from agit_hub.space.zerogpu import MODELS_KEPT, ZeroGpu
 from agit_hub.visualization import grey_map
 
 MAX_MEGAPIXELS = 24
-MAX_MEGABYTES = 40
 MAX_BATCH = 50
 MAX_FEATHER = 100  # pixels; wider blurs are slow
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the image's own size
@@ -186,8 +187,8 @@ class SpaceService:
         """Return a model's card as Markdown, without its front matter, or a note if it has none."""
         source = self._source(model)
         try:
-            is_folder = Path(source).is_dir()
-            file = Path(source, "README.md") if is_folder else hf_hub_download(source, "README.md")
+            files = find_model(source)
+            file = files.folder / "README.md" if files else hf_hub_download(source, "README.md")
             return str(ModelCard.load(file, ignore_metadata_errors=True).text)
         except Exception:  # each transport has its own errors
             return f"*{model} has no card, or the Hub is unreachable.*"
@@ -211,14 +212,6 @@ class SpaceService:
         folder = root / uuid4().hex
         folder.mkdir()
         return folder
-
-
-def named_models(models: str | None) -> dict[str, str]:
-    """Return the names and sources in a list separated by commas; the demo model if it is empty."""
-    sources = [source.strip() for source in (models or "").split(",") if source.strip()]
-    if not sources:
-        return {"demo": str(DEMO_MODEL)}
-    return {Path(source).name if Path(source).is_dir() else source: source for source in sources}
 
 
 def make_edits(

@@ -1,31 +1,84 @@
-"""An image upload that is passed on as a file."""
+"""An image upload that is passed on as a file: uploaded, or sent by a program as base64 text."""
 
+import base64
+import binascii
+import mimetypes
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+MAX_MEGABYTES = 40
+_MARK = {"_type": "gradio.FileData"}
+_EXPECTED = (
+    "send a file (gradio_client.handle_file), or its content as "
+    '{"url": "data:image/png;base64,..."}'
+)
+
+
+class UploadedFile(FileData):
+    """An uploaded file; of what programs send, anything else that is an image becomes one."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, *, context: Any = None, **options: Any) -> Self:
+        """Check what a request holds; Gradio checks only files with its own mark.
+
+        Raises:
+            gr.Error: If it is no upload and no image as text.
+        """
+        if context and context.get("validate_meta"):
+            obj = _received(obj)
+        return super().model_validate(obj, context=context, **options)
 
 
 class UploadedImage(gr.Image):
     """An image component that passes its file on unopened: `SpaceService` opens it, with limits."""
 
     is_template = True  # Gradio's term for a component that looks like its parent
-    # An Image's own model accepts a path without the mark by which Gradio knows that it must check it.
-    data_model = FileData  # type: ignore[assignment]
+    data_model = UploadedFile  # type: ignore[assignment]
 
     def preprocess(self, payload: Any) -> str | None:
-        """Return the file's path, unopened.
+        """Return the file's path, unopened."""
+        return None if payload is None else str(Path(payload.path).resolve())
 
-        Raises:
-            gr.Error: If it is not among the uploads.
-        """
-        if payload is None:
-            return None
-        path = Path(str(getattr(payload, "path", None))).resolve()
-        if not path.is_relative_to(Path(self.GRADIO_CACHE).resolve()):
-            raise gr.Error("This is not an upload: send the image's file.", print_exception=False)
-        return str(path)
+
+def _received(value: Any) -> dict[str, Any]:
+    """Return the fields of a file among the uploads."""
+    fields = value if isinstance(value, dict) else {"url": value}
+    path, url = fields.get("path"), fields.get("url")
+    if isinstance(url, str) and url.startswith("data:"):
+        return {"path": _decode(url), "meta": _MARK}
+    text = path if isinstance(path, str) and path else url
+    if not isinstance(text, str) or not text:
+        raise _refusal(f"The image cannot be read from {type(value).__name__} data: {_EXPECTED}.")
+    if text.startswith(("http://", "https://")):
+        raise _refusal(f"The image is an address, which is not fetched here: {_EXPECTED}.")
+    if not Path(text).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise _refusal(f"This is not an upload: {_EXPECTED}.")
+    return {"path": text, "meta": _MARK}
+
+
+def _decode(url: str) -> str:
+    """Write the image in a `data:` URL to a file among the uploads, and return its path."""
+    head, _, text = url.partition(",")
+    if len(text) * 3 / 4 > MAX_MEGABYTES * 10**6:
+        raise _refusal(f"The image has more than {MAX_MEGABYTES} MB, which is the limit.")
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data or not head.endswith(";base64"):
+        raise _refusal(f"The image's data URL holds no base64 text: {_EXPECTED}.")
+    kind = head.removeprefix("data:").partition(";")[0]
+    suffix = mimetypes.guess_extension(kind) or ".png"
+    return str(save_bytes_to_cache(data, f"image{suffix}", get_upload_folder()))
+
+
+def _refusal(message: str) -> gr.Error:
+    return gr.Error(message, title="Invalid input", print_exception=False)
 
 
 # Gradio writes a stub beside each custom component, which type checkers would use.

@@ -26,8 +26,8 @@ from torch import Tensor
 from agit_hub import AGITPipeline
 from agit_hub.backends.base import TorchBackend
 from agit_hub.errors import AgitError, BackendError
-from agit_hub.inference.pipeline import default_device
 from agit_hub.models.agit import AGITModel
+from agit_hub.models.loading_options import default_device
 
 MODELS_KEPT = 3
 # Short requests are scheduled earlier, long calls are cut off. Starting CUDA in a new worker takes most

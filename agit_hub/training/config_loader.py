@@ -1,26 +1,31 @@
 """Build a validated `TrainConfig` from defaults, YAML files and the command line, in that order.
 
-jsonargparse parses the command line; keys and values of files are checked against the same dataclasses.
-Every error is one sentence that names the key, the value and the nearest existing key.
+Keys and values are checked against the dataclasses, whose docstrings jsonargparse formats as help. Every
+error is one sentence that names the key, the value and the option that is probably meant.
 """
 
 import argparse
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
-from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, set_parsing_settings
 
-from agit_hub.config import describe_type, has_type, suggest
+from agit_hub.config import describe_type, has_type
+from agit_hub.environment import expand_home
 from agit_hub.errors import ConfigError
-from agit_hub.runs import flatten, read_yaml
+from agit_hub.runs import RunFolder, flatten, read_yaml
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.option_names import RENAMED_KEYS, refuse_renamed, unknown_key
+from agit_hub.training.option_values import from_text, from_yaml, to_bool
 
 Section = TypeVar("Section")
+_UNSET = object()
 
 _CONFIG_FOLDERS = (
     Path(__file__).parents[1] / "configs",  # in an installed package
@@ -28,35 +33,6 @@ _CONFIG_FOLDERS = (
 )
 # Set once, as tau of training; the model's follows it and is saved with the weights.
 _LINKED = {"model.attention_threshold": "train.attention_threshold"}
-
-RENAMED_KEYS: dict[str, str | None] = {
-    "preset": "--config paper, official or cyclegan",
-    "train.epochs": "train.num_epochs",
-    "train.ema": "train.ema_decay",
-    "train.clip_norm": "train.max_grad_norm",
-    "train.checkpoint_every": "train.checkpointing_steps",
-    "train.keep_checkpoints": "train.checkpoints_total_limit",
-    "train.attention_bias": None,
-    "train.lambda_labels": None,
-    "train.lambda_floor": None,
-    "train.discriminator_margin": None,
-    "data.workers": "data.num_workers",
-    "data.network_patience": "data.hub_timeout",
-    "log.every": "log.steps",
-    "log.samples_every": "log.sample_steps",
-    "log.samples": "log.num_samples",
-    "log.trackers": "log.report_to",
-    "eval.every": "eval.steps",
-    "eval.pictures": "eval.max_images",
-    "hub.every": "hub.push_steps",
-    **{
-        f"{section}.{side}.{key}": f"{section}.{side}.storage (stream, download or remote)"
-        for section in ("data", "eval")
-        for side in ("source", "target")
-        for key in ("streaming", "cache")
-    },
-}
-"""Keys of earlier versions, with the option that replaces each; None for a removed one."""
 
 _HELP = """\
 usage: agit train [--config NAME_OR_FILE]... [--KEY VALUE]... [--resume]
@@ -70,7 +46,8 @@ Examples:
   agit train --config horse2zebra --data.source.path horses/ --data.target.path zebras/ \\
       --output_dir runs/horse2zebra
   agit train --config paper --data.source.path user/pairs --data.target.path user/pairs \\
-      --output_dir runs/paper --num_processes 2 --resume
+      --output_dir runs/paper --num_processes 2
+  agit train --resume --output_dir runs/paper
 
 Common options:
 {common}
@@ -83,7 +60,7 @@ More options: --help {sections}, or --help all.
 _OPTIONS = {
     "config": "A YAML file, or the name of a shipped configuration; may be repeated.",
     "output_dir": "The run folder; it must be new, or hold this run when resuming.",
-    "resume": "Continue from the newest checkpoint in output_dir, or start if there is none.",
+    "resume": "Continue the run in output_dir from its newest checkpoint, with its settings.",
     "num_processes": "Train in several processes, one for each GPU.",
     "data.source.path": "Source images: a folder, a dataset on the Hub, or shapes.",
     "data.target.path": "Target images: a folder, a dataset on the Hub, or shapes.",
@@ -107,20 +84,29 @@ class Command:
 def parse(arguments: Sequence[str]) -> Command:
     """Parse a command line and the configuration files that it names.
 
+    A run that is resumed keeps its own settings where the command line and its files state none.
+
     Raises:
         ConfigError: If a key or value cannot be used.
         SystemExit: After printing, for `--help`.
     """
     _print_help(arguments)
-    files, processes, rest = _split(arguments)
+    options = _split(arguments)
     given: dict[str, Any] = {}
-    for file in files:
-        given |= _read_file(file)
+    for name in options.configs:
+        given |= _read_file(_locate(name))
     resume = given.pop("resume", False)
-    values = _parse(_parser(given, resume), rest)
-    resume = bool(values.pop("resume"))
-    values["model"]["attention_threshold"] = values["train"]["attention_threshold"]
-    return Command(_build(TrainConfig, values, ""), resume, processes)
+    given |= {key: _checked(key, text, from_text) for key, text in options.texts.items()}
+    if options.resume is not None:
+        resume = options.resume
+    if resume and given.get("output_dir"):
+        run = RunFolder(given["output_dir"])
+        if not given.get("data.source.path"):  # nothing but the run could state it
+            run.check_resumable()
+        if run.exists:
+            run.read_config()  # written by this version
+            given = _read_file(run.config_file) | given
+    return Command(_build(TrainConfig, _nest(given), ""), resume, options.num_processes)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -135,27 +121,67 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise ConfigError(message) from ex
+@dataclass
+class _Options:
+    """A command line, not yet converted."""
+
+    configs: list[str] = field(default_factory=list)
+    num_processes: int = 1
+    resume: bool | None = None
+    """None if it is not stated."""
+    texts: dict[str, str] = field(default_factory=dict)
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[Path], int, list[str]]:
-    """Separate the files of `--config`, and `--num_processes`, from the options of the run."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", action="append", default=[])
-    parser.add_argument("--num_processes", type=int, default=1)
-    try:
-        found, rest = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        reason = "needs a value" if "expected one" in error.message else error.message
-        raise ConfigError(f"{error.argument_name}: {reason}.") from error
-    if found.num_processes < 1:
-        raise ConfigError(f"--num_processes is {found.num_processes}; it must be at least 1.")
-    for argument in rest:
-        if argument.startswith("--"):
-            _refuse_renamed(argument[2:].partition("=")[0])
-    return [_locate(name) for name in found.config], found.num_processes, rest
+def _split(arguments: Sequence[str]) -> _Options:
+    """Separate the options; a value follows its option, or an equals sign."""
+    options, types = _Options(), _types(TrainConfig)
+    rest = deque(arguments)
+    while rest:
+        argument = rest.popleft()
+        if not argument.startswith("--"):
+            raise ConfigError(
+                f"Unexpected argument {argument!r}: options are given as --key.path value."
+            )
+        key, equals, text = argument[2:].partition("=")
+        key = key if key in _OPTIONS or key in RENAMED_KEYS else key.replace("-", "_")
+        value = text if equals else None
+        if key in ("resume", "no_resume"):
+            options.resume = _resume(key, value, rest)
+            continue
+        if key not in ("config", "num_processes"):
+            _check_key(key)
+        if value is None and rest and not rest[0].startswith("--"):
+            value = rest.popleft()
+        if value is None and types.get(key) is bool:
+            value = "true"
+        if value is None:
+            raise ConfigError(f"--{key} needs a value.")
+        if key == "config":
+            options.configs.append(value)
+        elif key == "num_processes":
+            options.num_processes = _processes(value)
+        else:
+            options.texts[key] = value
+    return options
+
+
+def _resume(key: str, value: str | None, rest: deque[str]) -> bool:
+    if value is None and rest and not rest[0].startswith("--"):
+        value = rest.popleft()
+    wanted = True if value is None else to_bool(value)
+    if wanted is None:
+        raise ConfigError(
+            f"--{key} is {value!r}; it takes no value, or true or false. The run's folder is that of "
+            f"--output_dir: --output_dir {value} --resume."
+        )
+    return wanted if key == "resume" else not wanted
+
+
+def _processes(text: str) -> int:
+    found = from_text(text, int)
+    if not has_type(found, int) or found < 1:
+        raise ConfigError(f"--num_processes is {text}; it must be a number, at least 1.")
+    return int(found)
 
 
 def _shipped() -> dict[str, Path]:
@@ -163,8 +189,9 @@ def _shipped() -> dict[str, Path]:
 
 
 def _locate(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
+    path = expand_home(name)
+    if path.is_file():
+        return path
     shipped = _shipped()
     stem = name.removeprefix("configs/").removesuffix(".yaml")
     if stem in shipped:
@@ -174,54 +201,59 @@ def _locate(name: str) -> Path:
     )
 
 
-def _refuse_renamed(key: str, where: str = "") -> None:
-    if key not in RENAMED_KEYS:
-        return
-    new = RENAMED_KEYS[key]
-    remedy = "this option was removed" if new is None else f"use {new}"
-    raise ConfigError(f"Unknown key {key!r}{where}: {remedy}.")
-
-
 def _read_file(path: Path) -> dict[str, Any]:
     """Read the dotted keys of a file, and check each key and the type of its value."""
-    known = _types(TrainConfig) | {"resume": bool}
-    sections = {key.rpartition(".")[0] for key in known} - {""}
+    where = f" in {path}"
     flat = flatten(read_yaml(path))
-    for key, value in flat.items():
-        _refuse_renamed(key, f" in {path}")
-        if key in sections or key.rpartition(".")[0] in known:
-            raise ConfigError(f"{key} is {value!r} in {path}; expected a section of keys.")
-        if key not in known:
-            raise ConfigError(f"Unknown key {key!r} in {path}.{suggest(key, [*known])}")
-        if key in _LINKED:
-            raise ConfigError(f"{key} follows {_LINKED[key]}: set that one instead.")
-        flat[key] = value = _to_number(value, known[key])
-        if not has_type(value, known[key]):
-            raise ConfigError(f"{key} is {value!r}; expected {describe_type(known[key])}.")
-    return flat
+    return {key: _checked(key, value, from_yaml, where) for key, value in flat.items()}
 
 
-def _to_number(value: Any, expected: Any) -> Any:
-    # YAML 1.1 parses 1e-4 as a string.
-    if isinstance(value, str) and has_type(0.5, expected) and not has_type(value, expected):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _check_key(key: str, where: str = "", value: Any = None) -> None:
+    known = _types(TrainConfig) | {"resume": bool}
+    sections = {each.rpartition(".")[0] for each in known} - {""}
+    refuse_renamed(key, where)
+    if key in sections or key.rpartition(".")[0] in known:
+        raise ConfigError(f"{key} is {value!r}{where}; expected a section of keys.")
+    if key not in known:
+        raise unknown_key(key, [*known, *(["config"] if not where else [])], where)
+    if key in _LINKED:
+        raise ConfigError(f"{key} follows {_LINKED[key]}: set that one instead.")
 
 
-def _parser(defaults: Mapping[str, Any], resume: bool) -> ArgumentParser:
+def _checked(key: str, value: Any, convert: Callable[[Any, Any], Any], where: str = "") -> Any:
+    """Return the value of a key in its type."""
+    _check_key(key, where, value)
+    expected = (_types(TrainConfig) | {"resume": bool})[key]
+    found = convert(value, expected)
+    if not has_type(found, expected):
+        raise ConfigError(f"{key} is {found!r}; expected {describe_type(expected)}.")
+    return found
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest dotted keys into sections, and set what follows another key."""
+    nested: dict[str, Any] = {}
+    linked = {target: flat[source] for target, source in _LINKED.items() if source in flat}
+    for key, value in {**flat, **linked}.items():
+        *sections, name = key.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    if nested.get("output_dir"):
+        nested["output_dir"] = str(expand_home(nested["output_dir"]))
+    return nested
+
+
+def _parser() -> ArgumentParser:
+    """Return a parser of all options, for their documentation."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = _Parser(usage=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False)
+    parser = ArgumentParser(usage=argparse.SUPPRESS)
     parser.add_argument("--config", help=_OPTIONS["config"])
     parser.add_class_arguments(TrainConfig, as_group=False)
     for target, source in _LINKED.items():
         parser.link_arguments(source, target)
-    parser.add_argument(
-        "--resume", action=ActionYesNo(no_prefix="no_"), default=resume, help=_OPTIONS["resume"]
-    )
-    parser.set_defaults(dict(defaults))
+    parser.add_argument("--resume", action="store_true", help=_OPTIONS["resume"])
     return parser
 
 
@@ -233,10 +265,10 @@ def _print_help(arguments: Sequence[str]) -> None:
     sections = {k: t for k, t in get_type_hints(TrainConfig).items() if is_dataclass(t)}
     topic = "".join(arguments[position + 1 : position + 2])
     if topic == "all":
-        print(_parser({}, resume=False).format_help())
+        print(_parser().format_help())
     elif topic in sections:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
-        parser = _Parser(usage=argparse.SUPPRESS, add_help=False)
+        parser = ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
         parser.add_class_arguments(sections[topic], topic)
         print(parser.format_help())
     elif not topic or topic.startswith("-"):
@@ -247,7 +279,7 @@ def _print_help(arguments: Sequence[str]) -> None:
 
 
 def _short_help(sections: Mapping[str, Any]) -> str:
-    documented = {action.dest: str(action.help) for action in _parser({}, False)._actions}
+    documented = {action.dest: str(action.help) for action in _parser()._actions}
     common = _OPTIONS | {key: documented[key] for key in _COMMON}
     # One line each: the first clause.
     lines = (
@@ -257,47 +289,19 @@ def _short_help(sections: Mapping[str, Any]) -> str:
     return _HELP.format(common="\n".join(lines), configs=configs, sections="|".join(sections))
 
 
-def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
-    try:
-        namespace = parser.parse_args(list(arguments))
-    except (argparse.ArgumentError, ConfigError) as error:
-        raise ConfigError(_simplify(str(error))) from error
-    values: dict[str, Any] = namespace.as_dict()
-    values.pop("config")
-    return values
-
-
 def _build(section: type[Section], values: Mapping[str, Any], prefix: str) -> Section:
     """Create the dataclass of a section, with full key names in its errors."""
     types = get_type_hints(section)
     # From the last section on: model.attention_threshold is checked as train.attention_threshold.
     arguments = {
         key: _build(types[key], value, f"{prefix}{key}.") if is_dataclass(types[key]) else value
-        for key, value in reversed(list(values.items()))
+        for key in reversed([each.name for each in fields(section)])  # type: ignore[arg-type]
+        if (value := values.get(key, _UNSET)) is not _UNSET
     }
     try:
         return section(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{prefix}{error}") from error
-
-
-def _simplify(message: str) -> str:
-    """Reword an error message of jsonargparse."""
-    known = _types(TrainConfig) | {"config": str, "resume": bool}
-    if found := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
-        key = found[1].lstrip("-").split("=")[0]
-        if not found[1].startswith("-"):
-            return f"Unexpected argument {found[1]!r}: options are given as --key.path value."
-        return f"Unknown key {key!r}.{suggest(key, [*known])}"
-    if found := re.search(r'Linked "(\S+)" must be given via "(\S+)"', message):
-        return f"{found[1]} follows {found[2]}: set that one instead."
-    if found := re.search(r"argument --(\S+): expected one argument", message):
-        return f"--{found[1]} needs a value."
-    key_found = re.search(r'Parser key "([^"]+)"', message)
-    given = re.search(r"(?:Given value|Got value): (.*)", message)
-    if key_found and given and key_found[1] in known:
-        return f"{key_found[1]} is {given[1]}; expected {describe_type(known[key_found[1]])}."
-    return " ".join(message.split())
 
 
 def _types(section: Any, prefix: str = "") -> dict[str, Any]:

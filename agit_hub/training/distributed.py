@@ -24,8 +24,10 @@ from accelerate.utils import (
 from torch import Tensor, nn
 
 from agit_hub import __version__
+from agit_hub.environment import explain
 from agit_hub.errors import ConfigError, DatasetError, EvaluationError, RankError, RunError
 from agit_hub.training.config import TrainConfig, TrainSettings
+from agit_hub.training.launcher import check_launcher
 
 Result = TypeVar("Result")
 
@@ -43,9 +45,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """Create an Accelerator with the configured precision and trackers.
 
     Raises:
-        ConfigError: If precision and launcher disagree, the device does not support the precision, or a
-            tracker is not installed.
+        ConfigError: If the launcher was asked for what is not done here, precision and launcher
+            disagree, the device does not support the precision, or a tracker is not installed.
     """
+    check_launcher()
     precision = _resolve_precision(config.train.mixed_precision)
     trackers = config.log.trackers
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
@@ -280,7 +283,7 @@ def to_user_error(
     if isinstance(error, EvaluationError):
         return RankError(f"Validation failed at step {step}: {error}{checkpoint}")
     if isinstance(error, OSError):
-        return RunError(f"{error}.{checkpoint}")
+        return RunError(f"{explain(error)}{checkpoint}")
     # Gloo raises a plain RuntimeError too.
     if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
         return RankError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from agit_hub.backends.compiler import check_compiler
 from agit_hub.data.loader import UnpairedLoader
 from agit_hub.errors import ConfigError, DatasetError, RunError
 from agit_hub.models.agit import AGITModel
@@ -80,6 +81,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, resume: bool = False) -> None:
         self._accelerator = make_accelerator(config)
+        if config.train.torch_compile:
+            check_compiler(self._accelerator.device.type)
         precision: Any = self._accelerator.mixed_precision
         config = replace(config, train=replace(config.train, mixed_precision=precision))
         self.run_folder = RunFolder(config.output_dir)

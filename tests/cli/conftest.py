@@ -37,10 +37,10 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def translate(model: Path, work: Path) -> Translate:
     """Run the command: by default with that model, to zebra, with results in `out`."""
 
-    def run(*arguments: str) -> Result:
+    def run(*arguments: str, charset: str = "utf-8") -> Result:
         # Of an option that is given twice the last counts.
         defaults = ["--model", str(model), "--to", "zebra", "--out", "out"]
-        return CliRunner().invoke(app, ["translate", *defaults, *arguments])
+        return CliRunner(charset=charset).invoke(app, ["translate", *defaults, *arguments])
 
     return run
 

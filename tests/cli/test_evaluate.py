@@ -1,7 +1,9 @@
 """`agit evaluate` and `agit compare`: results, files, and errors in one line."""
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agit_hub.cli import app
+from agit_hub.cli.evaluate import evaluate as evaluate_command
 from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
 from tests.cli.conftest import SHADE, STRIPED_MODEL, listing, paint
@@ -361,3 +365,53 @@ def test_compare_of_missing_or_other_files_is_a_user_error(
     (work / "empty").mkdir()
     (work / "notes.json").write_text("[1, 2]")
     _check_user_error(_agit("compare", name), message)
+
+
+def test_evaluate_part_of_a_run_is_that_run(evaluate: Evaluate, runs: Path) -> None:
+    run = runs / "one"
+    for part, weights in (("model/model.safetensors", "last"), ("best", "best on validation")):
+        done = evaluate("--model", run / part)
+        assert done.exit_code == 0, done.stderr
+        report = run / "evaluation" / weights.split()[0] / "evaluation.json"
+        about = json.loads(report.read_text())["about"]
+        assert (about["model"], about["weights"]) == ("one", weights)
+    by_part = _agit("compare", run / "model").stdout
+    assert by_part == _agit("compare", run).stdout != ""
+
+
+def test_evaluate_writes_its_report_before_it_prints(
+    images: Path, model: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(typer.Exit) as end:
+            evaluate_command(
+                model=str(model),
+                source=str(images / "horses"),
+                target=str(images / "zebras"),
+                limit=4,
+                fid=False,
+                out=work / "report",
+            )
+    assert end.value.exit_code == 141
+    assert listing(work / "report") == ["evaluation.json", "evaluation.md", "evaluation.png"]
+
+
+def test_evaluate_prints_in_any_encoding(images: Path, model: Path) -> None:
+    datasets = ["--source", str(images / "horses"), "--target", str(images / "zebras")]
+    command = ["evaluate", "--model", str(model), *datasets, "--limit", "4", "--no-fid"]
+    done = CliRunner(charset="ascii").invoke(app, command)
+    assert done.exit_code == 0 and "\\xb1" in done.stdout
+
+
+def test_evaluate_checks_classifier_and_folder_before_the_images(
+    evaluate: Evaluate, work: Path
+) -> None:
+    (work / "file").touch()
+    for arguments, message in (
+        (["--classifier", "nowhere_at_all:thing"], "cannot be imported"),
+        (["--out", "file"], "--out is file: file is a file, not a folder"),
+    ):
+        _check_user_error(evaluate("--source", "./nowhere", *arguments), message)

@@ -205,3 +205,24 @@ def test_staged_folder_is_removed_afterwards(make_run: MakeRun) -> None:
         kept = Path(folder)
         assert sorted(file.name for file in kept.iterdir()) == FILES
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("part", ["model", "model/model.safetensors"])
+def test_push_part_of_a_run_publishes_the_run(make_run: MakeRun, hub: Hub, part: str) -> None:
+    push_run(make_run() / part, TARGET)
+    assert sorted(hub.files(REPO)) == FILES
+
+
+def test_push_model_folder_or_repo_publishes_it_with_its_card(
+    make_model: MakeModel, hub: Hub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plain"
+    make_model().save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\ntags: [mine]\n---\n# My horses\n")
+    push_run(folder, Target("user/first", "cc0-1.0"))
+    push_run(Path("user/first"), Target("user/second", "cc-by-4.0", dtype=torch.float16))
+    card = hub.files("user/first")["README.md"].decode()
+    assert "license: cc0-1.0" in card and "# My horses" in card and "- mine" in card
+    assert "license: cc-by-4.0" in hub.files("user/second")["README.md"].decode()
+    weights = load(hub.files("user/second")["model.safetensors"])
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}

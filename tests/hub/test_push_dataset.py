@@ -1,5 +1,7 @@
 """push_pair: two folders become a dataset that load_domains reads without further options."""
 
+import os
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ from PIL import Image
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
-from agit_hub.hub.push_dataset import push_pair
+from agit_hub.hub.push_dataset import push_pair, write_shards
 from testing.hub_server import Hub
 
 REPO = "user/cats2dogs"
@@ -119,3 +121,14 @@ def test_push_pair_unusable_folders_raise(
     with pytest.raises(DataError, match="can be read"):
         push_pair({"cats": empty, "dogs": folders["dogs"]}, REPO, "mit", False, 1)
     assert hub.requests == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems restrict names")
+def test_write_shards_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (20, 20)).save(folder / "plain.png")
+    (folder / "plain.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8)
+    table = pq.read_table(tmp_path / "shards" / split.shards[0])
+    assert [row["path"] for row in table["image"].to_pylist()] == ["caf\ufffd.png"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from agit_hub.backends.base import ExportedBackend
+from agit_hub.backends.base import ExportedBackend, TorchBackend
 from agit_hub.errors import BackendError, ImageError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.pipeline import AGITPipeline
@@ -403,8 +403,15 @@ def test_pipeline_arrays_and_tensors_match_pil_images(make_model: MakeModel) -> 
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ("image.png", TypeError, "str.*PIL.Image.open"),
+        ("nowhere.png", ImageError, "nowhere.png does not exist"),
+        ("https://x.org/a.png", ImageError, "download it"),
+        (None, TypeError, "The image is None; expected a PIL image, the path"),
+        (5, TypeError, "of type int; expected"),
+        ({"image": 1}, TypeError, "of type dict"),
+        ([None], TypeError, "The image is None"),
+        (b"", TypeError, "of type bytes"),
         ([b""], TypeError, "bytes"),
+        (np.zeros((0, 20, 3), np.uint8), ImageError, r"\(0, 20, 3\)"),
         (np.zeros((20, 20, 3), np.int64), TypeError, "int64"),
         (np.zeros((20, 20), np.uint8), ImageError, r"\(H, W, 3\).*\(20, 20\)"),
         (torch.zeros(20, 20, 3), ImageError, r"\(3, H, W\).*\(20, 20, 3\)"),
@@ -442,3 +449,32 @@ def test_pipeline_to_moves_torch_backends_only(make_model: MakeModel) -> None:
     assert pipeline.to("cpu").device.type == "cpu"
     with pytest.raises(BackendError, match=r"openvino.*cuda.*backend='torch'"):
         pipeline.to("cuda")
+
+
+def test_pipeline_takes_paths_and_uint8_tensors(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = AGITPipeline(make_model())
+    image = Image.fromarray(np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3))
+    image.save(tmp_path / "a.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    given = [tmp_path / "a.png", str(tmp_path / "a.png"), "~/a.png", tensor, image]
+    assert len({found.tobytes() for found in pipeline(given).images}) == 1
+    assert pipeline(tmp_path / "a.png").images[0].tobytes() == pipeline(image).images[0].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("attention", ["network", "features", "ones"])
+def test_pipeline_of_converted_model_translates_nearly_alike(
+    make_model: MakeModel, dtype: torch.dtype, attention: str
+) -> None:
+    pipeline = AGITPipeline(make_model(attention=attention))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    before = pipeline(image)
+    pipeline.model.to(dtype)
+    after = pipeline(image)
+    assert after.attention[0].dtype == np.float32
+    assert np.abs(after.attention[0] - before.attention[0]).max() < 0.05
+    mixed = AGITPipeline(pipeline.model, TorchBackend(pipeline.model, dtype=torch.bfloat16))
+    assert mixed(image).images[0].size == image.size

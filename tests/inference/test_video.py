@@ -240,3 +240,42 @@ def test_video_without_video_stream_is_refused(tmp_path: Path) -> None:
         output.mux(stream.encode(None))
     with pytest.raises(VideoError, match=r"song\.mkv has no video"):
         Video(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".wmv", "wmv2"),
+        (".flv", "flv"),
+        (".ts", "mpeg2video"),
+        (".mpg", "mpeg2video"),
+        (".mpeg", "mpeg1video"),
+        (".m4v", "libx264"),
+        (".3gp", "libx264"),
+    ],
+)
+def test_translate_video_of_any_kind(
+    translate: Translate, work: Path, suffix: str, codec: str
+) -> None:
+    with av.open(work / f"clip{suffix}", "w") as output:
+        stream = output.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for number in range(25):  # FFmpeg recognises no transport stream that is much shorter
+            pixels = np.full((32, 64, 3), 9 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    done = translate(f"clip{suffix}")
+    assert done.exit_code == 0, done.stderr
+    with Video(work / "out" / "clip.mp4") as video:
+        times = [frame.time for frame in video.frames()]
+    assert len(times) == 25 and times[-1] - times[0] == Fraction(24, 25)
+
+
+def test_translate_video_without_encoder_is_refused_before_work(
+    translate: Translate, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video()
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    done = translate("clip.mp4")
+    assert done.exit_code == 2 and "libx264" in done.stderr and "reinstall" in done.stderr

@@ -23,7 +23,6 @@ from agit_hub.space.service import (
     PREVIEW,
     SpaceService,
     make_edits,
-    named_models,
     preview,
 )
 from agit_hub.space.zerogpu import Result, Run, ZeroGpu
@@ -59,7 +58,7 @@ class CountingGpu:
 def test_service_runs_networks_once_per_image_and_direction(image_path: str) -> None:
     """Also if they run in another process, with a GPU for the call."""
     networks = CountingGpu()
-    service = SpaceService(named_models(None), ZeroGpu(networks))
+    service = SpaceService({"demo": str(DEMO_MODEL)}, ZeroGpu(networks))
     outputs = [
         service.render(image_path, "striped", "demo", make_edits([threshold])).image.tobytes()
         for threshold in (None, 0.1, 0.5, 1)
@@ -72,7 +71,7 @@ def test_service_runs_networks_once_per_image_and_direction(image_path: str) -> 
 
 
 def test_service_selected_object_without_attention_disappears(image_path: str) -> None:
-    service = SpaceService(named_models(None))
+    service = SpaceService({"demo": str(DEMO_MODEL)})
     raw = service.predict(image_path, "striped", "demo").raw_attention
     y, x = (int(place) for place in np.unravel_index(np.argmax(raw), raw.shape))
     chosen = make_edits([0.1], points=[(x, y)])
@@ -91,7 +90,7 @@ def test_service_selected_object_without_attention_disappears(image_path: str) -
 
 
 def test_service_strokes_green_adds_and_red_removes_attention(image_path: str) -> None:
-    service = SpaceService(named_models(None))
+    service = SpaceService({"demo": str(DEMO_MODEL)})
     strokes = np.zeros((48, 48, 4), np.uint8)  # at half the image's size
     strokes[:, :24] = (0x22, 0xC5, 0x5E, 255)
     strokes[:, 24:] = (0xEF, 0x44, 0x44, 255)
@@ -102,7 +101,7 @@ def test_service_strokes_green_adds_and_red_removes_attention(image_path: str) -
 
 
 def test_service_layer_without_strokes_has_no_effect(image_path: str) -> None:
-    service = SpaceService(named_models(None))
+    service = SpaceService({"demo": str(DEMO_MODEL)})
     bare, blank = (
         service.render(image_path, "striped", "demo", make_edits([], strokes=strokes)).attention
         for strokes in (None, Image.new("RGBA", (30, 30)))
@@ -113,7 +112,7 @@ def test_service_layer_without_strokes_has_no_effect(image_path: str) -> None:
 def test_service_previews_are_small_and_files_full_size(tmp_path: Path) -> None:
     path = tmp_path / "../odd name;.png"
     shapes.draw("plain", 1, size=1600, seed=2)[0].save(path)
-    service = SpaceService(named_models(None))
+    service = SpaceService({"demo": str(DEMO_MODEL)})
     rendering = service.render(str(path), "striped", "demo", make_edits([]))
     small = preview(rendering)
     assert small.image.size == small.overlay().size == (PREVIEW, PREVIEW)
@@ -128,7 +127,7 @@ def test_service_previews_are_small_and_files_full_size(tmp_path: Path) -> None:
 
 def test_service_batch_beyond_limit_is_refused(image_path: str) -> None:
     with pytest.raises(SpaceError, match=f"51 .*{MAX_BATCH}"):
-        SpaceService(named_models(None)).batch(
+        SpaceService({"demo": str(DEMO_MODEL)}).batch(
             [image_path] * 51, "striped", "demo", make_edits([]), iter
         )
 
@@ -137,19 +136,10 @@ def test_service_batch_keeps_results_before_gpu_is_unavailable(tmp_path: Path) -
     paths = [str(tmp_path / f"{number}.png") for number in range(4)]
     for number, path in enumerate(paths):
         shapes.draw("plain", number, size=96, seed=43)[0].save(path)
-    service = SpaceService(named_models(None), ZeroGpu(CountingGpu(limit=2)))
+    service = SpaceService({"demo": str(DEMO_MODEL)}, ZeroGpu(CountingGpu(limit=2)))
     panels, archive, errors = service.batch(paths, "striped", "demo", make_edits([]), iter)
     assert [name for _, name in panels] == ["0.png", "1.png"] and archive is not None
     assert errors == ["2.png and those after it: Your quota is used up"]
-
-
-def test_named_models_use_folder_names(tmp_path: Path) -> None:
-    assert named_models(None) == named_models(" ") == {"demo": str(DEMO_MODEL)}
-    (tmp_path / "mine").mkdir()
-    places = f"{tmp_path / 'mine'}, user/agit-horse2zebra"
-    assert named_models(places) == {
-        "mine": str(tmp_path / "mine"), "user/agit-horse2zebra": "user/agit-horse2zebra",
-    }  # fmt: skip
 
 
 def test_service_cache_evicts_least_recently_used(
@@ -162,7 +152,7 @@ def test_service_cache_evicts_least_recently_used(
     for number, path in enumerate(paths):
         shapes.draw("plain", number, size=96, seed=44)[0].save(path)
     gpu = CountingGpu()
-    service = SpaceService(named_models(None), ZeroGpu(gpu))
+    service = SpaceService({"demo": str(DEMO_MODEL)}, ZeroGpu(gpu))
     calls = []
     for number in (0, 1, 0, 2, 0, 1):
         service.predict(paths[number], "striped", "demo")
@@ -173,7 +163,7 @@ def test_service_cache_evicts_least_recently_used(
 def test_service_cache_keeps_no_failure(image_path: str) -> None:
     whole = Path(image_path).read_bytes()
     Path(image_path).write_bytes(whole[:100])
-    service = SpaceService(named_models(None))
+    service = SpaceService({"demo": str(DEMO_MODEL)})
     for _ in range(2):
         with pytest.raises(ImageError, match="damaged"):
             service.predict(image_path, "striped", "demo")
@@ -195,7 +185,7 @@ def test_zerogpu_forked_worker_does_not_wait_for_parent_lock() -> None:
 
 
 def test_handlers_select_model_keeps_known_direction() -> None:
-    handlers = Handlers(SpaceService(named_models(None)))
+    handlers = Handlers(SpaceService({"demo": str(DEMO_MODEL)}))
     directions = ["plain \u2192 striped", "striped \u2192 plain"]
     for to, kept in ((directions[1], directions[1]), ("horse \u2192 zebra", directions[0])):
         update, *thresholds = handlers.select_model("demo", to)

@@ -1,5 +1,6 @@
 """Requests made by hand: the Space reads nothing but uploads."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,3 +58,45 @@ def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
             text = "".join(answer.iter_text())
         assert '"success":false' in text.replace(" ", ""), event["id"]
     assert requests >= 6
+
+
+def _ask(address: str, image: object) -> str:
+    """Return the events of a request for an image's attention."""
+    call = f"{address}/gradio_api/call/attention"
+    event = httpx.post(call, json={"data": [image, "", ""]}).json().get("event_id", "none")
+    return httpx.get(f"{call}/{event}", timeout=30).text
+
+
+def test_endpoint_takes_an_image_as_base64_text(open_space: str, tmp_path: Path) -> None:
+    data = base64.b64encode(_private(tmp_path).read_bytes()).decode()
+    url = f"data:image/png;base64,{data}"
+    for image in ({"url": url}, {"path": None, "url": url}, {"path": "", "url": url}, url):
+        assert "event: complete" in _ask(open_space, image)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"url": "http://127.0.0.1:1/a.png"}, "is an address, which is not fetched here"),
+        ({"path": "https://example.org/a.png"}, "is an address, which is not fetched here"),
+        ({"path": "/etc/hostname"}, "This is not an upload: send a file"),
+        ("/etc/hostname", "This is not an upload: send a file"),
+        ({"url": "data:image/png;base64,@@@"}, "holds no base64 text"),
+        ({"url": "data:image/png,abc"}, "holds no base64 text"),
+        ({"url": "data:image/png;base64,aGVsbG8="}, "image.png is not an image"),
+        ({}, "cannot be read from dict data: send a file"),
+        (5, "cannot be read from int data: send a file"),
+        ([1, 2], "cannot be read from list data: send a file"),
+        (None, "image is missing: send a file"),
+    ],
+)
+def test_endpoint_other_values_get_a_sentence(open_space: str, image: object, message: str) -> None:
+    answer = _ask(open_space, image)
+    assert "event: error" in answer and message in answer
+    assert "validation error" not in answer and "Traceback" not in answer
+
+
+def test_endpoint_marked_address_gets_a_sentence(open_space: str) -> None:
+    image = {"path": "http://127.0.0.1:1/a.png", "meta": {"_type": "gradio.FileData"}}
+    answer = _ask(open_space, image)
+    assert "event: error" in answer and "Traceback" not in answer

@@ -205,8 +205,11 @@ def test_launch_with_precision_and_tracker_trains(
     events = [file for file in tmp_path.rglob("*tfevents*") if b"loss/cycle_s" in file.read_bytes()]
     assert len(events) == 1
 
-    # Without the launcher it would be another run; a contradiction is refused.
+    # Without the launcher the run keeps its precision; a contradiction is refused.
     code, log, _ = process(arguments(tmp_path, settings, "--resume")).finish()
+    assert code == 0 and "mixed_precision bf16" in log
+    fp32 = settings | {"train.mixed_precision": "no"}
+    code, log, _ = process(arguments(tmp_path, fp32, "--resume")).finish()
     assert code == 2 and "train.mixed_precision was 'bf16' and is 'no'" in log
     other = arguments(tmp_path / "other", {"train.mixed_precision": "no"})
     code, log, _ = process(other, {"ACCELERATE_MIXED_PRECISION": "bf16"}).finish()

@@ -30,8 +30,7 @@ def test_check_new_or_empty_folder_is_accepted(
 ) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "new/er"):
-        for resume in (False, True):
-            RunFolder(tmp_path / name).check(to_dict(configure(tmp_path / name)), resume)
+        RunFolder(tmp_path / name).check(to_dict(configure(tmp_path / name)), resume=False)
     assert not (tmp_path / "new").exists()
     assert train(tmp_path / "empty", resume=True).finished
 
@@ -227,3 +226,42 @@ def test_resume_with_other_length_states_the_learning_rate(
     train(tmp_path, longer, resume=True)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "learning rate" in line)
     assert "4 steps long and is 16" in line and "continues at 0.0005," in line
+
+
+def test_check_resume_of_missing_folder_is_refused(tmp_path: Path, configure: Configure) -> None:
+    run = RunFolder(tmp_path / "typo")
+    with pytest.raises(ConfigError, match=r"typo does not exist.*check the name"):
+        run.check(to_dict(configure(run.path)), resume=True)
+
+
+def test_check_resume_with_fewer_steps_than_done_is_refused(
+    tmp_path: Path, configure: Configure
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    (run.checkpoints / "step-00000006").mkdir(parents=True)
+    config = configure(run.path)
+    run.write_config(to_yaml(config))
+    for steps in (6, 7, None):
+        changed = to_dict(config)
+        changed["train"]["max_steps"] = steps
+        run.check(changed, resume=True)
+    changed["train"]["max_steps"] = 5
+    with pytest.raises(ConfigError, match=r"max_steps is 5, and the run in .* at step 6 already"):
+        run.check(changed, resume=True)
+
+
+def test_run_folder_containing_finds_run_of_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("run/model", "run/best", "run/samples", "model"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("run/config.yaml", "run/model/model.safetensors"):
+        (tmp_path / name).touch()
+    for name in ("run", "run/model", "run/best", "run/model/model.safetensors"):
+        found = RunFolder.containing(tmp_path / name)
+        assert found is not None and found.path == tmp_path / "run"
+    assert RunFolder.containing(tmp_path / "model") is None
+    assert RunFolder.containing(tmp_path / "run" / "samples") is None
+    monkeypatch.chdir(tmp_path / "run" / "model")
+    found = RunFolder.containing(".")
+    assert found is not None and found.path.resolve() == (tmp_path / "run").resolve()

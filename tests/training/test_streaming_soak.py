@@ -126,6 +126,7 @@ def test_run_killed_at_random_steps_equals_uninterrupted_run(
     # The killed runs share a home, so that files they left incomplete are found again.
     connection = [hub.url, str(tmp_path / "killed home"), True]
     moments = sorted(chance.sample(range(1, LAST - 20), kills))
+    (tmp_path / "parts").mkdir()  # which the first part may resume, having nothing
     endless = arguments(tmp_path / "parts", settings | {"train.max_steps": 100_000}, "--resume")
     done = 0
     for moment in moments:

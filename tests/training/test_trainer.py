@@ -1,6 +1,7 @@
 """Whole runs in this process: reproducible, resumed exactly, and stopped with a message."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +379,9 @@ def test_images_of_all_modes_train(
     assert train(tmp_path / "run", settings).finished
     log = capsys.readouterr().err
     assert "Skipped" not in log and f"on {kinds} source and {kinds} target images" in log
+
+
+def test_fit_in_a_thread_trains(tmp_path: Path, train: Train) -> None:
+    """Python allows signal handlers in the main thread only."""
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(train, tmp_path / "run").result().finished
