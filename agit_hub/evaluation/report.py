@@ -100,8 +100,7 @@ def _choose(images: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
 def _grid(kind: str, directions: Sequence[Sequence[ImageResult]]) -> Image.Image:
     columns: list[str] = []
     for images in directions:
-        source, _, target = images[0].direction.partition(" to ")
-        headings = [f"{source}, {kind}", "attention", f"to {target}", "mask"]
+        headings = [f"{images[0].direction}, {kind}", "attention", "translation", "mask"]
         columns += [*headings[: len(images[0].thumbnails)], ""]
     rows = [
         [thumbnail for image in row for thumbnail in image.thumbnails]

@@ -16,6 +16,8 @@ Map = npt.NDArray[np.float32]
 
 # Pixels that touch at a corner belong to one object.
 _CONNECTIVITY = np.ones((3, 3), dtype=bool)
+# A blur that reaches one pixel.
+_NEIGHBOURS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 8
 # A feather's Gaussian is truncated at two sigma.
 _TRUNCATE = 2
 
@@ -125,10 +127,13 @@ def select_objects(
 
 def feather_edges(attention: Map, pixels: float) -> Map:
     """Blur the edges of a map over a distance in pixels; farther away it stays exactly 0."""
+    if pixels < 1:
+        return attention
     # The blur is separable, so it reaches farthest along the diagonal.
     radius = int(pixels / 2**0.5)
     if radius == 0:
-        return attention
+        near = ndimage.convolve(attention, _NEIGHBOURS, mode="nearest")
+        return np.asarray(np.clip(near, 0, 1), dtype=np.float32)
     blurred = ndimage.gaussian_filter(attention, radius / _TRUNCATE, radius=radius, mode="nearest")
     # Rounding may exceed 1 slightly.
     return np.asarray(np.clip(blurred, 0, 1), dtype=np.float32)

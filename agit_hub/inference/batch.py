@@ -200,15 +200,23 @@ def result_paths(job: Job, options: TranslateOptions) -> dict[ResultKind, Path]:
 
 
 def check_inputs_kept(jobs: Sequence[Job], options: TranslateOptions) -> None:
-    """Check that no result would overwrite an input.
+    """Check that no result would overwrite an input, or another result.
 
     Raises:
         InputPathError: Naming the first that would.
     """
     # By device and inode: names may differ in case, or be links.
     inputs = {number: job.source for job in jobs if (number := _file_id(job.source))}
+    owners: dict[str, Job] = {}
     for job in jobs:
         for path in result_paths(job, options).values():
+            # Names that differ in case alone are one on some file systems.
+            other = owners.setdefault(str(path).casefold(), job)
+            if other is not job:
+                raise InputPathError(
+                    f"{path} would be a result of both {other.source} and {job.source}: translate them "
+                    "into different folders (--out)."
+                )
             if (number := _file_id(path)) is not None and number in inputs:
                 raise InputPathError(
                     f"{path} would overwrite the input {inputs[number]}: choose another --out."

@@ -1,5 +1,7 @@
 """Eq. 1 in an image's own integers, whatever its mode: where attention is 0, its bytes are unchanged."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -13,7 +15,13 @@ from agit_hub.inference.guided_upsampling import BandedUpsampler, row_bands
 KEPT_MODES = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F")
 # Pillow's weights of red, green and blue in a grey.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+# Of JPEG (JFIF).
+_TO_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+    dtype=np.float32,
+)
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
@@ -66,28 +74,104 @@ def generated_image(rgb: Image.Image, change: Tensor) -> Image.Image:
 
 
 def _blend(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
+    before = np.asarray(band)
+    step = attention[..., None] * change
     if band.mode in DEEP_MODES:
-        return _blend_deep(band, change, attention)
+        after = _shift_deep(before, step, DEEP_MODES[band.mode])
+    elif band.mode == "CMYK":
+        after = _shift_inks(before, step)
+    elif band.mode == "YCbCr":
+        after = _shift_luma_and_chroma(band, before, step)
+    else:
+        after = np.asarray(_shift_colours(band, step))
+    attended = attention > 0
+    after = np.where(attended if before.ndim == 2 else attended[..., None], after, before)
+    if "transparency" in band.info:
+        after = _keep_key(before, after, band)
+    # In Pillow's words an array of three bytes may be RGB, YCbCr or HSV.
+    if band.mode in ("CMYK", "YCbCr", "HSV"):
+        return Image.frombytes(band.mode, band.size, after.tobytes())
+    return Image.fromarray(after)
+
+
+def _shift_colours(band: Image.Image, step: Floats) -> Image.Image:
     has_alpha = "A" in band.getbands()
     # The networks' input shows transparent parts on white; the colour beneath is what is blended.
-    colours = band.convert("RGBA").convert("RGB") if has_alpha else to_rgb(band)
-    blended = np.asarray(colours, dtype=np.float32) + attention[..., None] * change
-    translated = Image.fromarray(np.clip(np.rint(blended), 0, 255).astype(np.uint8))
+    colours = band.convert("RGBA").convert("RGB") if has_alpha else _opaque(band)
+    before = np.asarray(colours)
+    after = np.clip(np.rint(before + step), 0, 255).astype(np.uint8)
+    translated = Image.fromarray(after)
     if band.mode == "1":
         translated = translated.convert("L").point(lambda value: 255 * (value > 127))
     translated = translated.convert(band.mode)
     if has_alpha:
         translated.putalpha(band.getchannel("A"))
-    # The conversion through RGB is lossy in some modes, so pixels without attention bypass it.
-    band.paste(translated, mask=Image.fromarray(attention > 0))
+    # The way to RGB and back is lossy for HSV.
+    band = band.copy()
+    band.paste(translated, mask=Image.fromarray((after != before).any(axis=-1)))
     return band
 
 
-def _blend_deep(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
-    before = np.asarray(band)
-    white = DEEP_MODES[band.mode]
-    blended = before + attention.astype(np.float64) * (change @ _LUMA) * (white / 255)
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an image as RGB, transparent pixels in the colour that they have."""
+    plain = image.copy()
+    plain.info.pop("transparency", None)
+    return to_rgb(plain)
+
+
+def _shift_inks(before: Bytes, step: Floats) -> Bytes:
+    """Add a change of red, green and blue to CMYK, by its coloured inks while they suffice.
+
+    Black ink that is there stays: it is lightened only where a colour becomes brighter than it allows.
+    """
+    inks = before.astype(np.float32)
+    through_black = 255 - inks[..., 3:]
+    light = through_black * (255 - inks[..., :3]) / 255
+    wanted = np.clip(light + step, 0, 255)
+    lightened = np.maximum(through_black, wanted.max(axis=-1, keepdims=True))
+    coloured = 255 - 255 * wanted / np.maximum(lightened, 1e-6)
+    # Below full black any coloured ink is possible.
+    coloured = np.where(lightened > 0, coloured, inks[..., :3])
+    after = np.concatenate([coloured, 255 - lightened], axis=-1)
+    return _bytes(after)
+
+
+def _shift_luma_and_chroma(band: Image.Image, before: Bytes, step: Floats) -> Bytes:
+    colours = np.asarray(band.convert("RGB"), dtype=np.float32)
+    possible = np.clip(colours + step, 0, 255) - colours
+    return _bytes(before + possible @ _TO_YCBCR.T)
+
+
+def _bytes(values: Floats) -> Bytes:
+    rounded: Bytes = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
+
+
+def _shift_deep(before: npt.NDArray[Any], step: Floats, white: float) -> npt.NDArray[Any]:
+    """Add a change to greys of more than 8 bits; values beyond black and white stay possible."""
+    shifted = before + (step @ _LUMA).astype(np.float64) * (white / 255)
     if before.dtype != np.float32:
-        blended = np.rint(blended)
-    after = np.clip(blended, 0, white).astype(before.dtype)
-    return Image.fromarray(np.where(attention > 0, after, before))
+        shifted = np.rint(shifted)
+    low, high = np.minimum(before, 0), np.maximum(before, white)
+    return np.clip(shifted, low, high).astype(before.dtype)
+
+
+def _keep_key(
+    before: npt.NDArray[Any], after: npt.NDArray[Any], band: Image.Image
+) -> npt.NDArray[Any]:
+    """Keep pixels of a transparent colour, and all others away from it."""
+    key = band.info["transparency"]
+    if not isinstance(key, int | tuple) or before.dtype == bool:
+        return after
+    wanted = np.asarray(key)
+    was, is_now = (
+        (each == wanted) if each.ndim == 2 else (each == wanted).all(axis=-1)
+        for each in (before, after)
+    )
+    taken = is_now & ~was
+    result = after.copy()
+    result[was] = before[was]
+    # One unit from the key, in the last channel.
+    last = result if result.ndim == 2 else result[..., -1]
+    last[taken] = np.where(last[taken] > 0, last[taken] - 1, 1)
+    return result

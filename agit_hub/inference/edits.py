@@ -71,7 +71,10 @@ class AttentionEdits:
     paint: "Mask | None" = _edit(None, "A mask: attention is at least this.")
     erase: "Mask | None" = _edit(None, "A mask: attention is reduced by this share.")
     feather: float = _edit(
-        0.0, "Pixels over which the map's edges fade.", flag="--feather", slider=(40, 1)
+        0.0,
+        "Pixels over which the map's edges fade, within region and erase.",
+        flag="--feather",
+        slider=(40, 1),
     )
     strength: float = _edit(
         1.0, "Factor on the final map, 0 to 1.", flag="--strength", slider=(1, 0.01)
@@ -128,15 +131,20 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
     attention = maps.apply_threshold(attention, tau)
     if len(edits.points):
         attention = maps.select_objects(attention, edits.points, edits.strict_points)
+    # What region and erase allow, whatever is blurred afterwards.
+    limit = np.ones_like(attention)
     if edits.region is not None:
         inside = maps.box_map if maps.is_box(edits.region) else maps.resize_map
-        attention = attention * inside(edits.region, size)
+        limit = inside(edits.region, size)
+        attention = attention * limit
     if edits.paint is not None:
-        attention = np.maximum(attention, maps.resize_map(edits.paint, size))
+        painted = maps.resize_map(edits.paint, size)
+        attention, limit = np.maximum(attention, painted), np.maximum(limit, painted)
     if edits.erase is not None:
-        attention = attention * (1 - maps.resize_map(edits.erase, size))
+        kept = 1 - maps.resize_map(edits.erase, size)
+        attention, limit = attention * kept, limit * kept
     if edits.feather:
-        attention = maps.feather_edges(attention, edits.feather)
+        attention = np.minimum(maps.feather_edges(attention, edits.feather), limit)
     return attention * np.float32(edits.strength) if edits.strength != 1 else attention
 
 

@@ -38,6 +38,24 @@ def check_encoder() -> None:
         )
 
 
+class Colours:
+    """What a stream says about its pixels beyond their values: RGB and YUV are converted as it has them.
+
+    The translation is RGB of the same primaries and transfer function, so that their tags still hold.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        context = stream.codec_context
+        self.primaries = _known(context.color_primaries)
+        self.transfer = _known(context.color_trc)
+        self.pixel_aspect = context.sample_aspect_ratio or Fraction(1)
+        """Width of a pixel by its height."""
+
+
+def _known(tag: int) -> int:
+    return _BT709 if tag == _UNSPECIFIED else tag
+
+
 class Frame(NamedTuple):
     """One frame of a video."""
 
@@ -69,6 +87,9 @@ class Video:
         """Frames per second, on average."""
         self.time_base = stream.time_base or 1 / self.rate
         """The unit of times, in seconds."""
+        self.colours = Colours(stream)
+        self.quarter_turn = False
+        """Whether frames are turned by 90 degrees to be upright; known from the first one on."""
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +119,7 @@ class Video:
                     time = frame.pts * (frame.time_base or self.time_base)
                 else:
                     time = Fraction(0) if time is None else time + 1 / self.rate
+                self.quarter_turn = bool(frame.rotation % 180)
                 yield Frame(_upright(frame), time)
         if time is None:
             raise VideoError(f"{self.path} has no frames.")
@@ -158,8 +180,12 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = self._video.time_base
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
+        colours = self._video.colours
+        context.colorspace, context.color_range = _BT709, _LIMITED
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+        aspect = colours.pixel_aspect
+        # Frames are upright: a quarter turn swaps the sides of a pixel.
+        context.sample_aspect_ratio = 1 / aspect if self._video.quarter_turn else aspect
         self._stream = stream
         if self._with_audio:
             self._audio = _Audio(self._video.path, self._output)

@@ -442,3 +442,15 @@ def test_output_that_nobody_reads_is_no_traceback(reader: str) -> None:
     command = f"{shlex.join([*AGIT, 'train', '--help', 'all'])} | {reader}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_translate_results_of_one_name_are_refused(translate: Translate, work: Path) -> None:
+    """The map of `a.png` and the translation of `a.map.png` would be one file."""
+    for name in ("a.png", "a.map.png"):
+        paint(work / "in" / name, shade=100, size=(16, 16))
+    done = translate("in", "--maps")
+    assert done.exit_code == 2
+    for part in ("a.map.png would be a result of both", "in/a.png", "different folders"):
+        assert part in done.stderr
+    assert not (work / "out").exists()
+    assert translate("in").exit_code == 0

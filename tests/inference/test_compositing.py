@@ -154,17 +154,21 @@ def test_composite_image_half_attention_applies_half_the_change(
 
 
 @pytest.mark.parametrize(("mode", "kind", "odd"), [("I", np.int32, 70000), ("F", np.float32, 2.5)])
-def test_composite_image_out_of_range_values_stay_without_attention(
+def test_composite_image_out_of_range_values_stay_without_change(
     mode: str, kind: Any, odd: float
 ) -> None:
-    """Values beyond white and black are clipped only where there is attention."""
+    """Values beyond white and black are the input's, and are not clipped where it is attended to."""
     values = np.tile(np.array([odd, -5, odd, -5], kind), (16, 4))
     attention = np.zeros((16, 16), np.float32)
     attention[:, 2:4] = 0.5
     image = Image.fromarray(values)
     assert image.mode == mode
     after = np.asarray(composite_image(image, _even(0, 0, 0), attention))
-    assert after[0, :6].tolist() == [odd, -5, 1.0 if mode == "F" else 65535, 0, odd, -5]
+    assert after[0, :6].tolist() == [odd, -5, odd, -5, odd, -5]
+    # Darker they become by as much as others: half of the change, of a range to white.
+    darker = np.asarray(composite_image(image, _even(-51, -51, -51), attention))
+    white = 1.0 if mode == "F" else 65535
+    assert darker[0, 2] == pytest.approx(odd - 0.1 * white, abs=1)
 
 
 def _literal(image: Image.Image, change: torch.Tensor, attention: Any) -> npt.NDArray[np.uint8]:
@@ -212,3 +216,39 @@ def test_generated_image_is_sum_of_input_and_change() -> None:
     before = np.asarray(image, dtype=int)
     found = np.asarray(generated_image(image, _even(*STEP)))
     assert np.array_equal(found, np.clip(before + STEP, 0, 255))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_composite_image_keeps_the_transparent_colour_for_its_pixels_alone(mode: str) -> None:
+    key: Any = (20, 30, 40) if mode == "RGB" else 20
+    pixels = np.full((16, 16), 19) if mode != "RGB" else np.tile((20, 30, 39), (16, 16, 1))
+    pixels[:8] = key
+    image = Image.fromarray(pixels.astype(np.uint16 if mode == "I;16" else np.uint8))
+    image.info["transparency"] = key
+    # One unit up: others would become the key's colour.
+    step = _even(0, 0, 1) if mode == "RGB" else _even(*[1 / 257 if mode == "I;16" else 1] * 3)
+    result = composite_image(to_upright(image), step, np.ones((16, 16), np.float32))
+    after = np.asarray(result)
+    assert result.mode == mode and result.info["transparency"] == key
+    is_key = (after == key) if mode != "RGB" else (after == key).all(axis=-1)
+    assert is_key[:8].all() and not is_key[8:].any()
+
+
+@pytest.mark.parametrize(
+    ("inks", "step", "after"),
+    [
+        # Black by black ink alone stays that: no change, and a change that is darker still.
+        ((0, 0, 0, 255), (0, 0, 0), (0, 0, 0, 255)),
+        ((9, 8, 7, 255), (-50, -50, -50), (9, 8, 7, 255)),
+        # Lighter than black ink allows: it goes back to 255 - 51.
+        ((0, 0, 0, 255), (51, 51, 51), (0, 0, 0, 204)),
+        # Below it, coloured inks change: 204 of light, of which cyan takes 51.
+        ((0, 0, 0, 51), (-51, 0, 0), (64, 0, 0, 51)),
+    ],
+)
+def test_composite_image_cmyk_keeps_black_ink(
+    inks: tuple[int, ...], step: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    image = Image.new("CMYK", (16, 16), inks)
+    result = composite_image(image, _even(*step), np.ones((16, 16), np.float32))
+    assert result.getpixel((5, 5)) == after

@@ -91,13 +91,13 @@ def test_apply_edits_combined_edits_follow_field_order(
 
 
 def test_apply_edits_feather_follows_all_edits_but_strength() -> None:
-    """Erased pixels are not 0 after feathering, and strength scales the blur."""
+    """Erased pixels stay 0, and strength scales the blur."""
     network = np.zeros((1, 9), np.float32)
     erase = _row(*[0] * 5, *[1] * 4)
     paint = _row(*[0] * 4, 1, 1, *[0] * 3)
     final = _edited(network, paint=paint, erase=erase, feather=3, strength=0.5)
     weights = [math.exp(-(offset**2) / 2) for offset in range(-2, 3)]  # sigma = 1
-    expected = np.array([0, 0, *weights, 0, 0]) / sum(weights) / 2
+    expected = np.array([0, 0, *weights[:3], 0, 0, 0, 0]) / sum(weights) / 2
     np.testing.assert_allclose(final[0], expected, atol=1e-6)
 
 
@@ -229,13 +229,13 @@ def _distance(blob: Map) -> npt.NDArray[np.float64]:
     return np.sqrt(squares).reshape(blob.shape)
 
 
-@pytest.mark.parametrize("pixels", [2, 3.5, 5, 8])
+@pytest.mark.parametrize("pixels", [1, 1.3, 2, 3.5, 5, 8])
 def test_apply_edits_feather_reaches_its_distance_only(pixels: float) -> None:
     blob = _blob()
     final = _edited(blob, feather=pixels)
     # The blur is a square whose corners reach the distance: along axes it is 1 / sqrt(2) of it.
     assert not final[_distance(blob) > pixels].any()
-    assert final[15, 21 + math.floor(pixels / math.sqrt(2))] > 0
+    assert final[15, 21 + max(1, math.floor(pixels / math.sqrt(2)))] > 0
     edge = final[15, 17:].astype(float)
     assert np.all(np.diff(edge) <= 1e-6)
     assert 0.4 < final[15, 21] < 1
@@ -317,3 +317,21 @@ def test_apply_edits_invalid_value_is_named(edits: dict[str, Any], message: str)
     with pytest.raises(EditError) as raised:
         _edited(np.ones((1, 4), np.float32), **edits)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("feather", [1, 4, 20])
+def test_apply_edits_feather_stays_within_region_and_erase(feather: float) -> None:
+    network = np.ones((31, 41), np.float32)
+    box = (5, 5, 20, 20)
+    erase = np.zeros_like(network)
+    erase[10:15] = 1
+    inside = np.zeros_like(network, dtype=bool)
+    inside[5:20, 5:20] = True
+    final = _edited(network, region=box, erase=erase, feather=feather)
+    assert not final[~inside].any() and not final[10:15].any()
+    # Within it, edges fade.
+    assert 0 < final[7, 5] < 1
+    # What is painted outside of the region is meant.
+    paint = np.zeros_like(network)
+    paint[25:, 30:] = 1
+    assert _edited(network, region=box, paint=paint, feather=feather)[30, 40] > 0.4

@@ -31,6 +31,7 @@ def make_video(tmp_path: Path) -> MakeVideo:
         audio: str | None = None,
         rotation: int = 0,
         codec: str = "libx264",
+        colours: dict[str, object] | None = None,
     ) -> Path:
         path = tmp_path / "work" / name
         path.parent.mkdir(exist_ok=True)
@@ -39,6 +40,8 @@ def make_video(tmp_path: Path) -> MakeVideo:
         with av.open(path, "w") as output:
             stream = output.add_stream(codec, rate=RATE)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            for name, value in (colours or {}).items():
+                setattr(stream.codec_context, name, value)
             if rotation:
                 stream.set_display_rotation(rotation)
             tone = output.add_stream(audio, rate=16000, layout="mono") if audio else None
@@ -279,3 +282,32 @@ def test_translate_video_without_encoder_is_refused_before_work(
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     done = translate("clip.mp4")
     assert done.exit_code == 2 and "libx264" in done.stderr and "reinstall" in done.stderr
+
+
+# Of an HDR clip of a phone in H.273's numbering: BT.2020, PQ.
+HDR = {"color_primaries": 9, "color_trc": 16, "colorspace": 9}
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_translate_video_keeps_pixel_aspect_and_colour_tags(
+    translate: Translate, make_video: MakeVideo, work: Path, rotation: int
+) -> None:
+    aspect = Fraction(4, 3)
+    make_video(rotation=rotation, colours={**HDR, "sample_aspect_ratio": aspect})
+    assert translate("clip.mp4").exit_code == 0
+    with av.open(work / "out" / "clip.mp4") as container:
+        context = container.streams.video[0].codec_context
+        assert context.sample_aspect_ratio == (1 / aspect if rotation else aspect)
+        # RGB has the clip's primaries and transfer; the matrix is that of the new YUV.
+        tags = context.color_primaries, context.color_trc, context.colorspace
+    assert tags == (9, 16, 1)
+
+
+def test_translate_video_without_colour_tags_is_bt709(
+    translate: Translate, make_video: MakeVideo, work: Path
+) -> None:
+    make_video()
+    assert translate("clip.mp4").exit_code == 0
+    with av.open(work / "out" / "clip.mp4") as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_primaries, context.color_trc, context.colorspace) == (1, 1, 1)
