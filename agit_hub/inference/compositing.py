@@ -15,11 +15,6 @@ from agit_hub.inference.guided_upsampling import BandedUpsampler, row_bands
 KEPT_MODES = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F")
 # Pillow's weights of red, green and blue in a grey.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-# Of JPEG (JFIF).
-_TO_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
-    dtype=np.float32,
-)
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -80,8 +75,6 @@ def _blend(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
         after = _shift_deep(before, step, DEEP_MODES[band.mode])
     elif band.mode == "CMYK":
         after = _shift_inks(before, step)
-    elif band.mode == "YCbCr":
-        after = _shift_luma_and_chroma(band, before, step)
     else:
         after = np.asarray(_shift_colours(band, step))
     attended = attention > 0
@@ -106,7 +99,7 @@ def _shift_colours(band: Image.Image, step: Floats) -> Image.Image:
     translated = translated.convert(band.mode)
     if has_alpha:
         translated.putalpha(band.getchannel("A"))
-    # The way to RGB and back is lossy for HSV.
+    # The way to RGB and back is lossy for YCbCr and HSV.
     band = band.copy()
     band.paste(translated, mask=Image.fromarray((after != before).any(axis=-1)))
     return band
@@ -133,17 +126,7 @@ def _shift_inks(before: Bytes, step: Floats) -> Bytes:
     # Below full black any coloured ink is possible.
     coloured = np.where(lightened > 0, coloured, inks[..., :3])
     after = np.concatenate([coloured, 255 - lightened], axis=-1)
-    return _bytes(after)
-
-
-def _shift_luma_and_chroma(band: Image.Image, before: Bytes, step: Floats) -> Bytes:
-    colours = np.asarray(band.convert("RGB"), dtype=np.float32)
-    possible = np.clip(colours + step, 0, 255) - colours
-    return _bytes(before + possible @ _TO_YCBCR.T)
-
-
-def _bytes(values: Floats) -> Bytes:
-    rounded: Bytes = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Bytes = np.clip(np.rint(after), 0, 255).astype(np.uint8)
     return rounded
 
 
