@@ -1,9 +1,9 @@
 """The commands `evaluate` and `compare`: measure a model, and compare several."""
 
 import pkgutil
-from dataclasses import fields
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,12 @@ from agit_hub.cli.app import (
     progress_bar,
     show_user_errors,
 )
-from agit_hub.errors import ConfigError, EvaluationError
+from agit_hub.cli.dataset_option import DATASET, parse_dataset
+from agit_hub.errors import EvaluationError
 
 if TYPE_CHECKING:
     from agit_hub.data.config import DomainConfig
     from agit_hub.evaluation.evaluator import Classifier
-
-DATASET = "PATH_OR_REPO[,KEY=VALUE...]"
 
 
 @app.command()
@@ -95,11 +94,14 @@ def evaluate(
 
     how = find_protocol(protocol)
     found = resolve_model(model, weights)
-    places = _parse_dataset(source, "source"), _parse_dataset(target, "target")
+    places = parse_dataset(source, "--source"), parse_dataset(target, "--target")
     check_device(device)
     pipeline = AGITPipeline.from_pretrained(found.weights, revision=revision, device=device)
     config = pipeline.model.config
-    images = load_eval_datasets(*places, config.labels, config.image_size, masks, limit, side)
+    ranges = config.value_range(config.target_label), config.value_range(config.source_label)
+    images = load_eval_datasets(
+        *places, config.labels, config.image_size, masks, limit, side, ranges=ranges
+    )
     evaluator = Evaluator(
         *images,
         how,
@@ -108,6 +110,9 @@ def evaluate(
         classifier=_load_classifier(classifier, places, config.image_size),
         with_fid=fid,
     )
+    for each in images:
+        what = f"{len(each)} {each.label} images, split {each.split}, {each.dataset}"
+        print(f"Measuring on {what}", *each.notes, sep="\n", file=sys.stderr)
     with progress_bar("Evaluating") as progress:
         evaluation = evaluator(pipeline, progress)
     results = evaluation.measurements
@@ -141,29 +146,6 @@ def compare(
     print(table)
     if out is not None:
         out.write_text(table + "\n", encoding="utf-8")
-
-
-def _parse_dataset(text: str, side: str) -> "DomainConfig":
-    """Parse `user/pair,split=test`; an existing path is taken whole, with its commas."""
-    from agit_hub.config import suggest
-    from agit_hub.data.config import DomainConfig
-
-    if Path(text).expanduser().exists():
-        return DomainConfig(path=text)
-    path, *rest = text.split(",")
-    known = [field.name for field in fields(DomainConfig) if field.name != "path"]
-    values: dict[str, Any] = {}
-    for item in rest:
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise ConfigError(f"--{side} has {item!r}; settings are KEY=VALUE, such as split=test.")
-        if key not in known:
-            raise ConfigError(
-                f"--{side} has the unknown key {key!r}; known keys are {', '.join(known)}."
-                f"{suggest(key, known)}"
-            )
-        values[key] = {"true": True, "false": False}.get(value, value)
-    return DomainConfig(path=path, **values)
 
 
 def _load_classifier(

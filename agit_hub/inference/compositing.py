@@ -5,7 +5,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from agit_hub.data.images import DEEP_MODES, to_rgb
+from agit_hub.data.images import DEEP_MODES, deep_range, to_rgb
 from agit_hub.inference.attention_maps import Map
 from agit_hub.inference.guided_upsampling import BandedUpsampler, row_bands
 
@@ -85,9 +85,9 @@ def _blend(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
 
 def _blend_deep(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
     before = np.asarray(band)
-    white = DEEP_MODES[band.mode]
-    blended = before + attention.astype(np.float64) * (change @ _LUMA) * (white / 255)
+    low, high = deep_range(band)
+    blended = before + attention.astype(np.float64) * (change @ _LUMA) * ((high - low) / 255)
     if before.dtype != np.float32:
         blended = np.rint(blended)
-    after = np.clip(blended, 0, white).astype(before.dtype)
+    after = np.clip(blended, low, high).astype(before.dtype)
     return Image.fromarray(np.where(attention > 0, after, before))

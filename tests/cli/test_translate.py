@@ -30,7 +30,10 @@ def test_translate_folder_keeps_structure(translate: Translate, work: Path) -> N
     paint(work / "photos" / "._d.png")
     (work / "photos" / "notes.txt").write_text("not an image")
     done = translate("photos")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0 and done.stderr.splitlines() == [
+        "2 hidden files skipped (._d.png, .hidden/c.png)",
+        "1 .txt file skipped: not an image (notes.txt)",
+    ]
     assert done.stdout == "Translated 2 images to zebra -> out/.\n"
     assert listing(work / "out") == ["a.png", "deep/er/b.png"]
     assert _colours(work / "out" / "a.png") == [(SHADE,) * 3]

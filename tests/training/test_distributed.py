@@ -49,7 +49,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
     for name in ("empty", "unreadable", "thesis"):
         (tmp_path / name).mkdir()
     (tmp_path / "unreadable" / "a.png").write_bytes(b"not an image")
-    (tmp_path / "unreadable" / "b.jpg").write_bytes(b"")
+    (tmp_path / "unreadable" / "b.jpg").write_bytes(b"-")
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     return {path.name: path for path in tmp_path.iterdir()}
 
