@@ -28,7 +28,7 @@ _EXTRAS = {
     "video": "av",
 }
 _ORDER = (
-    *("train", "translate", "evaluate", "compare", "masks"),
+    *("inspect", "train", "translate", "evaluate", "compare", "masks"),
     *("push", "push-data", "export", "space"),
 )
 
