@@ -152,10 +152,12 @@ def _open_store(config: DomainConfig, how: Loading) -> FileStore | None:
         return None
     missing = f"There is no folder {path.absolute()}"
     timeout = how.hub_timeout
-    if path.parent != Path() and path.parent.is_dir():
+    if (
+        path.parent.is_dir()
+    ):  # also of a bare word: datasets have the name of their owner before theirs
         timeout = min(timeout, _TYPO_TIMEOUT)
         _log.warning(
-            "%s.%s Looking for a dataset of this name on the Hub.", missing, suggest_path(path)
+            "%s.%s Asking the Hub for a dataset of this name.", missing, suggest_path(path)
         )
     try:
         return HubStore(config.path, config.revision, timeout)

@@ -81,8 +81,10 @@ def setup_run(config: TrainConfig, resume: bool) -> RunSetup:
     )
     data = replace(data, source=source.config, target=target.config)
     config = replace(config, data=data, model=model)
+    # The setup is sent to the other ranks, which need no inventory and no headers.
     source, target = (
-        domain.subset(config.eval.holdout, held_out=False) for domain in (source, target)
+        domain._replace(inventory=None, survey=None).subset(config.eval.holdout, held_out=False)
+        for domain in (source, target)
     )
     return RunSetup(config, source, target, latest)
 
