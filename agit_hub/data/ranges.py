@@ -60,7 +60,11 @@ def infer_range(values: Values) -> Range:
 def describe_range(values: Values, chosen: Range, inferred: bool) -> list[str]:
     """Return what is said about a range: which it is, and whether images are dark or clipped in it."""
     low, high = chosen
-    how = "inferred, data.value_range sets another" if inferred else "as data.value_range says"
+    how = (
+        "inferred, data.value_range sets another"
+        if inferred
+        else "as data.value_range or the model says"
+    )
     sentences = [
         f"values of images with more than 8 bits run from {values.low:g} to {values.high:g}: {low:g} "
         f"is taken as black and {high:g} as white ({how})"
