@@ -15,7 +15,10 @@ AttentionDecoder = Literal["paper", "official"]
 Upsampling = Literal["transposed", "nearest"]
 
 # Keys that older files lack; they used the default.
-_OPTIONAL_KEYS = ("upsampling", "residual", "attention_smoothing", "attention_levels")
+_OPTIONAL_KEYS = (
+    *("upsampling", "residual", "attention_smoothing", "attention_levels"),
+    *("source_range", "target_range"),
+)
 
 # The generator downsamples an image twice by 2, and upsamples it again.
 SIZE_MULTIPLE = 4
@@ -60,6 +63,11 @@ class AGITConfig:
     """Content of the source images, such as `horse`."""
     target_label: str = "target"
     """Content of the target images, such as `zebra`."""
+    source_range: list[float] | None = None
+    """Black and white of source images of more than 8 bits, [low, high]; null for those of their type.
+    Training sets it from `data.value_range`, and translation applies it."""
+    target_range: list[float] | None = None
+    """Black and white of target images of more than 8 bits."""
     format_version: int = FORMAT_VERSION
     """Version of the format of `config.json`."""
 
@@ -70,6 +78,8 @@ class AGITConfig:
         positive = ("format_version", "channels", "attention_channels", "attention_smoothing")
         check_range(self, *positive, low=1)
         check_range(self, "blocks", low=0)
+        for name in ("source_range", "target_range"):
+            check_value_range(name, getattr(self, name))
         if self.attention_smoothing % 2 == 0:
             raise ConfigError(f"attention_smoothing is {self.attention_smoothing}; it must be odd.")
         check_range(self, "attention_threshold", low=0, high=1)
@@ -109,8 +119,14 @@ class AGITConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of `config.json`."""
-        return asdict(self)
+        """Return the content of `config.json`; without ranges that are unset, as most are."""
+        ranges = ("source_range", "target_range")
+        return {k: v for k, v in asdict(self).items() if k not in ranges or v is not None}
+
+    def value_range(self, to: str | None) -> tuple[float, float] | None:
+        """Return black and white of the images of more than 8 bits that are translated to a label."""
+        found = self.source_range if to in (None, self.target_label) else self.target_range
+        return None if found is None else (found[0], found[1])
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -140,6 +156,20 @@ def check_types(config: Any) -> None:
         value = getattr(config, name)
         if not has_type(value, expected):
             raise ConfigError(f"{name} is {value!r}; expected {describe_type(expected)}.")
+
+
+def check_value_range(name: str, value: list[float] | None) -> None:
+    """Check a range of pixel values.
+
+    Raises:
+        ConfigError: Unless it is None, or two finite numbers of which the second is greater.
+    """
+    if value is None:
+        return
+    if len(value) != 2 or not all(map(math.isfinite, value)) or value[0] >= value[1]:
+        raise ConfigError(
+            f"{name} is {value!r}; expected [low, high], the values of black and white."
+        )
 
 
 def check_size(name: str, size: int) -> None:

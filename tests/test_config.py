@@ -140,7 +140,8 @@ def test_config_equal_labels_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "nearest"), [("image_sise", "image_size"), ("source", "source_label"), ("zzz", None)]
+    ("key", "nearest"),
+    [("image_sise", "image_size"), ("source_labl", "source_label"), ("zzz", None)],
 )
 def test_from_dict_unknown_key_suggests_nearest(key: str, nearest: str | None) -> None:
     with pytest.raises(ConfigError) as error:

@@ -2,11 +2,22 @@
 
 import sys
 
-from agit_hub.cli import evaluate, export, masks, push, space, train, translate
+from agit_hub.cli import evaluate, export, inspect, masks, push, space, train, translate
 from agit_hub.cli.app import BROKEN_PIPE, app
 from agit_hub.environment import discard_output, make_output_robust
 
-__all__ = ["app", "evaluate", "export", "main", "masks", "push", "space", "train", "translate"]
+__all__ = [
+    "app",
+    "evaluate",
+    "export",
+    "inspect",
+    "main",
+    "masks",
+    "push",
+    "space",
+    "train",
+    "translate",
+]
 
 
 def main() -> None:

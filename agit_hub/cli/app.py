@@ -22,7 +22,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _ORDER = (
-    *("train", "translate", "evaluate", "compare", "masks"),
+    *("inspect", "train", "translate", "evaluate", "compare", "masks"),
     *("push", "push-data", "export", "space"),
 )
 

@@ -1,9 +1,9 @@
 """The commands `evaluate` and `compare`: measure a model, and compare several."""
 
 import pkgutil
-from dataclasses import fields
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,13 @@ from agit_hub.cli.app import (
     progress_bar,
     show_user_errors,
 )
-from agit_hub.environment import check_writable, expand_home, require_extra
-from agit_hub.errors import ConfigError, EvaluationError
+from agit_hub.cli.dataset_option import DATASET, parse_dataset
+from agit_hub.environment import check_writable, require_extra
+from agit_hub.errors import EvaluationError
 
 if TYPE_CHECKING:
     from agit_hub.data.config import DomainConfig
     from agit_hub.evaluation.evaluator import Classifier
-
-DATASET = "PATH_OR_REPO[,KEY=VALUE...]"
 
 
 @app.command()
@@ -98,7 +97,7 @@ def evaluate(
 
     how = find_protocol(protocol)
     found = resolve_model(model, weights)
-    places = _parse_dataset(source, "source"), _parse_dataset(target, "target")
+    places = parse_dataset(source, "--source"), parse_dataset(target, "--target")
     folder = out or found.folder
     if folder is not None:
         check_writable(folder, "--out" if out else "The folder for the report")
@@ -106,7 +105,10 @@ def evaluate(
     check_device(device)
     pipeline = AGITPipeline.from_pretrained(found.weights, revision=revision, device=device)
     config = pipeline.model.config
-    images = load_eval_datasets(*places, config.labels, config.image_size, masks, limit, side)
+    ranges = config.value_range(config.target_label), config.value_range(config.source_label)
+    images = load_eval_datasets(
+        *places, config.labels, config.image_size, masks, limit, side, ranges=ranges
+    )
     evaluator = Evaluator(
         *images,
         how,
@@ -115,6 +117,9 @@ def evaluate(
         classifier=measure or _shapes_classifier(places, config.image_size),
         with_fid=fid,
     )
+    for each in images:
+        what = f"{len(each)} {each.label} images, split {each.split}, {each.dataset}"
+        print(f"Measuring on {what}", *each.notes, sep="\n", file=sys.stderr)
     with progress_bar("Evaluating") as progress:
         evaluation = evaluator(pipeline, progress)
     results = evaluation.measurements
@@ -127,6 +132,8 @@ def evaluate(
     print(f"{found.about['model']}, protocol {how}\n\n{results_tables(results)}\n")
     for skipped in evaluation.unreadable:
         print(f"Skipped as unreadable: {skipped}")
+    for note in evaluation.notes:
+        print(note)
     if folder is not None:
         print(f"Metrics: {folder / JSON}  Images: {folder / SHEET}")
     if on_card:
@@ -153,29 +160,6 @@ def compare(
     if out is not None:
         write_bytes(out, f"{table}\n".encode())
     print(table)
-
-
-def _parse_dataset(text: str, side: str) -> "DomainConfig":
-    """Parse `user/pair,split=test`; an existing path is taken whole, with its commas."""
-    from agit_hub.config import suggest
-    from agit_hub.data.config import DomainConfig
-
-    if expand_home(text).exists():
-        return DomainConfig(path=text)
-    path, *rest = text.split(",")
-    known = [field.name for field in fields(DomainConfig) if field.name != "path"]
-    values: dict[str, Any] = {}
-    for item in rest:
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise ConfigError(f"--{side} has {item!r}; settings are KEY=VALUE, such as split=test.")
-        if key not in known:
-            raise ConfigError(
-                f"--{side} has the unknown key {key!r}; known keys are {', '.join(known)}."
-                f"{suggest(key, known)}"
-            )
-        values[key] = {"true": True, "false": False}.get(value, value)
-    return DomainConfig(path=path, **values)
 
 
 def _shapes_classifier(

@@ -61,6 +61,9 @@ def _train(command: "Command") -> None:
 
     trainer = None
     try:
+        if command.dry_run:
+            _check(command)
+            return
         trainer = Trainer(command.config, command.resume)
         outcome = trainer.fit()
     except KeyboardInterrupt:
@@ -71,6 +74,21 @@ def _train(command: "Command") -> None:
     if outcome.finished and _is_first_rank():
         folder = trainer.run_folder
         print(f"Finished. Model: {folder.model}  Samples: {folder.samples}")
+
+
+def _check(command: "Command") -> None:
+    """Set up a run, say what it would train, and leave no trace of it."""
+    from dataclasses import replace
+
+    from agit_hub.training.trainer import Trainer
+
+    # A repository would be created.
+    hub = replace(command.config.hub, push_to_hub=False)
+    trainer = Trainer(replace(command.config, hub=hub), command.resume)
+    trainer.run_folder.unlock()
+    if _is_first_rank():
+        print("\n".join(trainer.summary()))
+        print("Dry run: this can be trained; nothing was written.")
 
 
 def _launch(processes: int, arguments: Sequence[str]) -> None:

@@ -152,10 +152,14 @@ def _parse_numbers(text: str, count: int, flag: str) -> tuple[float, ...]:
 
 def _plan(paths: Sequence[str], out: Path, options: "TranslateOptions") -> "list[Job]":
     """Find the inputs, and check them before a model is loaded."""
+    from agit_hub.data.listing import Skipped
     from agit_hub.inference.batch import check_inputs_kept
     from agit_hub.inference.inputs import plan_jobs
 
-    jobs = plan_jobs(paths, out)
+    skipped = Skipped()
+    jobs = plan_jobs(paths, out, skipped)
+    for sentence in skipped.sentences():
+        print(sentence, file=sys.stderr)
     check_inputs_kept(jobs, options)
     check_writable(out, "--out")
     if any(job.is_video for job in jobs):

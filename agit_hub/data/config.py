@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agit_hub.config import check_range, check_size, check_types
+from agit_hub.config import check_range, check_size, check_types, check_value_range
 from agit_hub.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ class DomainConfig:
     """Image column, such as `imageA`; in webdataset shards the file extension, such as `jpg`."""
     label_column: str | None = None
     """Column that separates the domains; in webdataset shards `cls`, or `json.KEY`."""
-    label_value: str | int | bool | None = None
+    label_value: str | int | float | bool | None = None
     """Select the images with this label, by name or number."""
     data_dir: str | None = None
     """A folder inside the path, such as `trainA`."""
@@ -61,6 +61,10 @@ class DataConfig:
     appear at many sizes (not in the paper)."""
     flip: bool = True
     """Mirror half of the samples horizontally."""
+    value_range: list[float] | Literal["auto"] = "auto"
+    """Pixel values of images with more than 8 bits (16-bit, 32-bit, float) that become black and white:
+    [low, high], such as [0, 4095] for 12 bits or [-1024, 3071] for CT; `auto` infers them from the
+    images of a folder. The model keeps them for translation. 8-bit images are not affected."""
     num_workers: int | None = None
     """Loader processes per training process; 0 decodes images in the training process. null is 0 on a
     CPU, and on a GPU one less than the CPU cores per training process, between 1 and 8."""
@@ -74,5 +78,7 @@ class DataConfig:
         check_types(self)
         if self.crop_size is not None:
             check_size("crop_size", self.crop_size)
+        if self.value_range != "auto":
+            check_value_range("value_range", self.value_range)
         check_range(self, "hub_timeout", "num_workers", low=0)
         check_range(self, "crop_margin", "zoom", low=1)

@@ -1,15 +1,28 @@
 """Decode any image that Pillow opens into the RGB that the networks take."""
 
 import io
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agit_hub.errors import ImageError
+from agit_hub.logging import get_logger
 
+_log = get_logger(__name__)
 # Formats that `open_image` accepts; Pillow's other plugins are rarely used, and some start programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM", "HEIF", "JXL")
+
+# Formats of the extras `heif` and `jxl`, whose plugins add themselves to Pillow.
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+with suppress(ImportError):
+    import pillow_jxl  # noqa: F401
 
 # Decoding a damaged or malicious file raises almost any exception in Pillow's many plugins.
 UNREADABLE = Exception
@@ -24,11 +37,21 @@ _REASONS: dict[type[Exception], str] = {
 
 # Pillow modes with more than eight bits, and the value of white in each.
 DEEP_MODES = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I": 65535, "F": 1.0}
+Range = tuple[float, float]
+"""The values of an image of more than 8 bits that become black and white."""
+# In `Image.info`, which crops and copies keep.
+_RANGE = "agit_value_range"
 
 
-def image_extensions() -> set[str]:
+# Formats that Pillow recognises and cannot decode itself, or by starting another program.
+_NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+
+
+@cache
+def image_extensions() -> frozenset[str]:
     """Return the file extensions that Pillow opens: `.jpg`, `.png`, ..."""
-    return {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    kinds = Image.registered_extensions()
+    return frozenset(e for e, k in kinds.items() if k in Image.OPEN and k not in _NOT_DECODED)
 
 
 def open_image(
@@ -69,6 +92,8 @@ def open_image(
                 f"{name} has {image.width} x {image.height} pixels; "
                 f"{max_pixels / 1e6:.0f} megapixels is the limit."
             )
+        if has_wide_channels(image):
+            _log.warning("%s has 16 bits in each of its channels: the upper 8 are read.", name)
         image.load()
     except ImageError:
         raise
@@ -78,27 +103,45 @@ def open_image(
     return image
 
 
-def decode_image(data: bytes, shorter_side: int | None = None) -> Image.Image:
-    """Decode the bytes of an image file with `to_rgb`.
+def has_wide_channels(image: Image.Image) -> bool:
+    """Return whether an undecoded image has 16 bits in several channels, of which Pillow reads 8."""
+    tiles: Any = getattr(image, "tile", None)
+    raw = str(tiles[0][3]) if tiles else ""
+    return image.mode in ("RGB", "RGBA", "LA") and ";16" in raw
+
+
+def open_encoded(data: Path | bytes) -> Image.Image:
+    """Open an image file by its path or its content; only its header is decoded."""
+    return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+
+
+def decode_image(
+    data: Path | bytes, shorter_side: int | None = None, value_range: Range | None = None
+) -> Image.Image:
+    """Decode an image file, given by its path or its content, with `to_rgb`.
 
     Raises:
         Exception: Of almost any type, if the data are damaged.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        return to_rgb(image, shorter_side)
+    with open_encoded(data) as image:
+        return to_rgb(image, shorter_side, value_range)
 
 
-def to_rgb(image: Image.Image, shorter_side: int | None = None) -> Image.Image:
+def to_rgb(
+    image: Image.Image, shorter_side: int | None = None, value_range: Range | None = None
+) -> Image.Image:
     """Apply the EXIF orientation and convert an image to RGB.
 
-    Transparent parts become white, since the colors below them are often noise. 16-bit grayscale values
-    are scaled; Pillow's own conversion would clip them.
+    Transparent parts become white, since the colors below them are often noise. Grayscale values of more
+    than 8 bits are scaled; Pillow's own conversion would clip them.
 
     Args:
         image: An image in any mode: grayscale, palette, RGBA, CMYK, 16-bit, ...
         shorter_side: Pixels that are needed in the end. A JPEG that is not decoded yet and at least four
             times as large is decoded at 1/2, 1/4 or 1/8 of its size, so that at least twice
             `shorter_side` remains for the resize: a fraction of the time for a 12-megapixel photograph.
+        value_range: Values of an image of more than 8 bits that become black and white; None for the one
+            that `set_value_range` gave it, or else for the range of its mode.
 
     Returns:
         An RGB image, as large as the upright input or smaller by such a factor.
@@ -110,13 +153,30 @@ def to_rgb(image: Image.Image, shorter_side: int | None = None) -> Image.Image:
         image.draft(None, (2 * shorter_side, 2 * shorter_side))
     upright = ImageOps.exif_transpose(image)
     if upright.mode in DEEP_MODES:
-        values = np.asarray(upright, dtype=np.float64) / DEEP_MODES[upright.mode]
-        return Image.fromarray((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)).convert("RGB")
+        low, high = value_range or deep_range(upright)
+        values = (np.asarray(upright, dtype=np.float64) - low) / (high - low)
+        scaled = np.nan_to_num(np.clip(values, 0, 1))
+        return Image.fromarray((scaled * 255 + 0.5).astype(np.uint8)).convert("RGB")
     if upright.has_transparency_data:
         foreground = upright.convert("RGBA")
         background = Image.new("RGBA", foreground.size, "white")
         return Image.alpha_composite(background, foreground).convert("RGB")
     return upright.convert("RGB")
+
+
+def set_value_range(image: Image.Image, value_range: Range | None) -> Image.Image:
+    """Return an image whose values `to_rgb` scales from a range; only if it has more than 8 bits."""
+    if value_range is None or image.mode not in DEEP_MODES:
+        return image
+    marked = image.copy()
+    marked.info[_RANGE] = tuple(value_range)
+    return marked
+
+
+def deep_range(image: Image.Image) -> Range:
+    """Return the values that are black and white in an image of one of `DEEP_MODES`."""
+    low, high = image.info.get(_RANGE, (0, DEEP_MODES[image.mode]))
+    return low, high
 
 
 def fitted_size(image: Image.Image, shorter_side: int) -> tuple[int, int]:

@@ -2,30 +2,25 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow as pa
 from fsspec.utils import glob_translate
 
-from agit_hub.data.domains.files import Item, find_images
-from agit_hub.data.domains.parquet import open_parquet, read_footer
-from agit_hub.data.domains.webdataset import read_index, read_label
-from agit_hub.data.images import image_extensions
+from agit_hub.data.domains.columns import class_names, image_columns, label_columns
+from agit_hub.data.domains.files import Item
+from agit_hub.data.domains.parquet import read_footer, read_values
+from agit_hub.data.domains.webdataset import OR, json_keys, read_index, read_label
+from agit_hub.data.layout import Kind, LayoutFinder
+from agit_hub.data.listing import has_image_name
+from agit_hub.data.metadata import Metadata, read_metadata
+from agit_hub.data.splits import below, child_folders, described_splits, folder_split, shard_split
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
 
-Kind = Literal["files", "parquet", "webdataset"]
-
-_SHARDS: dict[Kind, str] = {"parquet": ".parquet", "webdataset": ".tar"}
-# `train`, `test-00000-of-00001`, `validation_2`, but not `trainer`; and `trainA` of unpaired datasets.
-_SPLIT = re.compile(
-    r"(?i:(train)(?:ing)?|(test)(?:ing)?|(val)(?:id|idation)?|(dev)|(eval)(?:uation)?)"
-    r"(?:[-_]?[AB])?(?![A-Za-z])"
-)
-_SPLIT_NAMES = {"val": "validation", "dev": "validation", "eval": "test"}
-_DOMAIN = re.compile(r"(?i:train|test|val|valid|validation)?[-_]?([AB])")
+# Samples of a webdataset whose JSON is read for the names of its keys.
+_SAMPLES = 16
 
 
 class Group(NamedTuple):
@@ -41,6 +36,7 @@ class Inventory:
 
     Args:
         store: The store.
+        folders: Only what lies in these folders counts, if anything does.
 
     Raises:
         DataError: If it holds no images.
@@ -48,26 +44,28 @@ class Inventory:
 
     kind: Kind
     items: list[Item]
-    """Parquet shards, or else webdataset shards, or else images."""
+    """Images, or parquet or webdataset shards."""
 
-    def __init__(self, store: FileStore) -> None:
+    def __init__(self, store: FileStore, folders: Sequence[str] = ()) -> None:
         self.store = store
         self.footer = cache(partial(read_footer, store))
         self._index = cache(partial(read_index, store))
-        for kind, extension in _SHARDS.items():
-            # A `metadata.parquet` beside images describes them.
-            shards = [
-                file
-                for file in store.files
-                if file.endswith(extension) and not file.endswith("metadata.parquet")
-            ]
-            if shards:
-                self.kind, self.items = kind, [Item(shard) for shard in shards]
-                return
-        self.kind, self.items = "files", find_images(store)
+        layout = LayoutFinder(store, self.footer, self._index).find(folders)
+        self.kind, self.items, self.skipped = layout.kind, layout.items, layout.skipped
+        self.tables = layout.metadata
         if not self.items:
-            shards_too = ", zips, parquet or webdataset shards" if store.fetches else ""
-            raise DataError(f"{store.title} holds no images (.jpg, .png, .webp, ...{shards_too}).")
+            reasons = "".join(f" {sentence}." for sentence in self.skipped.sentences())
+            raise DataError(
+                f"{store.title} holds no images (.jpg, .png, .webp, ..., zips, tars, parquet or "
+                f"Arrow files).{reasons}"
+            )
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """The tables that describe image files; read when first needed."""
+        if self.kind != "files":
+            return Metadata([])
+        return read_metadata(self.store, self.tables, self.items)
 
     def groups(self, items: Sequence[Item]) -> list[Group]:
         """Return the configs and splits of items: those of the dataset card, else those of the paths."""
@@ -76,7 +74,7 @@ class Inventory:
         if groups:
             return groups
         folders = {PurePosixPath(folder).name: folder for folder in child_folders(items)}
-        if self.kind == "files" or len(folders) < 2 or any(map(_split_name, folders)):
+        if self.kind == "files" or len(folders) < 2 or any(map(folder_split, folders)):
             return self._by_split(None, items)
         return [
             group
@@ -108,110 +106,86 @@ class Inventory:
         """Group items by the split in their paths; items without one are `train` if no others are."""
         splits: dict[str, list[Item]] = {}
         rest: list[Item] = []
+        described = described_splits({PurePosixPath(item.file).name for item in items})
         for item in items:
-            # The name of an image does not count: `train station.jpg`. That of a shard or zip does.
-            parts = item.path.split("/")[: -1 if self.kind == "files" else None]
-            split = next((split for part in parts if (split := _split_name(part))), None)
+            split = self._split(item, described)
             group = splits.setdefault(split, []) if split else rest
             group.append(item)
         if rest and "train" not in splits:
             splits = {"train": rest} | splits
         return [Group(name, split, chosen) for split, chosen in splits.items()]
 
-    def _schema(self, file: str) -> pa.Schema:
-        return self.footer(file).schema.to_arrow_schema()
+    def _split(self, item: Item, described: Mapping[str, str]) -> str | None:
+        """Return the split in the path of an item, or else that of the table that names it."""
+        # The name of an image does not count: `train station.jpg`. That of a shard or archive does.
+        *folders, file = item.file.split("/")
+        names = [(part, folder_split(part)) for part in folders]
+        if item.member is not None or self.kind != "files":
+            names.append((file, shard_split(file) or described.get(file)))
+        names += [(p, folder_split(p)) for p in (item.member or "").split("/")[:-1]]
+        found = next((split for _, split in names if split), None)
+        return found or (self.metadata.split(item) if self.tables else None)
 
     def columns(self, file: str) -> list[str]:
         """Return the columns of a parquet shard, or the extensions in a webdataset shard."""
         if self.kind == "parquet":
-            return list(self._schema(file).names)
+            return list(self.footer(file).schema.names)
         return sorted({extension for sample in self._index(file) for extension in sample})
 
     def image_columns(self, file: str) -> list[str]:
-        """Return the columns of a shard that hold images."""
+        """Return the columns of a shard that hold images.
+
+        Extensions of a webdataset that never occur in one sample are one column: `jpg;png`.
+        """
         if self.kind == "parquet":
-            return [field.name for field in self._schema(file) if _holds_images(field)]
-        extensions = image_extensions()
-        return [c for c in self.columns(file) if f".{c.rpartition('.')[2]}" in extensions]
+            return image_columns(self.footer(file).schema)
+        found = [c for c in self.columns(file) if has_image_name(f"a.{c}")]
+        apart = all(sum(c in sample for c in found) < 2 for sample in self._index(file))
+        return [OR.join(found)] if apart and len(found) > 1 else found
 
     def class_names(self, file: str) -> dict[str, list[str]]:
         """Return the names of the label columns that the datasets library wrote into the schema."""
-        if self.kind != "parquet":
-            return {}
-        from datasets import ClassLabel, Features
+        return class_names(self.footer(file).schema) if self.kind == "parquet" else {}
 
-        features = Features.from_arrow_schema(self._schema(file))
-        return {k: list(f.names) for k, f in features.items() if isinstance(f, ClassLabel)}
+    def label_columns(self, file: str) -> list[str]:
+        """Return the columns of a shard that can separate domains."""
+        if self.kind == "parquet":
+            return label_columns(self.footer(file).schema)
+        columns = [column for column in ("cls",) if column in self.columns(file)]
+        if "json" in self.columns(file):
+            samples = [sample for sample in self._index(file) if "json" in sample][:_SAMPLES]
+            keys = [json_keys(self.store, file, sample) for sample in samples]
+            columns += [f"json.{key}" for key in dict.fromkeys(k for each in keys for k in each)]
+        return columns
 
-    def labels(self, file: str, column: str) -> list[Any] | None:
+    def labels(self, files: Sequence[str], column: str) -> list[Any] | None:
         """Return the values of a label column, in order; None if there is no such column.
 
-        Named labels are in the schema; of others, these are the values in one shard.
+        Named labels are in the schema. Of others, these are the values in all shards, or in the first
+        webdataset shard where that is fetched from the Hub.
         """
         if self.kind == "webdataset":
-            found = {read_label(self.store, file, s, column) for s in self._index(file)}
+            files = files[:1] if self.store.fetches else files
+            found = {
+                read_label(self.store, file, sample, column)
+                for file in files
+                for sample in self._index(file)
+            }
             return sorted(value for value in found if value is not None) or None
-        if column not in self.columns(file):
-            return None
-        names = self.class_names(file)
+        names = self.class_names(files[0])
         if column in names:
             return names[column]
-        with open_parquet(self.store, file) as opened:
-            values = set(opened.read([column], use_threads=False).column(0).to_pylist())
+        try:
+            values = {value for file in files for value in self._values(file, column)}
+        except (KeyError, TypeError):  # no such column, or one of lists or structs
+            return None
         return sorted((value for value in values if value is not None), key=str)
 
-
-def below(items: Sequence[Item], folder: str | None) -> list[Item]:
-    """Return the items in a folder of the store or of a zip."""
-    if folder is None:
-        return list(items)
-    prefix = f"{PurePosixPath(folder.strip('/'))}/"
-    return [
-        item
-        for item in items
-        if item.path.startswith(prefix) or (item.member or "").startswith(prefix)
-    ]
-
-
-def domain_folders(items: Sequence[Item]) -> list[str]:
-    """Return the two folders that separate a pair of domains: `trainA`, `trainB`; or `A`, `B`."""
-    found: dict[str, set[str]] = {}
-    for item in items:
-        parts = item.path.split("/")[:-1]
-        for depth, part in enumerate(parts):
-            if match := _DOMAIN.fullmatch(part):
-                found.setdefault(match[1], set()).add("/".join(parts[: depth + 1]))
-                break
-    folders = [folder for letter in sorted(found) for folder in sorted(found[letter])]
-    return folders if len(found) == 2 else []
-
-
-def child_folders(items: Sequence[Item]) -> list[str]:
-    """Return the folders of items, below the folders that all of them share."""
-    paths = [item.path.split("/")[:-1] for item in items]
-    shared = 0
-    while all(len(path) > shared for path in paths) and len({p[shared] for p in paths}) == 1:
-        shared += 1
-    if any(len(path) <= shared for path in paths):
-        return []
-    return sorted({"/".join(path[: shared + 1]) for path in paths})
+    def _values(self, file: str, column: str) -> set[Any]:
+        groups = read_values(self.store, file, self.footer(file), column)
+        return {value for group in groups for value in group}
 
 
 def _matches(item: Item, folder: str | None, pattern: str) -> bool:
     whole = f"{folder.strip('/')}/{pattern}" if folder else pattern
     return any(re.fullmatch(glob_translate(whole), path) for path in (item.path, item.file))
-
-
-def _split_name(part: str) -> str | None:
-    """Return the split that a part of a path names."""
-    found = _SPLIT.match(part)
-    if found is None:
-        return None
-    word = next(group for group in found.groups() if group).lower()
-    return _SPLIT_NAMES.get(word, word)
-
-
-def _holds_images(field: pa.Field) -> bool:
-    if pa.types.is_struct(field.type):
-        return bool(field.type.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))

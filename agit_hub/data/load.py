@@ -1,6 +1,8 @@
 """Load the two domains of a run from their configurations."""
 
+import logging
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -8,22 +10,47 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agit_hub.data import shapes
+from agit_hub.data.accounting import check_different, left_out
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains.base import Domain, locations
+from agit_hub.data.domains.base import Domain, EncodedDomain, Location, locations
 from agit_hub.data.domains.files import FilesDomain
-from agit_hub.data.domains.parquet import ParquetDomain, row_groups
+from agit_hub.data.domains.parquet import ParquetDomain, count_missing, row_groups
 from agit_hub.data.domains.shapes import ShapesDomain
 from agit_hub.data.domains.subset import Subset
 from agit_hub.data.domains.webdataset import WebDataset
-from agit_hub.data.images import UNREADABLE
+from agit_hub.data.images import DEEP_MODES, UNREADABLE, Range
 from agit_hub.data.inventory import Inventory
-from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair, stored_label
-from agit_hub.data.store import FileStore, FolderStore, HubStore
-from agit_hub.errors import DataError
+from agit_hub.data.listing import DAMAGED, Skipped
+from agit_hub.data.ranges import describe_range, infer_range
+from agit_hub.data.resolve import resolve_domain, resolve_pair, stored_label
+from agit_hub.data.store import FileStore, FolderStore, HubStore, suggest_path
+from agit_hub.data.survey import Survey, deep_values, survey
+from agit_hub.data.views import TRAINING_SPLITS, DatasetView
+from agit_hub.errors import DataError, FetchError
 
+_log = logging.getLogger("agit_hub.data")
 # Any other path is a folder.
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _CONNECTIONS = 2
+# Seconds to ask the Hub for a dataset whose name is more likely a mistyped folder.
+_TYPO_TIMEOUT = 10
+# Images of shards whose headers are read.
+_SAMPLE = 32
+
+
+class Loading(NamedTuple):
+    """How domains are loaded."""
+
+    size: int | None
+    """Shorter side in pixels that is needed, None for full size; the built-in images are drawn at this
+    size, or at 64."""
+    hub_timeout: float
+    """Seconds that a call to the Hub may take with all retries."""
+    splits: Sequence[str] = TRAINING_SPLITS
+    """Splits to prefer where none is set, the best first."""
+    ranges: tuple[Range | None, Range | None] | None = None
+    """Black and white of each domain's images of more than 8 bits, None for those of their type; no
+    pair infers both."""
 
 
 class LoadedDomain(NamedTuple):
@@ -34,6 +61,16 @@ class LoadedDomain(NamedTuple):
     """With the inferred options filled in: the commit, the column, ..."""
     summary: str
     """For the log: where the images come from, and how they are read."""
+    notes: tuple[str, ...] = ()
+    """For the log: what is left out, frames that are not taken, the range of values."""
+    value_range: Range | None = None
+    """Black and white of its images of more than 8 bits; None for those of their type."""
+    skipped: Skipped = Skipped()
+    """What is left out of the store."""
+    survey: Survey | None = None
+    """The headers of all images, or of a sample; None for datasets on the Hub."""
+    inventory: Inventory | None = None
+    """What the store holds; None for the built-in shapes."""
 
     def subset(self, every: int | None, held_out: bool) -> "LoadedDomain":
         """Return the images held out of training, one of `every` in each block, or all others."""
@@ -42,77 +79,176 @@ class LoadedDomain(NamedTuple):
         return self._replace(domain=Subset(self.domain, every, held_out))
 
 
-def load_domains(
-    source: DomainConfig, target: DomainConfig, size: int | None, hub_timeout: float
-) -> tuple[LoadedDomain, LoadedDomain]:
-    """Load both domains.
+class _Part(NamedTuple):
+    """The images of one domain, before they are opened."""
 
-    Args:
-        source: The source domain. Both may name one dataset that holds two domains.
-        target: The target domain.
-        size: Shorter side in pixels that is needed, None for full size; the built-in images are drawn
-            at this size, or at 64.
-        hub_timeout: Seconds that a call to the Hub may take with all retries.
+    inventory: Inventory
+    view: DatasetView
+    config: DomainConfig
+
+
+def load_domains(
+    source: DomainConfig,
+    target: DomainConfig,
+    size: int | None,
+    hub_timeout: float,
+    splits: Sequence[str] = TRAINING_SPLITS,
+    ranges: tuple[Range | None, Range | None] | None = None,
+) -> tuple[LoadedDomain, LoadedDomain]:
+    """Load both domains. The arguments are those of `Loading`, after the two domains.
+
+    Both may name one dataset that holds two domains.
 
     Raises:
-        DataError: If a dataset is unusable, or several views of it match.
+        DataError: If a dataset is unusable, several views of it match, or both are the same images.
         FetchError: If the network keeps failing.
     """
-    store_s = _open_store(source, hub_timeout)
-    same = (source.path, source.revision) == (target.path, target.revision)
-    if store_s is not None and same:
-        inventory = Inventory(store_s)
-        view_s, view_t = resolve_pair(inventory, source, target)
-        return _load(inventory, view_s, source, size), _load(inventory, view_t, target, size)
-    store_t = _open_store(target, hub_timeout)
-    return (
-        _load_one(store_s, source, "data.source", size),
-        _load_one(store_t, target, "data.target", size),
-    )
+    how = Loading(size, hub_timeout, splits, ranges)
+    store_s, store_t = _open_store(source, how), _open_store(target, how)
+    if store_s is None or store_t is None:
+        if store_s is store_t and source.name == target.name:
+            raise DataError(
+                f"data.source and data.target are the same images, shapes {source.name}: set "
+                "data.source.name plain and data.target.name striped."
+            )
+        return (
+            _load_one(store_s, source, "data.source", how, 0),
+            _load_one(store_t, target, "data.target", how, 1),
+        )
+    if _is_same(store_s, store_t):
+        folders = [source.data_dir, target.data_dir]
+        inventory = Inventory(store_s, [f for f in folders if f] if all(folders) else ())
+        views = resolve_pair(inventory, source, target, splits)
+        part_s, part_t = _Part(inventory, views[0], source), _Part(inventory, views[1], target)
+    else:
+        part_s = _find_part(store_s, source, "data.source", how)
+        part_t = _find_part(store_t, target, "data.target", how)
+    shared = check_different(part_s[:2], part_t[:2])
+    first, second = _load(part_s, how, 0), _load(part_t, how, 1)
+    first, second = _with_notes((part_s, part_t), (first, second), shared)
+    return first, second
 
 
-def _open_store(config: DomainConfig, hub_timeout: float) -> FileStore | None:
+def load_domain(config: DomainConfig, how: Loading) -> LoadedDomain:
+    """Load a single domain.
+
+    Raises:
+        DataError: If the dataset is unusable, or several views of it match.
+        FetchError: If the network keeps failing.
+    """
+    store = _open_store(config, how)
+    if store is None:
+        return _load_one(store, config, "data.source", how, 0)
+    part = _find_part(store, config, "data.source", how)
+    return _with_notes((part,), (_load(part, how, 0),), None)[0]
+
+
+def _open_store(config: DomainConfig, how: Loading) -> FileStore | None:
     """Open the store that a path names; None for the built-in shapes."""
     path = Path(config.path).expanduser()
     if path.exists() or not _HUB_NAME.fullmatch(config.path):
         return FolderStore(path)
     if config.path == "shapes":
         return None
+    missing = f"There is no folder {path.absolute()}"
+    timeout = how.hub_timeout
+    if (
+        path.parent.is_dir()
+    ):  # also of a bare word: datasets have the name of their owner before theirs
+        timeout = min(timeout, _TYPO_TIMEOUT)
+        _log.warning(
+            "%s.%s Asking the Hub for a dataset of this name.", missing, suggest_path(path)
+        )
     try:
-        return HubStore(config.path, config.revision, hub_timeout)
-    except DataError as error:
-        raise DataError(f"{path} is not a local folder, and as a dataset: {error}") from error
+        return HubStore(config.path, config.revision, timeout)
+    except (DataError, FetchError) as error:
+        reason = f"{missing},{suggest_path(path)} and as a dataset on the Hub: {error}"
+        raise type(error)(reason.replace("?,", "?").replace(", Did", ". Did")) from error
+
+
+def _is_same(first: FileStore, second: FileStore) -> bool:
+    return first.fetches == second.fetches and first.key == second.key
+
+
+def _find_part(store: FileStore, config: DomainConfig, side: str, how: Loading) -> _Part:
+    inventory = Inventory(store, [config.data_dir] if config.data_dir else ())
+    return _Part(inventory, resolve_domain(inventory, config, side, how.splits), config)
 
 
 def _load_one(
-    store: FileStore | None, config: DomainConfig, side: str, size: int | None
+    store: FileStore | None, config: DomainConfig, side: str, how: Loading, number: int
 ) -> LoadedDomain:
     if store is None:
-        domain = ShapesDomain(config.name, size or shapes.SIZE)
+        domain = ShapesDomain(config.name, how.size or shapes.SIZE)
         return LoadedDomain(domain, config, f"the built-in shapes, {config.name}")
-    inventory = Inventory(store)
-    return _load(inventory, resolve_domain(inventory, config, side), config, size)
+    part = _find_part(store, config, side, how)
+    return _with_notes((part,), (_load(part, how, number),), None)[0]
 
 
-def _load(
-    inventory: Inventory, view: DatasetView, config: DomainConfig, size: int | None
-) -> LoadedDomain:
+def _with_notes(
+    parts: Sequence[_Part], loaded: Sequence[LoadedDomain], shared: str | None
+) -> list[LoadedDomain]:
+    """Add to each domain what is left out of its store; what two of one store leave out, once."""
+    together = len({id(part.inventory) for part in parts}) == 1
+    result = []
+    for number, (part, each) in enumerate(zip(parts, loaded, strict=True)):
+        skipped = Skipped()
+        if not (together and number):
+            views = [other.view for other in parts] if together else [part.view]
+            skipped.update(left_out(part.inventory, views))
+        skipped.update(each.skipped)
+        name = part.inventory.store.name
+        notes = [f"{name}: {sentence}" for sentence in skipped.sentences()]
+        notes += [f"{name}: {note}" for note in each.notes]
+        notes += [shared] if shared and number == 0 else []
+        result.append(each._replace(notes=tuple(notes), skipped=skipped))
+    return result
+
+
+def _load(part: _Part, how: Loading, number: int) -> LoadedDomain:
+    inventory, view, config = part
     store = inventory.store
     if config.storage == "download":
         store.fetch_all(view.files)
-    domain = _make_domain(inventory, view, config.storage == "remote", size)
+    domain = _make_domain(part, how.size)
+    skipped = Skipped()
+    notes: list[str] = []
+    found = None
+    chosen = how.ranges[number] if how.ranges is not None else None
+    if not store.fetches:
+        if isinstance(domain, WebDataset):
+            domain.count()
+        found = survey(domain, _sampled(domain))
+        if isinstance(domain, FilesDomain) and found.unreadable:
+            domain, found = _readable(part, domain, found, skipped, how.size)
+        _check_readable(store, domain)
+        notes += found.notes(domain)
+        values = deep_values(domain, found)
+        if values is not None:
+            inferred = how.ranges is None
+            chosen = infer_range(values) if inferred else chosen
+            default = 0.0, float(DEEP_MODES[values.mode])
+            notes += describe_range(values, chosen or default, inferred)
+            chosen = None if chosen == default else chosen
+        elif how.ranges is None:
+            chosen = None
+    if isinstance(domain, ParquetDomain):
+        assert view.column is not None
+        files = [inventory.footer(file) for file in view.files]
+        if missing := sum(count_missing(footer, view.column) for footer in files):
+            notes.append(f"{missing} row{'s' * (missing > 1)} without an image are passed over")
+    domain.value_range = chosen
     resolved = replace(config, revision=store.revision, **view.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""
-    return LoadedDomain(domain, resolved, f"{store.name}{at} ({view})")
+    summary = f"{store.name}{at} ({view})"
+    return LoadedDomain(domain, resolved, summary, tuple(notes), chosen, skipped, found, inventory)
 
 
-def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: int | None) -> Domain:
-    store = inventory.store
+def _make_domain(part: _Part, size: int | None) -> FilesDomain | ParquetDomain | WebDataset:
+    inventory, view, config = part
+    store, remote = inventory.store, config.storage == "remote"
     if inventory.kind == "files":
-        domain = FilesDomain(store, view.items, remote, size)
-        if not store.fetches:
-            _check_readable(store, domain)
-        return domain
+        return FilesDomain(store, view.items, remote, size)
     assert view.column is not None
     label = stored_label(inventory, view)
     if inventory.kind == "webdataset":
@@ -133,12 +269,36 @@ def _make_domain(inventory: Inventory, view: DatasetView, remote: bool, size: in
     return ParquetDomain(store, groups, view.column, remote, size)
 
 
-def _check_readable(store: FileStore, domain: FilesDomain) -> None:
+def _sampled(domain: EncodedDomain) -> list[Location] | None:
+    """Return the images whose headers are read: all files, or some of each shard's rows."""
+    if isinstance(domain, FilesDomain):
+        return None
+    places = list(locations(domain))
+    return places[:: max(1, len(places) // _SAMPLE)]
+
+
+def _readable(
+    part: _Part, domain: FilesDomain, found: Survey, skipped: Skipped, size: int | None
+) -> tuple[FilesDomain, Survey]:
+    """Return the images of a domain that can be opened, unless none can."""
+    if not found.headers:
+        return domain, found
+    skipped.add(DAMAGED, *(domain.describe(*at) for at in found.unreadable))
+    items = dict(zip(locations(domain), domain.images, strict=True))
+    kept = tuple(items[at] for at in found.headers)
+    again = FilesDomain(domain.store, kept, domain.remote, size)
+    headers = zip(locations(again), found.headers.values(), strict=True)
+    return again, Survey(dict(headers), [])
+
+
+def _check_readable(store: FileStore, domain: EncodedDomain) -> None:
     """Refuse a folder without a readable image before a training begins."""
+    count = 0
     for location in locations(domain):
         with suppress(UNREADABLE):
             domain.image(*location)
             return
+        count += 1
     raise DataError(
-        f"None of the {domain.length} image files in {store.name} can be read: are they complete?"
+        f"None of the {count} image files in {store.name} can be read: are they complete?"
     )

@@ -1,63 +1,43 @@
 """Select the views of an inventory that domain configurations mean."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.domains.files import Item
-from agit_hub.data.inventory import Group, Inventory, below, child_folders, domain_folders
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.splits import child_folders
+from agit_hub.data.views import TRAINING_SPLITS, DatasetView, by_folder, by_label, find_views
 from agit_hub.errors import DataError
 
-_log = logging.getLogger("agit_hub.data")
 # Choices that an error message lists.
 _LISTED = 12
+# Values of a JSON key that are shown as possible labels.
+_LABELS = 2
 
 
-@dataclass(frozen=True)
-class DatasetView:
-    """One way to read the images of a domain from a store."""
-
-    items: tuple[Item, ...]
-    name: str | None = None
-    split: str | None = None
-    column: str | None = None
-    label_column: str | None = None
-    label_value: str | int | bool | None = None
-    data_dir: str | None = None
-
-    @property
-    def files(self) -> list[str]:
-        """The files of the store that hold the images."""
-        return list(dict.fromkeys(item.file for item in self.items))
-
-    def settings(self) -> dict[str, Any]:
-        """Return the options of a `DomainConfig` that select this view."""
-        _, *options = (field.name for field in fields(self))
-        return {key: value for key in options if (value := getattr(self, key)) is not None}
-
-    def __str__(self) -> str:
-        return ", ".join(f"{key} {value}" for key, value in self.settings().items()) or "all files"
-
-
-def resolve_domain(inventory: Inventory, config: DomainConfig, side: str) -> DatasetView:
+def resolve_domain(
+    inventory: Inventory, config: DomainConfig, side: str, splits: Sequence[str] = TRAINING_SPLITS
+) -> DatasetView:
     """Return the view of a store that holds one domain.
 
     Args:
         inventory: Of the store.
         config: The domain; unset options are inferred.
         side: Prefix of its options in error messages: `data.source` or `data.target`.
+        splits: The splits to prefer, the best first.
 
     Raises:
         DataError: If there is none, or more than one; the message lists them.
     """
-    return _only(inventory, _prefer_default(_views(inventory, config), at_least=1), side)
+    views = find_views(inventory, config, splits)
+    return _only(inventory, _prefer_default(views, at_least=1), side)
 
 
 def resolve_pair(
-    inventory: Inventory, source: DomainConfig, target: DomainConfig
+    inventory: Inventory,
+    source: DomainConfig,
+    target: DomainConfig,
+    splits: Sequence[str] = TRAINING_SPLITS,
 ) -> tuple[DatasetView, DatasetView]:
     """Return the views of a store that holds both domains.
 
@@ -67,8 +47,8 @@ def resolve_pair(
     Raises:
         DataError: If there are fewer than two, or more; the message lists them.
     """
-    first = _prefer_default(_views(inventory, source), at_least=2)
-    second = _prefer_default(_views(inventory, target), at_least=2)
+    first = _prefer_default(find_views(inventory, source, splits), at_least=2)
+    second = _prefer_default(find_views(inventory, target, splits), at_least=2)
     first, second = _separate(inventory, first, second)
     return _only(inventory, first, "data.source"), _only(inventory, second, "data.target")
 
@@ -80,92 +60,6 @@ def stored_label(inventory: Inventory, view: DatasetView) -> tuple[str, Any] | N
     names = inventory.class_names(view.files[0]).get(view.label_column)
     value: Any = view.label_value
     return view.label_column, value if names is None else names.index(value)
-
-
-def _views(inventory: Inventory, config: DomainConfig) -> list[DatasetView]:
-    """Return every view that matches the options that are set."""
-    items = below(inventory.items, config.data_dir)
-    if not items:
-        folders = sorted({item.path.rpartition("/")[0] for item in inventory.items} - {""})
-        raise _unavailable(inventory, "data_dir", config.data_dir, folders)
-    groups = inventory.groups(items)
-    if config.name is not None:
-        names = [group.name for group in groups if group.name is not None]
-        groups = [group for group in groups if group.name == config.name]
-        if not groups:
-            raise _unavailable(inventory, "name", config.name, names)
-    groups = _in_split(inventory, groups, config.split)
-    return [view for group in groups for view in _group_views(inventory, group, config)]
-
-
-def _in_split(inventory: Inventory, groups: Sequence[Group], split: str | None) -> list[Group]:
-    splits = list(dict.fromkeys(group.split for group in groups))
-    if split is None:
-        split = "train" if "train" in splits else splits[0]
-        if split != "train" and len(splits) > 1:
-            raise DataError(
-                f"{inventory.store.title} has no split train: set split to one of "
-                f"{', '.join(splits)}."
-            )
-    if split not in splits:
-        raise _unavailable(inventory, "split", split, splits)
-    return [group for group in groups if group.split == split]
-
-
-def _group_views(inventory: Inventory, group: Group, config: DomainConfig) -> list[DatasetView]:
-    folder = config.data_dir and str(PurePosixPath(config.data_dir.lstrip("/")))
-    view = DatasetView(tuple(group.items), group.name, group.split, data_dir=folder)
-    if inventory.kind == "files":
-        if config.column or config.label_column:
-            raise DataError(
-                f"{inventory.store.title} holds image files, which have no columns: use data_dir to "
-                "select a folder."
-            )
-        return _by_folder(view, domain_folders(group.items)) or [view]
-    columns = inventory.image_columns(view.files[0])
-    if config.column is not None:
-        if config.column not in columns:
-            raise _unavailable(inventory, "column", config.column, columns)
-        columns = [config.column]
-    if not columns:
-        raise DataError(f"{inventory.store.title} holds no images in {view.files[0]}.")
-    views = [replace(view, column=column) for column in columns]
-    if config.label_column is None:
-        return views
-    values = _label_values(inventory, view, config.label_column, config.label_value)
-    return [v for view in views for v in _by_label(view, config.label_column, values)]
-
-
-def _label_values(
-    inventory: Inventory, view: DatasetView, column: str, wanted: str | int | bool | None
-) -> list[Any]:
-    """Return the values of a label column, or the one that is wanted, by name or number."""
-    files = view.files
-    values = inventory.labels(files[0], column)
-    if values is None:
-        raise _unavailable(inventory, "label_column", column, inventory.columns(files[0]))
-    if wanted is None:
-        return values
-    chosen = [value for value in values if str(value) == str(wanted)]
-    named = column in inventory.class_names(files[0])
-    if not chosen and named and str(wanted).isdigit():
-        chosen = values[int(wanted) : int(wanted) + 1]
-    if not chosen and not named and len(files) > 1:
-        # The values are those of the first shard, and others may hold more.
-        chosen = [type(values[0])(wanted)]
-    if not chosen:
-        raise _unavailable(inventory, "label_value", wanted, values)
-    return chosen
-
-
-def _by_folder(view: DatasetView, folders: Sequence[str]) -> list[DatasetView]:
-    return [
-        replace(view, data_dir=folder, items=tuple(below(view.items, folder))) for folder in folders
-    ]
-
-
-def _by_label(view: DatasetView, column: str, values: Sequence[Any]) -> list[DatasetView]:
-    return [replace(view, label_column=column, label_value=value) for value in values]
 
 
 def _separate(
@@ -213,25 +107,43 @@ def _split_view(inventory: Inventory, view: DatasetView) -> list[DatasetView]:
 
     The caller refuses any number but two.
     """
-    if inventory.kind == "files":
-        candidates = _by_folder(view, child_folders(view.items))
-    else:
-        file = view.files[0]
-        columns = ["cls"] if inventory.kind == "webdataset" else inventory.class_names(file)
-        options = [_by_label(view, c, inventory.labels(file, c) or []) for c in columns]
-        pairs = [option for option in options if len(option) == 2]
-        candidates = (
-            pairs[0] if len(pairs) == 1 else [half for option in options for half in option]
-        )
+    folders = by_folder(view, child_folders(view.items)) if inventory.kind == "files" else []
+    candidates = folders if len(folders) >= 2 else _label_views(inventory, view)
     if len(candidates) >= 2:
         return candidates
-    if inventory.store.fetches:
-        raise DataError(
-            f"{inventory.store.title} is both source and target, and nothing in it separates two "
-            "domains: name the other dataset."
+    labels = _possible_labels(inventory, view)
+    hint = f", for example with --data.source.label_column {labels[0]}" if labels else ""
+    raise DataError(
+        f"{inventory.store.title} is both source and target, and nothing in it separates two "
+        f"domains: name the other dataset, or what separates them{hint}."
+    )
+
+
+def _label_views(inventory: Inventory, view: DatasetView) -> list[DatasetView]:
+    """Return a view for each value of the labels of a view, or those of the only two-valued label."""
+    if view.label_column is not None:  # both sides ask for the same label
+        return []
+    if inventory.kind == "files":
+        columns: dict[str, list[Any]] = {
+            column: inventory.metadata.values(view.items, column)
+            for column in inventory.metadata.columns
+        }
+        columns = {column: values for column, values in columns.items() if len(values) == 2}
+    else:
+        names = (
+            ["cls"] if inventory.kind == "webdataset" else [*inventory.class_names(view.files[0])]
         )
-    _log.warning("%s is both source and target: they are the same images.", inventory.store.title)
-    return [view, view]
+        columns = {name: inventory.labels(view.files, name) or [] for name in names}
+    options = [by_label(inventory, view, *column) for column in columns.items()]
+    pairs = [option for option in options if len(option) == 2]
+    return pairs[0] if len(pairs) == 1 else [half for option in options for half in option]
+
+
+def _possible_labels(inventory: Inventory, view: DatasetView) -> list[str]:
+    """Return the columns that could separate the domains of a view, for an error message."""
+    if inventory.kind == "files":
+        return inventory.metadata.columns
+    return inventory.label_columns(view.files[0])
 
 
 def _only(inventory: Inventory, views: list[DatasetView], side: str) -> DatasetView:
@@ -247,10 +159,3 @@ def _only(inventory: Inventory, views: list[DatasetView], side: str) -> DatasetV
     raise DataError(
         f"{inventory.store.title} can be read in {len(views)} ways ({listed}{more}): select one{hint}"
     )
-
-
-def _unavailable(
-    inventory: Inventory, key: str, value: object, available: Sequence[object]
-) -> DataError:
-    options = ", ".join(map(str, dict.fromkeys(available))) or "none"
-    return DataError(f"{inventory.store.title} has no {key} {value!r}; available: {options}.")

@@ -5,14 +5,16 @@ import json
 import logging
 import math
 import os
+import posixpath
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache, partial
-from pathlib import Path
+from difflib import get_close_matches
+from functools import cached_property, lru_cache, partial
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -29,6 +31,7 @@ from huggingface_hub import (
 from huggingface_hub.utils.tqdm import tqdm
 
 from agit_hub.atomic import write_bytes
+from agit_hub.data.listing import HIDDEN, Skipped, is_container, is_hidden, walk
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import DataError, DatasetError, FetchError
 
@@ -55,12 +58,17 @@ class FileStore(ABC):
     card: Mapping[str, Any] = {}
     """The front matter of the README, such as `configs`."""
     files: list[str]
-    """Paths below the root, sorted, without hidden files."""
+    """Paths below the root, sorted, without those that are skipped."""
+    skipped: Skipped
+    """Files that no dataset reads: hidden, empty, behind a broken link, ..."""
     fetches: bool
     """Whether `fetch` downloads files."""
+    key: str
+    """Equal for two stores of the same files."""
 
     def __init__(self, kind: str, root: str) -> None:
         self._root = root
+        self.skipped = Skipped()
         self.name = f"the {kind} {root}"
         self.title = f"The {kind} {root}"
 
@@ -88,16 +96,31 @@ class FileStore(ABC):
     @abstractmethod
     def _open(self, file: str) -> BinaryIO: ...
 
+    def find(self, path: str, beside: str) -> str | None:
+        """Return the file that a row of a table names, relative to the table or to the root."""
+        path = path.replace("\\", "/")
+        near = str(PurePosixPath(beside).parent / path)
+        options = (posixpath.normpath(near), posixpath.normpath(path))
+        return next((option for option in options if option in self._known), None)
+
+    @cached_property
+    def _known(self) -> set[str]:
+        return set(self.files)
+
+    @abstractmethod
+    def identity(self, file: str) -> str:
+        """Return what is equal for two files that are the same one, by whatever path."""
+
     def describe(self, file: str) -> str:
         """Return the location of a file, for messages."""
         return f"{self._root}/{file}"
 
 
 class FolderStore(FileStore):
-    """A folder and its subfolders.
+    """A folder and its subfolders, links followed; or a single archive or shard in a folder.
 
     Raises:
-        DataError: If the folder does not exist.
+        DataError: If the folder does not exist, or a file is no archive.
     """
 
     fetches = False
@@ -105,12 +128,20 @@ class FolderStore(FileStore):
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser()
         super().__init__("folder", str(self._path))
+        self.key = str(self._path.resolve())
         if not self._path.exists():
-            raise DataError(f"{self.title} does not exist.")
-        if not self._path.is_dir():
-            raise DataError(f"{self._path} is a file; expected a folder of images.")
-        found = (path for path in self._path.rglob("*") if path.is_file())
-        self.files = _visible(path.relative_to(self._path).as_posix() for path in found)
+            raise DataError(f"{self.title} does not exist.{suggest_path(self._path)}")
+        if self._path.is_dir():
+            self.files = sorted(walk(self._path, self.skipped))
+            return
+        if not is_container(self._path.name):
+            raise DataError(
+                f"{self._path} is a file; expected a folder of images, an archive "
+                "(.zip, .tar, .tar.gz) or a shard (.parquet, .arrow)."
+            )
+        self.files = [self._path.name]
+        self._path = self._path.parent
+        self._root = str(self._path)
 
     def fetch(self, file: str) -> Path:
         """Return the path of a file."""
@@ -118,6 +149,27 @@ class FolderStore(FileStore):
 
     def _open(self, file: str) -> BinaryIO:
         return self.fetch(file).open("rb")
+
+    def find(self, path: str, beside: str) -> str | None:
+        """Return the file that a row of a table names, also by its absolute path."""
+        if Path(path).is_absolute():
+            return path if Path(path).is_file() else None
+        return super().find(path, beside)
+
+    def identity(self, file: str) -> str:
+        """Return the path of a file without links."""
+        return str(self.fetch(file).resolve())
+
+
+def suggest_path(path: Path) -> str:
+    """Return a sentence that names what a missing path may have meant; empty if nothing is near."""
+    parent = next(place for place in path.absolute().parents if place.is_dir())
+    missing = path.absolute().relative_to(parent).parts[0]
+    with suppress(OSError):
+        near = get_close_matches(missing, [found.name for found in parent.iterdir()], 1)
+        if near:
+            return f" Did you mean {parent / near[0]}?"
+    return ""
 
 
 class HubStore(FileStore):
@@ -144,8 +196,11 @@ class HubStore(FileStore):
         self._retry = RetryPolicy(self.name, hub_timeout)
         listing = self._list_files(revision)
         self.revision = listing["sha"]
+        self.key = f"{repo.lower()}@{self.revision}"
         self.card = listing["card"]
-        self.files = _visible(listing["files"])
+        hidden = [file for file in listing["files"] if is_hidden(file)]
+        self.skipped.add(HIDDEN, *hidden)
+        self.files = sorted(set(listing["files"]) - set(hidden))
 
     def fetch(self, file: str) -> Path:
         """Return the path of a file in the Hub's cache."""
@@ -173,6 +228,10 @@ class HubStore(FileStore):
         remote = partial(_RemoteFile, path, self._retry, f"reading {file}")
         opened = self._retry(remote, f"opening {file}")
         return io.BufferedReader(opened, _REMOTE_BLOCK)
+
+    def identity(self, file: str) -> str:
+        """Return the repository, the commit and the path."""
+        return f"{self.key}/{file}"
 
     def _cached(self, file: str) -> Path | None:
         found = try_to_load_from_cache(
@@ -249,9 +308,3 @@ class _RemoteFile(HfFileSystemFile):
             return data
 
         return self._retry(attempt, self._operation)
-
-
-def _visible(files: Iterable[str]) -> list[str]:
-    return sorted(
-        file for file in files if not any(part.startswith(".") for part in file.split("/"))
-    )

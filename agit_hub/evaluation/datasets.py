@@ -10,8 +10,9 @@ from agit_hub.config import MIN_SIZE
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains.base import locations
-from agit_hub.data.images import UNREADABLE, fitted_size
+from agit_hub.data.images import UNREADABLE, Range, fitted_size
 from agit_hub.data.load import LoadedDomain, load_domains
+from agit_hub.data.views import EVALUATION_SPLITS
 from agit_hub.errors import DatasetError, EvaluationError
 from agit_hub.evaluation.image_metrics import Mask
 from agit_hub.evaluation.mask_folder import MaskFolder
@@ -58,6 +59,8 @@ class EvalDataset(Protocol):
     """Number of images of the last iteration whose mask shows no object."""
     unreadable: Sequence[str]
     """Images that the last iteration skipped because they could not be read."""
+    notes: Sequence[str]
+    """What is left out, for the screen: with paths of this machine."""
 
     def __len__(self) -> int: ...
 
@@ -75,6 +78,7 @@ class ShapesEvalDataset:
     masks: str | None = "the drawings' own masks"
     empty_masks = 0
     unreadable: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(self, label: str, count: int, size: int, seed: int = SHAPES_SEED) -> None:
         self.label = label
@@ -117,6 +121,7 @@ class DomainEvalDataset:
         self.size = "at their own size" if side is None else f"scaled to {side} pixels"
         self.unreadable: Sequence[str] = ()
         self.empty_masks = 0
+        self.notes: Sequence[str] = loaded.notes
         self._side = side
         self._domain = loaded.domain
         self._locations = evenly_spaced(list(locations(loaded.domain)), limit)
@@ -176,6 +181,8 @@ def load_eval_datasets(
     limit: int | None = None,
     side: int | None = None,
     shapes_seed: int = SHAPES_SEED,
+    splits: Sequence[str] = EVALUATION_SPLITS,
+    ranges: tuple[Range | None, Range | None] = (None, None),
 ) -> tuple[EvalDataset, EvalDataset]:
     """Load the evaluation images of both domains.
 
@@ -189,6 +196,8 @@ def load_eval_datasets(
         side: Pixels to which the shorter side is resized first; None keeps the image's own size.
             Drawings are never resized.
         shapes_seed: Seed of the drawings.
+        splits: Splits to prefer where none is set, the best first.
+        ranges: Black and white of each domain's images of more than 8 bits; None for their type's.
 
     Raises:
         EvaluationError: If the images or masks cannot be used.
@@ -216,7 +225,7 @@ def load_eval_datasets(
         raise EvaluationError(f"side is {side}: too small, {MIN_SIZE} pixels are the minimum.")
     if masks is not None and not masks.is_dir():
         raise EvaluationError(f"The masks folder {masks} does not exist.")
-    loaded = load_domains(source, target, None, _HUB_TIMEOUT)
+    loaded = load_domains(source, target, None, _HUB_TIMEOUT, splits, ranges)
     images_s, images_t = (
         DomainEvalDataset(domain, label, masks, limit, side)
         for domain, label in zip(loaded, labels, strict=True)

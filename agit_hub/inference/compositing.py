@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from agit_hub.data.images import DEEP_MODES, to_rgb
+from agit_hub.data.images import DEEP_MODES, deep_range, to_rgb
 from agit_hub.inference.attention_maps import Map
 from agit_hub.inference.guided_upsampling import BandedUpsampler, row_bands
 
@@ -72,7 +72,7 @@ def _blend(band: Image.Image, change: Floats, attention: Map) -> Image.Image:
     before = np.asarray(band)
     step = attention[..., None] * change
     if band.mode in DEEP_MODES:
-        after = _shift_deep(before, step, DEEP_MODES[band.mode])
+        after = _shift_deep(before, step, *deep_range(band))
     elif band.mode == "CMYK":
         after = _shift_inks(before, step)
     else:
@@ -130,12 +130,14 @@ def _shift_inks(before: Bytes, step: Floats) -> Bytes:
     return rounded
 
 
-def _shift_deep(before: npt.NDArray[Any], step: Floats, white: float) -> npt.NDArray[Any]:
+def _shift_deep(
+    before: npt.NDArray[Any], step: Floats, black: float, white: float
+) -> npt.NDArray[Any]:
     """Add a change to greys of more than 8 bits; values beyond black and white stay possible."""
-    shifted = before + (step @ _LUMA).astype(np.float64) * (white / 255)
+    shifted = before + (step @ _LUMA).astype(np.float64) * ((white - black) / 255)
     if before.dtype != np.float32:
         shifted = np.rint(shifted)
-    low, high = np.minimum(before, 0), np.maximum(before, white)
+    low, high = np.minimum(before, black), np.maximum(before, white)
     return np.clip(shifted, low, high).astype(before.dtype)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from agit_hub.data.images import FORMATS
+from agit_hub.data.listing import BROKEN_LINK, Skipped, not_an_image, walk
 from agit_hub.environment import expand_home
 from agit_hub.errors import InputPathError
 
@@ -50,7 +51,7 @@ class Job:
         return self.stem.with_name(self.stem.name + suffix)
 
 
-def plan_jobs(paths: Sequence[str], out: Path) -> list[Job]:
+def plan_jobs(paths: Sequence[str], out: Path, skipped: Skipped | None = None) -> list[Job]:
     """Find the files to translate, and choose where their results go.
 
     Args:
@@ -59,6 +60,7 @@ def plan_jobs(paths: Sequence[str], out: Path) -> list[Job]:
             keeps its path relative to its folder, or to the fixed part of its pattern; of several
             folders each has its own below `out`.
         out: The folder for results, whose files are not inputs.
+        skipped: Gets what is left out: files of other formats, hidden and empty ones, broken links, ...
 
     Raises:
         InputPathError: If a path does not exist, no file is found, or two results have one name.
@@ -66,17 +68,21 @@ def plan_jobs(paths: Sequence[str], out: Path) -> list[Job]:
     if out.exists() and not out.is_dir():
         raise InputPathError(f"{out} is a file; results need a folder.")
     paths = [str(expand_home(path)) for path in paths]
+    skipped = Skipped() if skipped is None else skipped
     several_folders = sum(Path(path).is_dir() for path in paths) > 1
     relative_paths: dict[Path, Path] = {}
     for path in paths:
-        for source, relative in _find(path, out, several_folders):
+        for source, relative in _find(path, out, several_folders, skipped):
             relative_paths.setdefault(source, relative)
     if not relative_paths:
-        raise InputPathError(f"No image or video found in {', '.join(paths)}.")
+        reasons = "".join(f" {sentence}." for sentence in skipped.sentences())
+        raise InputPathError(f"No image or video found in {', '.join(paths)}.{reasons}")
     return _make_jobs(relative_paths, out)
 
 
-def _find(path: str, out: Path, several_folders: bool) -> Iterator[tuple[Path, Path]]:
+def _find(
+    path: str, out: Path, several_folders: bool, skipped: Skipped
+) -> Iterator[tuple[Path, Path]]:
     """Yield the files of a path, each with its path relative to the folder for results."""
     start = Path(path)
     if start.is_dir():
@@ -85,43 +91,38 @@ def _find(path: str, out: Path, several_folders: bool) -> Iterator[tuple[Path, P
                 f"Results would be among the inputs in {path}: choose another --out."
             )
         below = Path(start.resolve().name) if several_folders else Path()
-        for file in _without_results(_walk(start), start, out):
+        for file in _without_results(_walk(start, skipped), start, out):
             yield file, below / file.relative_to(start)
     elif os.path.lexists(start):
         yield start, Path(start.name)
     elif glob.has_magic(path):
         wildcard = next(n for n, part in enumerate(start.parts) if glob.has_magic(part))
         root = Path(*start.parts[:wildcard])
-        for file in _without_results(_glob(path), root, out):
+        for file in _without_results(_glob(path, skipped), root, out):
             yield file, file.relative_to(root)
     else:
         raise InputPathError(f"{path} does not exist.")
 
 
-def _glob(pattern: str) -> Iterator[Path]:
+def _glob(pattern: str, skipped: Skipped) -> Iterator[Path]:
     # Unlike `Path.glob` it skips hidden files.
     for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
         if match.is_dir():
-            yield from _walk(match)
+            yield from _walk(match, skipped)
+        elif not match.exists():
+            skipped.add(BROKEN_LINK, str(match))
         elif _is_supported(match):
             yield match
+        else:
+            skipped.add(not_an_image(match.name), str(match))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    unreadable: list[Path] = []
-    visited = set()
-
-    def on_error(error: OSError) -> None:
-        unreadable.append(Path(os.fsdecode(error.filename)))
-
-    for parent, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
-        if (real := os.path.realpath(parent)) in visited:  # links may form a circle
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if _is_supported(Path(name)))
-    yield from unreadable
+def _walk(folder: Path, skipped: Skipped) -> Iterator[Path]:
+    for file in walk(folder, skipped):
+        if _is_supported(folder / file):
+            yield folder / file
+        else:
+            skipped.add(not_an_image(file), file)
 
 
 def _without_results(files: Iterable[Path], root: Path, out: Path) -> Iterator[Path]:

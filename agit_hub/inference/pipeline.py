@@ -12,7 +12,7 @@ from PIL import Image
 from agit_hub.backends.auto import BackendName, choose_backend
 from agit_hub.backends.base import Backend, TorchBackend
 from agit_hub.config import MIN_SIZE
-from agit_hub.data.images import to_rgb
+from agit_hub.data.images import set_value_range, to_rgb
 from agit_hub.errors import BackendError, ImageError
 from agit_hub.inference.attention_maps import Map
 from agit_hub.inference.compositing import to_upright
@@ -226,7 +226,11 @@ class AGITPipeline:
         """Run the networks on images as they come; no more than a batch is in memory."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
-        for _, same_size in groupby(map(_check_image, to_pil_images(images)), self._working_size):
+        value_range = self.model.config.value_range(to)
+        checked = (
+            set_value_range(_check_image(image), value_range) for image in to_pil_images(images)
+        )
+        for _, same_size in groupby(checked, self._working_size):
             while batch := list(islice(same_size, batch_size)):
                 yield from self._predict_batch(batch, to)
 

@@ -246,11 +246,21 @@ class ValidationCallback(Callback):
 def _eval_datasets(config: TrainConfig) -> tuple[EvalDataset, EvalDataset]:
     data, settings, labels = config.data, config.eval, config.model.labels
     size, limit = config.model.image_size, settings.max_images
+    ranges = config.model.value_range(labels[1]), config.model.value_range(labels[0])
     if settings.holdout is None:
         domains = settings.source, settings.target
         seed = SHAPES_VALIDATION_SEED
-        return load_eval_datasets(*domains, labels, size, limit=limit, side=size, shapes_seed=seed)
-    loaded = load_domains(data.source, data.target, size, data.hub_timeout)
+        return load_eval_datasets(
+            *domains,
+            labels,
+            size,
+            limit=limit,
+            side=size,
+            shapes_seed=seed,
+            splits=("validation", "test", "train"),
+            ranges=ranges,
+        )
+    loaded = load_domains(data.source, data.target, size, data.hub_timeout, ranges=ranges)
     source, target = (
         DomainEvalDataset(
             domain.subset(settings.holdout, held_out=True), label, limit=limit, side=size

@@ -61,6 +61,7 @@ _OPTIONS = {
     "config": "A YAML file, or the name of a shipped configuration; may be repeated.",
     "output_dir": "The run folder; it must be new, or hold this run when resuming.",
     "resume": "Continue the run in output_dir from its newest checkpoint, with its settings.",
+    "dry_run": "Check settings, images and networks, say what would be trained, and write nothing.",
     "num_processes": "Train in several processes, one for each GPU.",
     "data.source.path": "Source images: a folder, a dataset on the Hub, or shapes.",
     "data.target.path": "Target images: a folder, a dataset on the Hub, or shapes.",
@@ -79,6 +80,8 @@ class Command:
     config: TrainConfig
     resume: bool
     num_processes: int
+    dry_run: bool
+    """Only check whether it can be trained."""
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -106,7 +109,8 @@ def parse(arguments: Sequence[str]) -> Command:
         if run.exists:
             run.read_config()  # written by this version
             given = _read_file(run.config_file) | given
-    return Command(_build(TrainConfig, _nest(given), ""), resume, options.num_processes)
+    config = _build(TrainConfig, _nest(given), "")
+    return Command(config, resume, options.num_processes, options.dry_run)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class _Options:
     num_processes: int = 1
     resume: bool | None = None
     """None if it is not stated."""
+    dry_run: bool = False
     texts: dict[str, str] = field(default_factory=dict)
 
 
@@ -147,6 +152,9 @@ def _split(arguments: Sequence[str]) -> _Options:
         value = text if equals else None
         if key in ("resume", "no_resume"):
             options.resume = _resume(key, value, rest)
+            continue
+        if key == "dry_run":
+            options.dry_run = from_text(value or "true", bool) is True
             continue
         if key not in ("config", "num_processes"):
             _check_key(key)

@@ -55,7 +55,13 @@ def _with_resolved_domains(config: TrainConfig, saved: dict[str, Any]) -> TrainC
     source, target = (
         _resolved(getattr(data, side), saved["data"][side]) for side in ("source", "target")
     )
-    return replace(config, data=replace(data, source=source, target=target))
+    ranges = {
+        key: saved["model"].get(key)
+        for key in ("source_range", "target_range")
+        if getattr(config.model, key) is None
+    }
+    model = replace(config.model, **ranges)
+    return replace(config, data=replace(data, source=source, target=target), model=model)
 
 
 def _resolved(domain: DomainConfig, saved: dict[str, Any]) -> DomainConfig:

@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from agit_hub.config import AGITConfig
+from agit_hub.data.images import Range
 from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.data.loader import Batch
 from agit_hub.errors import ConfigError
@@ -64,12 +65,32 @@ def setup_run(config: TrainConfig, folder: RunFolder, resume: bool) -> RunSetup:
     resized = round(config.crop_size * data.crop_margin * data.zoom)
     # Sample grids show images at the networks' size.
     needed = max(resized, config.model.image_size)
-    source, target = load_domains(data.source, data.target, needed, data.hub_timeout)
-    config = replace(config, data=replace(data, source=source.config, target=target.config))
+    source, target = load_domains(
+        data.source, data.target, needed, data.hub_timeout, ranges=_ranges(config, latest)
+    )
+    model = replace(
+        config.model,
+        source_range=source.value_range and list(source.value_range),
+        target_range=target.value_range and list(target.value_range),
+    )
+    data = replace(data, source=source.config, target=target.config)
+    config = replace(config, data=data, model=model)
+    # The setup is sent to the other ranks, which need no inventory and no headers.
     source, target = (
-        domain.subset(config.eval.holdout, held_out=False) for domain in (source, target)
+        domain._replace(inventory=None, survey=None).subset(config.eval.holdout, held_out=False)
+        for domain in (source, target)
     )
     return RunSetup(config, source, target, latest)
+
+
+def _ranges(config: TrainConfig, latest: Path | None) -> tuple[Range | None, Range | None] | None:
+    """Return the ranges of values of both domains; None to infer them."""
+    given, model = config.data.value_range, config.model
+    if given != "auto":
+        return (given[0], given[1]), (given[0], given[1])
+    if latest is None and model.source_range is None and model.target_range is None:
+        return None
+    return model.value_range(model.target_label), model.value_range(model.source_label)
 
 
 class Cycle(NamedTuple):
@@ -196,8 +217,9 @@ def run_summary(setup: RunSetup, step: int, total: int, accelerator: Accelerator
         f"images; {accelerator.num_processes} process(es) on {device.type}, mixed_precision "
         f"{config.train.mixed_precision}. Run folder: {RunFolder(config.output_dir).path}"
     )
-    yield f"{labels.source_label}: {setup.source.summary}"
-    yield f"{labels.target_label}: {setup.target.summary}"
+    for label, side in zip(labels.labels, (setup.source, setup.target), strict=True):
+        yield f"{label}: {side.summary}"
+        yield from side.notes
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     if device.type == "cpu" and accelerator.num_processes == 1 and threads < cores:
         yield (

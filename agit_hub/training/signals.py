@@ -1,6 +1,7 @@
 """Stop a run at the end of a step after Ctrl-C or SIGTERM."""
 
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import threading
@@ -8,6 +9,8 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ends a loader's worker at once; Windows has none to spare.
+_LEAVE: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
 
 class StopOnSignal:
@@ -41,7 +44,7 @@ class StopOnSignal:
         self._restore()
         # Loader workers would be waited for, and they may be waiting for the network.
         for child in multiprocessing.active_children():
-            child.kill()
+            _end(child)
         signal.raise_signal(number)
 
     def _restore(self) -> None:
@@ -56,8 +59,21 @@ def ignore_first_stop_signal(worker_id: int) -> None:
     which a loader that is closed ends a worker that is busy, ends it at once.
     """
 
+    def leave(number: int, frame: FrameType | None) -> None:
+        os._exit(0)
+
     def on_terminate(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, leave)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_terminate)
+    if _LEAVE is not None:
+        signal.signal(_LEAVE, leave)
+
+
+def _end(worker: multiprocessing.process.BaseProcess) -> None:
+    # A worker that is killed counts as a failure: PyTorch would raise it in place of the interruption.
+    if _LEAVE is None or worker.pid is None:
+        worker.kill()
+    else:
+        os.kill(worker.pid, _LEAVE)

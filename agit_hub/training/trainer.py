@@ -1,6 +1,7 @@
 """The trainer: loads data and networks, runs the training loop, saves and resumes checkpoints."""
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -270,18 +271,22 @@ class Trainer:
         if self._accelerator.is_main_process:
             counts = dict(zip(("source", "target"), self._counts, strict=True))
             self.run_folder.write_info(describe_machine(self._accelerator) | {"images": counts})
-        state = self._state
-        for line in run_summary(self._setup, state.step, state.total_steps, self._accelerator):
+        for line in self.summary():
             self._metric_logger.info(line)
-        self._log_changed_length()
-        if self._loader.summary is not None:
-            self._metric_logger.info(self._loader.summary)
 
-    def _log_changed_length(self) -> None:
+    def summary(self) -> Iterator[str]:
+        """Yield what is said before training: length, images, what is left out, hardware."""
+        state = self._state
+        yield from run_summary(self._setup, state.step, state.total_steps, self._accelerator)
+        yield from self._changed_length()
+        if self._loader.summary is not None:
+            yield self._loader.summary
+
+    def _changed_length(self) -> Iterator[str]:
         """Say what another length does to the learning rate, which depends on it."""
         before, step, total = self._resumed, self._state.step, self._state.total_steps
         if before is not None and before.total_steps != total and step < total:
-            self._metric_logger.info(
+            yield (
                 f"The run was {before.total_steps} steps long and is {total} now: the learning rate "
                 f"continues at {self._schedule.phase(step).learning_rate:.3g}, as step {step} of {total} "
                 "has it."

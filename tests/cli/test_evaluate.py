@@ -106,7 +106,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
 
 def test_evaluate_demo_model_on_shapes(shapes: tuple[Result, Path]) -> None:
     done, out = shapes
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0 and _says_what_is_measured(done)
     lines = done.stdout.strip().splitlines()
     assert lines[0].startswith("agit-shapes, protocol lite0")
     heads = [line for line in lines if "| direction | value | reference | baseline |" in line]
@@ -141,7 +141,7 @@ def test_evaluate_progress_bar_is_not_on_stdout(shapes: tuple[Result, Path]) -> 
 def test_evaluate_two_folders_with_masks(evaluate: Evaluate, images: Path, work: Path) -> None:
     """To zebra everything becomes one grey; to horse nothing changes."""
     done = evaluate("--masks", images / "masks", "--out", "out", "--name", "ours")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0 and _says_what_is_measured(done)
     there, back = (_metrics(work / "out", direction) for direction in (THERE, BACK))
     assert there["attention_iou"]["value"] == pytest.approx(4 / 16)
     assert there["background_change"]["value"] == pytest.approx((SHADE - 100) / 255)
@@ -226,7 +226,7 @@ def test_evaluate_run_writes_its_report_and_card(
     run = runs / "two"
     assert not (run / "measurements.json").exists()
     done = evaluate("--model", run)
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0 and _says_what_is_measured(done)
     report = run / "evaluation" / "last"
     assert listing(report) == ["evaluation.json", "evaluation.md", "evaluation.png"]
     content = json.loads((report / "evaluation.json").read_text())
@@ -296,14 +296,25 @@ def test_compare_refuses_results_on_other_images(
     evaluate: Evaluate, images: Path, runs: Path
 ) -> None:
     assert evaluate("--model", runs / "one").exit_code == 0
-    assert evaluate("--model", runs / "two", "--source", images / "zebras").exit_code == 0
+    assert (
+        evaluate(
+            "--model", runs / "two", "--source", images / "zebras", "--target", images / "horses"
+        ).exit_code
+        == 0
+    )
     _check_user_error(_agit("compare", runs / "one", runs / "two"), "two was measured on zebras")
+
+
+def _says_what_is_measured(done: Result) -> bool:
+    lines = done.stderr.splitlines()
+    return len(lines) == 2 and all(line.startswith("Measuring on ") for line in lines)
 
 
 def _check_user_error(done: Result, message: str) -> None:
     assert done.exit_code == 2 and isinstance(done.exception, SystemExit), done.exception
-    assert done.stdout == "" and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: ") and message in done.stderr
+    *before, last = done.stderr.splitlines()
+    assert done.stdout == "" and all(line.startswith("Measuring on ") for line in before)
+    assert last.startswith("error: ") and message in last
 
 
 @pytest.mark.parametrize(

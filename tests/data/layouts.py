@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from agit_hub.data.config import DomainConfig
-from agit_hub.data.inventory import Inventory, Item
-from agit_hub.data.resolve import DatasetView, resolve_domain, resolve_pair
+from agit_hub.data.domains.files import Item
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.resolve import resolve_domain, resolve_pair
 from agit_hub.data.store import FolderStore
+from agit_hub.data.views import DatasetView
 
 Options = Mapping[str, Any]
 Settings = dict[str, Any]
@@ -67,16 +69,18 @@ def write_zip(path: Path, *files: str) -> None:
 
 
 def empty_files(root: Path, files: Iterable[str], configs: object = None) -> FolderStore:
-    """Return a folder of empty files; `a.zip/b` is a member of a zip."""
+    """Return a folder of files of one byte; `a.zip/b` is a member of a zip."""
     for file in files:
         archive, is_zip, member = file.partition(".zip/")
         path = root / (archive + ".zip" if is_zip else file)
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_zip:
             with zipfile.ZipFile(path, "a") as opened:
-                opened.writestr(member, b"")
+                opened.writestr(member, b"-")
+        elif file.endswith(".tar"):
+            write_tar(path, a__jpg=b"-", a__cls=b"0")
         else:
-            path.touch()
+            path.write_bytes(b"-")
     store = FolderStore(root)
     if configs is not None:
         store.card = {"configs": configs}

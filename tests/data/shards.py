@@ -16,7 +16,7 @@ from PIL import Image
 
 from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedDataset, make_loader
 from agit_hub.data.domains.base import Domain
-from agit_hub.data.domains.files import FilesDomain, find_images
+from agit_hub.data.domains.files import FilesDomain, Item
 from agit_hub.data.domains.parquet import ParquetDomain, RowGroup, row_groups
 from agit_hub.data.domains.webdataset import WebDataset
 from agit_hub.data.inventory import Inventory
@@ -88,8 +88,17 @@ def all_row_groups(store: FolderStore, label: tuple[str, object] | None = None) 
 
 
 def files_domain(root: Path) -> FilesDomain:
+    """Open loose images and zips of any number together."""
     store = FolderStore(root)
-    return FilesDomain(store, find_images(store))
+    items: list[Item] = []
+    for file in store.files:
+        if file.endswith(".zip"):
+            with zipfile.ZipFile(root / file) as opened:
+                names = sorted(opened.namelist())
+            items += [Item(file, name) for name in names if name.endswith(".png")]
+        elif file.endswith(".png"):
+            items.append(Item(file))
+    return FilesDomain(store, items)
 
 
 def web_domain(root: Path, column: str = "png", label: tuple[str, str] | None = None) -> WebDataset:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.data.config import DomainConfig
 from agit_hub.data.dataset import InfiniteBatchSampler, UnpairedBatch, UnpairedDataset, make_loader
 from agit_hub.data.domains.base import Domain
-from agit_hub.data.load import load_domains
+from agit_hub.data.domains.files import FilesDomain
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 
 SIZE = 16
@@ -45,7 +46,8 @@ class Numbered:
 
 
 def _folder(path: Path) -> Domain:
-    return load_domains(DomainConfig(str(path)), DomainConfig("shapes", "plain"), 16, 0)[0].domain
+    store = FolderStore(path)
+    return FilesDomain(store, Inventory(store).items, shorter_side=16)
 
 
 def _numbers(samples: UnpairedDataset, count: int, start: int = 0) -> list[tuple[int, int]]:

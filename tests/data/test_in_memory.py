@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from agit_hub.data.config import DomainConfig
 from agit_hub.data.dataset import UnpairedDataset
 from agit_hub.data.domains.base import Domain
+from agit_hub.data.domains.files import FilesDomain
 from agit_hub.data.domains.in_memory import InMemoryDomain, fit_in_memory
-from agit_hub.data.load import load_domains
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.store import FolderStore
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _domain(folder: Path) -> Domain:
-    config = DomainConfig(str(folder))
-    return load_domains(config, config, 16, 1)[0].domain
+    store = FolderStore(folder)
+    return FilesDomain(store, Inventory(store).items, shorter_side=16)
 
 
 def test_in_memory_domain_samples_equal_those_of_the_files(folder: Path) -> None:

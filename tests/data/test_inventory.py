@@ -6,31 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.data.inventory import (
-    Inventory,
-    Item,
-    below,
-    child_folders,
-    domain_folders,
-)
+from agit_hub.data.domains.files import Item
+from agit_hub.data.inventory import Inventory
+from agit_hub.data.splits import below, child_folders, domain_folders
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
-from tests.data.layouts import empty_files, paths_of
+from tests.data.layouts import empty_files, paths_of, png, write_folder, write_parquet
 
 
 def _items(root: Path, files: Iterable[str]) -> list[Item]:
     return Inventory(empty_files(root, files)).items
 
 
-def test_inventory_prefers_parquet_then_tars_then_images(tmp_path: Path) -> None:
-    everything = ["b.parquet", "a/a.parquet", "c.tar", "d.png", "e.zip/f.png"]
-    inventory = Inventory(empty_files(tmp_path / "all", everything))
-    assert inventory.kind == "parquet"
-    assert inventory.items == [Item("a/a.parquet"), Item("b.parquet")]
-    inventory = Inventory(empty_files(tmp_path / "tars", everything[2:]))
-    assert inventory.kind == "webdataset" and inventory.items == [Item("c.tar")]
-    inventory = Inventory(empty_files(tmp_path / "files", everything[3:]))
-    assert inventory.kind == "files" and paths_of(inventory.items) == ["d.png", "e.zip/f.png"]
+def test_inventory_kind_is_that_of_the_most_images(tmp_path: Path) -> None:
+    for kind, rows in (("files", 6), ("parquet", 7)):
+        root = tmp_path / kind
+        write_folder(root, *(f"{number}.png" for number in range(6)))
+        write_parquet(root / "train-00000-of-00001.parquet", image=[png()] * rows)
+        inventory = Inventory(FolderStore(root))
+        assert inventory.kind == kind
+        left = "6 .png files" if kind == "parquet" else "1 .parquet file"
+        assert any(line.startswith(left) for line in inventory.skipped.sentences())
 
 
 def test_inventory_metadata_parquet_is_not_a_shard(tmp_path: Path) -> None:
@@ -43,7 +39,7 @@ def test_inventory_zip_items_have_file_and_member(tmp_path: Path) -> None:
     files = ["a.png", "z/one.zip/deep/b.png", "z/one.zip/a.JPG", "z/two.ZIP", "z/one.zip/read.me"]
     store = empty_files(tmp_path, [file for file in files if file != "z/two.ZIP"])
     with zipfile.ZipFile(tmp_path / "z" / "two.ZIP", "w") as opened:
-        opened.writestr("c.webp", b"")
+        opened.writestr("c.webp", b"-")
     store = FolderStore(tmp_path)
     found = [(item.path, item.file, item.member) for item in Inventory(store).items]
     assert found == [
@@ -77,7 +73,7 @@ def test_inventory_hidden_files_are_ignored(hidden: str, tmp_path: Path) -> None
 def test_inventory_zip_folder_entries_are_ignored(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as opened:
         opened.mkdir("folder.png")
-        opened.writestr("folder.png/a.png", b"")
+        opened.writestr("folder.png/a.png", b"-")
     assert paths_of(Inventory(FolderStore(tmp_path)).items) == ["z.zip/folder.png/a.png"]
 
 
@@ -109,10 +105,8 @@ def test_inventory_damaged_zip_raises_with_its_name(tmp_path: Path) -> None:
         ("a/b/c.png", []),
     ],
 )
-def test_below_selects_items_in_a_folder(
-    folder: str | None, chosen: list[str], tmp_path: Path
-) -> None:
-    items = _items(tmp_path, ["a/b/c.png", "ab/c.png", "z.zip/a/d.png", "z.zip/e.png"])
+def test_below_selects_items_in_a_folder(folder: str | None, chosen: list[str]) -> None:
+    items = [Item("a/b/c.png"), Item("ab/c.png"), Item("z.zip", "a/d.png"), Item("z.zip", "e.png")]
     assert sorted(paths_of(below(items, folder))) == sorted(chosen)
 
 

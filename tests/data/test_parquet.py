@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agit_hub.data.dataset import UnpairedDataset
-from agit_hub.data.domains import parquet
+from agit_hub.data.domains import base, parquet
 from agit_hub.data.domains.parquet import ParquetDomain
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
@@ -102,7 +102,7 @@ def test_parquet_domain_holds_at_most_a_window(
 ) -> None:
     _large_shards(tmp_path)
     monkeypatch.setattr(parquet, "_WINDOW_BYTES", window * _ROW_BYTES + _ROW_BYTES // 2)
-    monkeypatch.setattr(parquet, "decode_image", lambda data, side: data[0])
+    monkeypatch.setattr(base, "decode_image", lambda data, *how: data[0])
     domain = parquet_domain(tmp_path)
     assert domain.window == window
     before = pa.total_allocated_bytes()

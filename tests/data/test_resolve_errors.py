@@ -209,17 +209,12 @@ def test_resolve_domain_shards_without_images_raises(tmp_path: Path) -> None:
     assert _mentions(_refusal(tmp_path / "b", {}), "no images", "b.tar")
 
 
-def test_resolve_pair_same_images_in_a_folder_logs_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_resolve_pair_same_images_in_a_folder_raises(tmp_path: Path) -> None:
     write_folder(tmp_path / "a", "1.png", "2.png")
-    source, target = pair(tmp_path / "a")
-    assert source == target and files_of(source) == ["1.png", "2.png"]
-    assert _mentions(caplog.text, str(tmp_path / "a"), "same images")
+    assert _mentions(_refusal(tmp_path / "a", {}, {}), "both source and target", "other dataset")
     two_image_columns(tmp_path / "b")
     options = {"column": "imageA"}
-    source, target = pair(tmp_path / "b", options, options)
-    assert source == target and str(tmp_path / "b") in caplog.text
+    assert "both source and target" in _refusal(tmp_path / "b", options, options)
 
 
 class _Elsewhere(FolderStore):

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from agit_hub.data.config import DomainConfig
+from agit_hub.data.load import Loading, load_domain
 from agit_hub.errors import DataError, FetchError
 from testing.hub_server import Hub
 from tests.data.hub_store import MEGABYTE, NAME, REPO, cached, log_lines, open_store
@@ -153,3 +155,28 @@ def test_hub_store_fetch_full_disk_raises_at_once(
     monkeypatch.setattr("huggingface_hub.file_download.http_get", refuse)
     with pytest.raises(DataError, match=r"fetching a\.bin failed: .*No space left on device"):
         store.fetch("a.bin")
+
+
+# A path that may have meant a folder.
+
+
+def test_load_domains_missing_folder_names_both_readings(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "horse").mkdir(parents=True)
+    config = DomainConfig("photos/horses")
+    with pytest.raises(DataError, match="on the Hub") as raised:
+        load_domain(config, Loading(16, 5))
+    folder = f"There is no folder {tmp_path / 'photos' / 'horses'}"
+    assert str(raised.value).startswith(folder) and "photos/horse?" in str(raised.value)
+    assert folder in caplog.text
+
+
+def test_load_domains_missing_folder_without_network_names_both_readings(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub.fail("refuse", times=100)
+    with pytest.raises(FetchError, match=r"There is no folder .*photos/horses, and .*Hub"):
+        load_domain(DomainConfig("photos/horses"), Loading(16, 0.1))

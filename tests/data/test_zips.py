@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agit_hub.data.dataset import UnpairedDataset
-from agit_hub.data.domains.files import find_images
+from agit_hub.data.inventory import Inventory
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import DataError
 from tests.data.shards import SIZE, files_domain, numbers, png, ten_in_zips, write_zip
@@ -46,10 +46,10 @@ def test_files_domain_damaged_zip_member_is_skipped_and_named(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("keep", [0, 100, -30])
-def test_find_images_damaged_zip_raises_with_its_name(keep: int, tmp_path: Path) -> None:
+def test_inventory_damaged_zip_raises_with_its_name(keep: int, tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", {f"{k}.png": png(k) for k in range(5)})
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:keep])
     store = FolderStore(tmp_path)
     with pytest.raises(DataError, match="not a complete zip") as raised:
-        find_images(store)
+        Inventory(store)
     assert str(tmp_path / "a.zip") in str(raised.value)

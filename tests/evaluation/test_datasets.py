@@ -113,7 +113,7 @@ def test_dataset_side_resizes_images_and_masks(tmp_path: Path) -> None:
         assert item.image.size == (48, 36)
         assert item.mask is not None and item.mask.shape == (36, 48)
         assert item.mask[:, :24].all() and not item.mask[:, 24:].any()
-    place, other = _at(folder), _at(_folder(tmp_path / "zebras", 4))
+    place, other = _at(folder), _at(_folder(tmp_path / "zebras", 4, first=10))
     loaded, _ = load_eval_datasets(place, other, LABELS, 16, side=27)
     assert {item.image.size for item in loaded} == {(36, 27)}
     with pytest.raises(EvaluationError, match=r"side is 8.*too small"):
@@ -128,9 +128,10 @@ def test_dataset_of_fewer_than_four_images_is_refused(tmp_path: Path) -> None:
 
 def test_dataset_skips_unreadable_images_and_lists_them(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "horses", 7)
-    whole = (folder / "01.png").read_bytes()
-    (folder / "01.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "04.png").write_text("no image")
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for name in ("01.png", "04.png"):  # whole headers, and half of the pixels
+        Image.fromarray(noise).save(folder / name)
+        (folder / name).write_bytes((folder / name).read_bytes()[:1500])
     dataset = _dataset(folder)
     assert len(dataset) == 7
     for _ in range(2):  # listed once, even after two iterations
@@ -279,3 +280,15 @@ def test_load_eval_datasets_names_the_value_it_refuses(tmp_path: Path) -> None:
         load_eval_datasets(horses, zebras, LABELS, 16, limit=3)
     with pytest.raises(DataError, match="nowhere"):
         load_eval_datasets(horses, _at(tmp_path / "nowhere"), LABELS, 16)
+
+
+def test_load_eval_datasets_prefers_the_test_split(tmp_path: Path) -> None:
+    root = tmp_path / "horse2zebra"
+    for number, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        _folder(root / name, 5, first=5 * number)
+    source, target = load_eval_datasets(_at(root), _at(root), LABELS, 16)
+    assert (source.split, target.split) == ("test", "test")
+    assert (_greys(source)[0], _greys(target)[0]) == (100, 150)
+    assert any("10 images in split train skipped" in note for note in source.notes)
+    source, _ = load_eval_datasets(_at(root, split="train"), _at(root, split="train"), LABELS, 16)
+    assert source.split == "train"

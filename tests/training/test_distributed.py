@@ -49,7 +49,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
     for name in ("empty", "unreadable", "thesis"):
         (tmp_path / name).mkdir()
     (tmp_path / "unreadable" / "a.png").write_bytes(b"not an image")
-    (tmp_path / "unreadable" / "b.jpg").write_bytes(b"")
+    (tmp_path / "unreadable" / "b.jpg").write_bytes(b"-")
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     return {path.name: path for path in tmp_path.iterdir()}
 
@@ -331,6 +331,20 @@ def test_agit_train_num_processes_launches_processes(tmp_path: Path, arguments: 
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert "2 process(es) on cpu" in done.stderr and done.stdout.count("Finished.") == 1
     assert len(list(tmp_path.rglob("rank-?.pt"))) == 2
+
+
+def test_main_dry_run_says_what_it_would_train_and_writes_nothing(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("--dry-run", "--dry_run"):
+        assert main(arguments(tmp_path / "new" / "run", {}, flag)) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("Training for 4 steps on 5 source and 3 target images")
+        assert printed.endswith("Dry run: this can be trained; nothing was written.\n")
+        assert list(tmp_path.iterdir()) == []
+    assert main(arguments(tmp_path, {"data.source.path": "/nowhere"}, "--dry-run")) == 2
+    assert main(arguments(tmp_path / "run")) == 0
+    assert main(arguments(tmp_path / "run", {}, "--dry-run")) == 2  # there is a run already
 
 
 @pytest.mark.parametrize("number", ["0", "two"])

@@ -193,9 +193,15 @@ def test_webdataset_run_resumes_exactly(
     streamed = ON_HUB | settings | {"data.num_workers": workers}
     train(tmp_path / "parts", streamed | {"train.max_steps": 4})
     train(tmp_path / "parts", streamed, resume=True)
-    train(tmp_path / "whole", in_folder(tmp_path / "images", tars()) | settings)
+    train(tmp_path / "whole", streamed)
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
     assert _gets(hub, ".tar") == dict.fromkeys(tars(), 1)
+    # In a folder the images are counted in advance; the run is the same.
+    train(tmp_path / "local", in_folder(tmp_path / "images", tars()) | settings)
+    weights = Path("model") / "model.safetensors"
+    assert (tmp_path / "local" / weights).read_bytes() == (
+        tmp_path / "whole" / weights
+    ).read_bytes()
 
 
 def test_killed_run_resumes_exactly(

@@ -1,5 +1,6 @@
 """Whole runs in this process: reproducible, resumed exactly, and stopped with a message."""
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -171,9 +172,9 @@ def test_interrupted_run_equals_uninterrupted_run_exactly(
 
 def test_setup_run_decodes_jpeg_at_needed_size(tmp_path: Path, configure: Configure) -> None:
     """A JPEG of 160 pixels is decoded at a quarter if 18 are needed, and whole for 54 or 64."""
-    for side in ("source", "target"):
+    for side, colour in (("source", "red"), ("target", "blue")):
         (tmp_path / side).mkdir()
-        Image.new("RGB", (160, 160), "red").save(tmp_path / side / "0.jpg")
+        Image.new("RGB", (160, 160), colour).save(tmp_path / side / "0.jpg")
     places = {f"data.{side}.path": tmp_path / side for side in ("source", "target")}
     larger = {"model.image_size": 64, "data.crop_size": 16}
     for name, changes, decoded in (
@@ -220,6 +221,7 @@ def test_crop_size_smaller_than_image_size_trains_on_crops(
         (tmp_path / side).mkdir()
         halves = np.zeros((64, 64, 3), np.uint8)
         halves[:, 32:] = 255
+        halves[0, 0] = len(side) + ord(side[0])  # domains of the same images are refused
         Image.fromarray(halves).save(tmp_path / side / "0.png")
     places = {f"data.{side}.path": tmp_path / side for side in ("source", "target")}
     sizes = {"model.image_size": 32, "data.crop_size": 16, "data.crop_margin": 1.0}
@@ -368,9 +370,11 @@ def test_images_of_all_modes_train(
     noise.resize((1, 1)).save(folder / "dot.PNG")
     noise.resize((3, 200)).save(folder / "pole.webp")
     kinds = len(list(folder.iterdir()))
+    shutil.copytree(tmp_path / "kinds", tmp_path / "others")
+    noise.rotate(180).convert("L").save(tmp_path / "others" / "deep" / "er" / "L.png")
     settings = {
         "data.source.path": tmp_path / "kinds",
-        "data.target.path": tmp_path / "kinds",
+        "data.target.path": tmp_path / "others",
         "data.pairing": "fixed",
         "train.batch_size": kinds,
         "train.max_steps": 2,

@@ -2,11 +2,15 @@
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from PIL import Image
+
+from agit_hub.data.images import Range, decode_image
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -59,11 +63,44 @@ class Domain(Protocol):
         ...
 
 
-def locations(domain: Domain) -> Iterator[Location]:
+def locations(domain: "Domain | EncodedDomain") -> Iterator[Location]:
     """Yield the location of every image of a domain."""
     for block in range(domain.blocks):
         for row in range(domain.block_length(block)):
             yield Location(block, row)
+
+
+class EncodedDomain(ABC):
+    """A domain of encoded image files, which are decoded when they are needed."""
+
+    blocks: int
+    window: int
+    shards: Sequence[int]
+    shorter_side: int | None = None
+    """Pixels that are needed in the end; see `to_rgb`."""
+    value_range: Range | None = None
+    """Values that become black and white in images of more than 8 bits; None for their type's range."""
+
+    @abstractmethod
+    def block_length(self, block: int) -> int:
+        """Return the number of images in a block."""
+
+    @abstractmethod
+    def describe(self, block: int, row: int) -> str:
+        """Return where an image comes from, for messages."""
+
+    @abstractmethod
+    def encoded(self, block: int, row: int) -> Path | bytes:
+        """Return an image file: its path, or its content.
+
+        Raises:
+            DatasetError: If it is unavailable.
+            ValueError: If there is none at this row.
+        """
+
+    def image(self, block: int, row: int) -> Image.Image:
+        """Return an image as upright RGB."""
+        return decode_image(self.encoded(block, row), self.shorter_side, self.value_range)
 
 
 class DomainWrapper:

@@ -1,29 +1,29 @@
-"""Images in files: loose, or in zips."""
+"""Images in files: loose, or in zips and tars."""
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from agit_hub.data.domains.base import ProcessCache
-from agit_hub.data.images import decode_image, image_extensions, to_rgb
+from agit_hub.data.domains.archives import Entry, list_tar, read_entry
+from agit_hub.data.domains.base import EncodedDomain, ProcessCache
+from agit_hub.data.listing import is_tar
 from agit_hub.data.store import FileStore
-from agit_hub.errors import DataError
 
-_OPEN_ZIPS = 32
+_OPEN_ARCHIVES = 32
+
+Archive = zipfile.ZipFile | dict[str, Entry]
 
 
 class Item(NamedTuple):
-    """An image file, an image in a zip, or a shard of images."""
+    """An image file, an image in a zip or tar, or a shard of images."""
 
     file: str
     """The file of the store."""
     member: str | None = None
-    """Path inside the file, if it is a zip."""
+    """Path inside the file, if it is an archive."""
 
     @property
     def path(self) -> str:
@@ -31,53 +31,22 @@ class Item(NamedTuple):
         return self.file if self.member is None else f"{self.file}/{self.member}"
 
 
-def find_images(store: FileStore) -> list[Item]:
-    """Return the image files of a store and the images inside its zips.
-
-    Raises:
-        DataError: If a zip is damaged.
-    """
-    extensions = image_extensions()
-    found = []
-    for file in store.files:
-        if file.lower().endswith(".zip"):
-            members = sorted(_list_zip(store, file))
-            found += [Item(file, member) for member in members if _is_image(member, extensions)]
-        elif _is_image(file, extensions):
-            found.append(Item(file))
-    return found
-
-
-def _is_image(path: str, extensions: set[str]) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
-    return not hidden and os.path.splitext(path)[1].lower() in extensions  # noqa: PTH122 - in a zip
-
-
-def _list_zip(store: FileStore, file: str) -> list[str]:
-    try:
-        with store.open(file) as opened, zipfile.ZipFile(opened) as archive:
-            return archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{store.describe(file)} is not a complete zip: {error}.") from error
-
-
 @dataclass(eq=False)
-class FilesDomain:
-    """Image files of a store. The loose files form blocks, and each zip is a block."""
+class FilesDomain(EncodedDomain):
+    """Image files of a store. The loose files form blocks, and each archive is a block."""
 
     store: FileStore
     images: Sequence[Item]
-    """The images, those of a zip consecutively."""
+    """The images, those of an archive consecutively."""
     remote: bool = False
     """Read ranges of the files without fetching them."""
     shorter_side: int | None = None
-    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
     def __post_init__(self) -> None:
-        in_zip = groupby(self.images, lambda item: item.member and item.file)
-        self._blocks = [list(block) for _, block in in_zip]
-        self._zips: ProcessCache[str, zipfile.ZipFile] = ProcessCache(_OPEN_ZIPS)
+        in_archive = groupby(self.images, lambda item: item.member and item.file)
+        self._blocks = [list(block) for _, block in in_archive]
+        self._archives: ProcessCache[str, Archive] = ProcessCache(_OPEN_ARCHIVES)
         self.blocks = len(self._blocks)
         self.shards: Sequence[int] = range(self.blocks)
         self.length = len(self.images)
@@ -87,26 +56,41 @@ class FilesDomain:
         return len(self._blocks[block])
 
     def prepare(self, block: int) -> None:
-        """Fetch a zip in the background."""
+        """Fetch an archive in the background."""
         file, member = self._blocks[block][0]
         if member is not None and not self.remote:
             self.store.fetch_ahead(file)
 
-    def image(self, block: int, row: int) -> Image.Image:
-        """Return an image as upright RGB."""
+    def encoded(self, block: int, row: int) -> Path | bytes:
+        """Return the path of a loose image, or the bytes of one in an archive."""
         file, member = self._blocks[block][row]
         if member is not None:
-            data = self._zips.get(file, self._open_zip).read(member)
-            return decode_image(data, self.shorter_side)
+            archive = self._archives.get(file, self._open)
+            if isinstance(archive, zipfile.ZipFile):
+                return archive.read(member)
+            return read_entry(self.store, file, archive[member])
         if self.remote:
             with self.store.open(file) as opened:
-                return decode_image(opened.read(), self.shorter_side)
-        with Image.open(self.store.fetch(file)) as image:
-            return to_rgb(image, self.shorter_side)
+                return opened.read()
+        return self.store.fetch(file)
 
     def describe(self, block: int, row: int) -> str:
         """Return the path of an image."""
         return self.store.describe(self._blocks[block][row].path)
 
-    def _open_zip(self, file: str) -> zipfile.ZipFile:
+    def _open(self, file: str) -> Archive:
+        if is_tar(file):
+            return {entry.path: entry for entry in list_tar(self.store, file)}
         return zipfile.ZipFile(self.store.open(file, fetch=not self.remote))
+
+
+def read_item(store: FileStore, item: Item) -> bytes:
+    """Return the content of a file, or of a file in an archive."""
+    if item.member is None:
+        with store.open(item.file, fetch=True) as opened:
+            return opened.read()
+    if is_tar(item.file):
+        entries = {entry.path: entry for entry in list_tar(store, item.file)}
+        return read_entry(store, item.file, entries[item.member])
+    with store.open(item.file) as opened, zipfile.ZipFile(opened) as archive:
+        return archive.read(item.member)

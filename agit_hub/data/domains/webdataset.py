@@ -1,28 +1,18 @@
 """Images in webdataset shards: tars in which files of one name and several extensions form a sample."""
 
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from PIL import Image
-
-from agit_hub.data.domains.base import ProcessCache
-from agit_hub.data.images import decode_image
+from agit_hub.data.domains.archives import Entry, list_tar, read_entry
+from agit_hub.data.domains.base import EncodedDomain, ProcessCache
+from agit_hub.data.listing import is_hidden
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
 
 _INDEXED_SHARDS = 8
-
-
-class Entry(NamedTuple):
-    """A file in a tar."""
-
-    path: str
-    offset: int
-    size: int
-
+# Between extensions of one column: samples that hold a PNG where others hold a JPEG.
+OR = ";"
 
 Sample = dict[str, Entry]
 """The files of a sample by extension: `jpg`, `cls`, `json`, ..."""
@@ -35,33 +25,12 @@ def read_index(store: FileStore, file: str) -> list[Sample]:
         DataError: If it is not a complete tar.
     """
     samples: dict[str, Sample] = {}
-    try:
-        with tarfile.open(store.fetch(file), mode="r:") as tar:
-            for member in tar:
-                folder, _, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                if member.isfile() and stem and extension:
-                    entry = Entry(member.name, member.offset_data, member.size)
-                    samples.setdefault(f"{folder}/{stem}", {})[extension.lower()] = entry
-            _check_end(tar)
-    except tarfile.TarError as error:
-        raise DataError(f"{store.describe(file)} is not a complete tar: {error}.") from error
+    for entry in list_tar(store, file):
+        folder, _, base = entry.path.rpartition("/")
+        stem, _, extension = base.partition(".")
+        if stem and extension and not is_hidden(folder):
+            samples.setdefault(f"{folder}/{stem}", {})[extension.lower()] = entry
     return list(samples.values())
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    # tarfile takes any damaged header but the first for the end, which is blocks of zeros.
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise tarfile.ReadError("a header in the middle is damaged")
-
-
-def read_entry(store: FileStore, file: str, entry: Entry) -> bytes:
-    """Return the bytes of a file in a shard."""
-    with store.open(file, fetch=True) as opened:
-        opened.seek(entry.offset)
-        return opened.read(entry.size)
 
 
 def read_label(store: FileStore, file: str, sample: Sample, column: str) -> str | None:
@@ -87,19 +56,29 @@ def read_label(store: FileStore, file: str, sample: Sample, column: str) -> str 
     return None if value is None else str(value)
 
 
+def json_keys(store: FileStore, file: str, sample: Sample) -> list[str]:
+    """Return the keys in the JSON file of a sample whose values are no lists or objects."""
+    try:
+        values = json.loads(read_entry(store, file, sample["json"]))
+    except ValueError:
+        return []
+    if not isinstance(values, dict):
+        return []
+    return [str(key) for key, value in values.items() if not isinstance(value, list | dict)]
+
+
 @dataclass(eq=False)
-class WebDataset:
+class WebDataset(EncodedDomain):
     """Images of webdataset shards. A block is a shard, counted when it is first fetched."""
 
     store: FileStore
     files: Sequence[str]
     """The shards."""
     column: str
-    """The extension of the images, such as `jpg`."""
+    """The extension of the images, such as `jpg`; or several, `jpg;png`."""
     label: tuple[str, str] | None
     """A column and the value that it must have."""
     shorter_side: int | None = None
-    """Pixels that are needed in the end; see `to_rgb`."""
     window = 1
 
     def __post_init__(self) -> None:
@@ -122,15 +101,19 @@ class WebDataset:
                 raise DataError(f"{self.store.title} holds no images ({self.column}{label}).")
         return self._lengths[block]
 
+    def count(self) -> None:
+        """Count the images of every shard now."""
+        for block in range(self.blocks):
+            self.block_length(block)
+
     def prepare(self, block: int) -> None:
         """Fetch a shard in the background."""
         self.store.fetch_ahead(self.files[block])
 
-    def image(self, block: int, row: int) -> Image.Image:
-        """Return an image as upright RGB."""
+    def encoded(self, block: int, row: int) -> bytes:
+        """Return the bytes of an image."""
         entry = self._entries.get(block, self._find_entries)[row]
-        data = read_entry(self.store, self.files[block], entry)
-        return decode_image(data, self.shorter_side)
+        return read_entry(self.store, self.files[block], entry)
 
     def describe(self, block: int, row: int) -> str:
         """Return the shard and the file in it."""
@@ -138,11 +121,12 @@ class WebDataset:
         return f"{self.store.describe(self.files[block])}/{entry.path}"
 
     def _find_entries(self, block: int) -> list[Entry]:
-        file = self.files[block]
+        file, extensions = self.files[block], self.column.split(OR)
         return [
-            sample[self.column]
+            sample[extension]
             for sample in read_index(self.store, file)
-            if self.column in sample
+            for extension in extensions
+            if extension in sample
             and (
                 self.label is None
                 or read_label(self.store, file, sample, self.label[0]) == self.label[1]
