@@ -22,7 +22,10 @@ LEVELS = (
     {"runs"},
     {"models.layers", "models.backbone", "models.equations"},
     {"losses", "models", "data"},
-    {"inference.image_processor", "inference.attention_maps", "inference.edits"},
+    {
+        *("inference.image_processor", "inference.attention_maps", "inference.object_selection"),
+        "inference.edits",
+    },
     {"data.loader"},
     {"backends"},
     {"inference"},

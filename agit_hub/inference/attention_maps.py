@@ -1,6 +1,5 @@
 """Operations on attention maps: masks of any kind as maps, thresholds, objects, boxes, feathering."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from agit_hub.errors import EditError
 Map = npt.NDArray[np.float32]
 """Attention, (H, W) in [0, 1]."""
 
-# Pixels that touch at a corner belong to one object.
-_CONNECTIVITY = np.ones((3, 3), dtype=bool)
 # A blur that reaches one pixel.
 _NEIGHBOURS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 8
 # A feather's Gaussian is truncated at two sigma.
@@ -99,30 +96,6 @@ def box_map(box: Any, size: tuple[int, int]) -> Map:
 def apply_threshold(attention: Map, threshold: float) -> Map:
     """Set a map to exactly 0 below a threshold; other values stay as they are."""
     return np.where(attention < np.float32(threshold), np.float32(0), attention)
-
-
-def select_objects(
-    attention: Map, points: Sequence[tuple[float, float]], strict: bool = True
-) -> Map:
-    """Keep the connected parts of a map that contain the points (x, y), in pixels.
-
-    Raises:
-        EditError: If a point is outside the image or, if `strict`, has no attention.
-    """
-    height, width = attention.shape
-    labels, _ = ndimage.label(attention > 0, _CONNECTIVITY)
-    selected = []
-    for x, y in points:
-        if not (0 <= x < width and 0 <= y < height):
-            raise EditError(f"({x:g}, {y:g}) is outside an image of {width} x {height} pixels.")
-        label = labels[int(y), int(x)]
-        if strict and not label:
-            raise EditError(
-                f"No attention at ({x:g}, {y:g}): lower the threshold, or choose a point on the map."
-            )
-        selected.append(label)
-    # Label 0 is what has no attention, and stays 0.
-    return np.where(np.isin(labels, selected), attention, np.float32(0))
 
 
 def feather_edges(attention: Map, pixels: float) -> Map:

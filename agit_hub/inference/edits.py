@@ -121,6 +121,7 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
     import numpy as np
 
     from agit_hub.inference import attention_maps as maps
+    from agit_hub.inference.object_selection import select_objects
 
     size = network_map.shape[1], network_map.shape[0]
     own = edits.attention
@@ -130,7 +131,7 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
     tau = threshold if edits.threshold is None else edits.threshold
     attention = maps.apply_threshold(attention, tau)
     if len(edits.points):
-        attention = maps.select_objects(attention, edits.points, edits.strict_points)
+        attention = select_objects(attention, edits.points, edits.strict_points)
     # What region and erase allow, whatever is blurred afterwards.
     limit = np.ones_like(attention)
     if edits.region is not None:
