@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -128,7 +129,12 @@ def expand_home(path: str | Path) -> Path:
 
 
 def make_output_robust() -> None:
-    """Make printing never fail for its encoding: what it lacks is escaped, as Python does on stderr."""
+    """Make printing never fail for its encoding, and keep it to this package's sentences.
+
+    Characters that an encoding lacks are escaped, as Python does on stderr. Pillow's warnings about damaged
+    metadata do not name the file, and are of no use.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
         # One that a program has put in place may not support it.

@@ -176,3 +176,16 @@ def test_require_missing_package_names_what_installs_it(monkeypatch: pytest.Monk
         require_extra("eval")
     with pytest.raises(PackageError, match="pip install 'no_such_package'"):
         require("no_such_package")
+
+
+def test_make_output_robust_keeps_pillow_from_warning(tmp_path: Path) -> None:
+    """Its warnings about damaged metadata name no file."""
+    program = (
+        "import warnings; from agit_hub.environment import make_output_robust; make_output_robust(); "
+        "warnings.warn_explicit('Corrupt EXIF data', UserWarning, 'x.py', 1, 'PIL.TiffImagePlugin'); "
+        "warnings.warn_explicit('of others', UserWarning, 'x.py', 1, 'torch.nn')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "EXIF" not in done.stderr and "of others" in done.stderr

@@ -127,7 +127,7 @@ class FolderStore(FileStore):
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser()
-        super().__init__("folder", str(self._path))
+        super().__init__("file" if self._path.is_file() else "folder", str(self._path))
         self.key = str(self._path.resolve())
         if not self._path.exists():
             raise DataError(f"{self.title} does not exist.{suggest_path(self._path)}")
