@@ -131,7 +131,7 @@ def expand_home(path: str | Path) -> Path:
 def make_output_robust() -> None:
     """Make printing never fail for its encoding, and keep it to this package's sentences.
 
-    Characters that an encoding lacks are escaped, as Python does on stderr. Pillow's warnings about damaged
+    What an encoding lacks is escaped, as Python does on stderr. Pillow's warnings about damaged
     metadata do not name the file, and are of no use.
     """
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
