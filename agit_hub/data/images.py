@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agit_hub.errors import ImageError
+from agit_hub.metadata import without_damaged_exif
 
 # Formats that `open_image` accepts; Pillow's other plugins are rarely used, and some start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
@@ -47,7 +48,8 @@ def open_image(
         max_bytes: Largest accepted file size.
 
     Returns:
-        The decoded image in its own mode; the first frame of an animation.
+        The decoded image in its own mode; the first frame of an animation. Of damaged EXIF data only the
+        orientation is left.
 
     Raises:
         ImageError: If the file is missing, too large, damaged, or not an image.
@@ -70,12 +72,12 @@ def open_image(
                 f"{max_pixels / 1e6:.0f} megapixels is the limit."
             )
         image.load()
+        return without_damaged_exif(image)
     except ImageError:
         raise
     except UNREADABLE as error:
         reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
         raise ImageError(f"{name} {next(reasons, f'is damaged: {error}')}") from error
-    return image
 
 
 def decode_image(data: bytes, shorter_side: int | None = None) -> Image.Image:

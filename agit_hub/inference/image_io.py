@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from agit_hub.atomic import atomic_path
 from agit_hub.data.images import FORMATS, UNREADABLE, to_rgb
+from agit_hub.metadata import exif_bytes
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -50,18 +51,22 @@ def lossless_suffix(mode: str) -> str:
     return ".tiff" if mode in _TIFF_ONLY else ".png"
 
 
-def save_image(image: Image.Image, path: Path) -> None:
+def save_image(image: Image.Image, path: Path, keep_location: bool = False) -> None:
     """Save an upright image with its resolution, colour profile and EXIF data except the orientation.
+
+    Damaged EXIF data are left out.
 
     Args:
         image: Any mode; one that the format does not support is converted to RGB.
         path: The file; its suffix, one of `.png`, `.jpeg`, `.webp` and `.tiff`, is the format.
+        keep_location: Whether EXIF data may state where the image was taken.
 
     Raises:
         OSError: If it cannot be written.
     """
-    exif = image.getexif()
-    exif.pop(ExifTags.Base.Orientation, None)
+    exif = exif_bytes(image, keep_location)
+    # Pillow would copy what else a TIFF states, such as XMP.
+    image = image.copy() if hasattr(image, "tag_v2") else image
     # An empty profile keeps Pillow from saving the one in `info`.
     profile = image.info.get("icc_profile") or b""
     if image.mode not in _MODES[path.suffix]:
@@ -73,7 +78,7 @@ def save_image(image: Image.Image, path: Path) -> None:
         image.save(
             unfinished,
             path.suffix[1:],
-            exif=exif.tobytes() if len(exif) else b"",
+            exif=exif,
             icc_profile=profile,
             **_resolution(image, path.suffix),
             **_SAVE_OPTIONS[path.suffix],
