@@ -129,6 +129,6 @@ def test_write_shards_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
     folder.mkdir()
     Image.new("RGB", (20, 20)).save(folder / "plain.png")
     (folder / "plain.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
-    (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8)
+    (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8, "x")
     table = pq.read_table(tmp_path / "shards" / split.shards[0])
     assert [row["path"] for row in table["image"].to_pylist()] == ["caf\ufffd.png"]
