@@ -27,9 +27,13 @@ def without_damaged_exif(image: Image.Image) -> Image.Image:
     """
     orientation: Any = None
     try:
-        exif = image.getexif()
-        orientation = exif.get(ExifTags.Base.Orientation)
-        exif.tobytes()
+        # Of another image, because Pillow reports damage only when it first parses the data, which for a
+        # JPEG is when it is opened.
+        probe = Image.new("1", (1, 1))
+        probe.info = dict(image.info)
+        for exif in (probe.getexif(), image.getexif()):
+            orientation = exif.get(ExifTags.Base.Orientation)
+            exif.tobytes()
         return image
     except Exception:
         plain = image.copy()

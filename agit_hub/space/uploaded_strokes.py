@@ -1,5 +1,6 @@
 """The brush's layer as a file, which is opened with limits as every upload."""
 
+from functools import wraps
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,6 +26,8 @@ class UploadedStrokes(gr.ImageEditor):
 
     is_template = True  # Gradio's term for a component that looks like its parent
 
+    # Gradio reads the page's settings from the signature.
+    @wraps(gr.ImageEditor.__init__)  # type: ignore[misc]  # of a constructor
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._layers = LRUCache[str, bytes](_STORED_MEGABYTES * 10**6, getsizeof=len)
