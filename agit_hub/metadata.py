@@ -63,6 +63,13 @@ def exif_bytes(image: Image.Image, keep_location: bool, keep_orientation: bool =
         return b""
 
 
+def has_nested_data(exif: bytes) -> bool:
+    """Return whether EXIF data have more than one directory, as those of cameras do."""
+    parsed = Image.Exif()
+    parsed.load(exif)
+    return any(tag in parsed for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, 0xA005))
+
+
 def has_location(image: Image.Image) -> bool:
     """Return whether an image's metadata state where it was taken, or may."""
     try:

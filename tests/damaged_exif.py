@@ -27,6 +27,7 @@ DAMAGED = {
     "GPS is text": _ifd(_entry(0x8825, 2, 4, b"abc\0")),
     "GPS is rational": _ifd(_entry(0x8825, 5, 1, struct.pack("<I", 8))),
     "IFD points to itself": _ifd(_entry(0x8769, 4, 1, struct.pack("<I", 8))),
+    "good orientation": _ifd(_entry(0x0112, 3, 1, b"\6\0"), _entry(0x0128, 2, 4, b"abc\0")),
     "wide orientation": _ifd(_entry(0x0112, 12, 1, struct.pack("<I", 8))),
 }
 

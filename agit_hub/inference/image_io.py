@@ -1,5 +1,6 @@
 """Saving of results: images in a format that holds their mode, in files that are complete or absent."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ from PIL import Image
 
 from agit_hub.atomic import atomic_path
 from agit_hub.data.images import FORMATS, UNREADABLE, to_rgb
-from agit_hub.metadata import exif_bytes
+from agit_hub.metadata import exif_bytes, has_nested_data
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -74,15 +75,17 @@ def save_image(image: Image.Image, path: Path, keep_location: bool = False) -> N
         # A profile is specific to its colour space: one of greys or CMYK is invalid for RGB.
         profile = profile if image.mode.startswith("RGB") else b""
         image = image.convert("RGBA") if keep_alpha else to_rgb(image)
+    options = _SAVE_OPTIONS[path.suffix] | _resolution(image, path.suffix)
+    if path.suffix == ".tiff" and has_nested_data(exif):
+        options["compression"] = None  # the library that compresses fails on them
     with atomic_path(path) as unfinished:
-        image.save(
-            unfinished,
-            path.suffix[1:],
-            exif=exif,
-            icc_profile=profile,
-            **_resolution(image, path.suffix),
-            **_SAVE_OPTIONS[path.suffix],
-        )
+        save = partial(image.save, unfinished, path.suffix[1:], icc_profile=profile, **options)
+        try:
+            save(exif=exif)
+        except Exception:  # data that one format takes and another does not
+            if not exif:
+                raise
+            save(exif=b"")
 
 
 def _resolution(image: Image.Image, suffix: str) -> dict[str, Any]:
