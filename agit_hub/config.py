@@ -1,9 +1,11 @@
 """Configuration of the architecture, saved with the weights as `config.json`, and its checks."""
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
+from reprlib import Repr
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -23,6 +25,19 @@ _OPTIONAL_KEYS = (
 # The generator downsamples an image twice by 2, and upsamples it again.
 SIZE_MULTIPLE = 4
 MIN_SIZE = 16
+# Far beyond what trains on today's hardware, and small enough that a stranger's file, of which a few
+# bytes could ask for any amount of memory, is refused when it is read.
+MAX_SIZE = 4096
+MAX_CHANNELS = 512
+MAX_BLOCKS = 64
+MAX_SMOOTHING = 255
+MAX_LABEL = 100
+# Control characters, halves of surrogate pairs, and separators of lines and paragraphs.
+_NOT_IN_LABELS = ("Cc", "Cs", "Zl", "Zp")
+# Shortens values in messages, which may be a stranger's.
+_shortener = Repr()
+_shortener.maxstring = _shortener.maxother = 2 * MAX_LABEL
+_shown = _shortener.repr
 
 
 @dataclass(frozen=True)
@@ -34,11 +49,11 @@ class AGITConfig:
     """
 
     image_size: int = 256
-    """Side in pixels at which the networks translate: a multiple of 4, at least 16."""
+    """Side in pixels at which the networks translate: a multiple of 4, from 16 to 4096."""
     channels: int = 32
-    """Width of the generators' first layer."""
+    """Width of the generators' first layer, up to 512."""
     blocks: int = 9
-    """Residual blocks in each generator."""
+    """Residual blocks in each generator, up to 64."""
     upsampling: Upsampling = "transposed"
     """Upsampling in generators: `transposed` convolutions (the paper), or `nearest` neighbour before a
     convolution, which avoids checkerboard artefacts."""
@@ -48,21 +63,21 @@ class AGITConfig:
     """`network` is trained from scratch (the paper); `features` is trained on the features of a frozen
     ImageNet classifier; `ones` is 1 everywhere, without weights (CycleGAN)."""
     attention_channels: int = 32
-    """Width of the attention networks' first layer, or of the projected features."""
+    """Width of the attention networks' first layer, or of the projected features, up to 512."""
     attention_decoder: AttentionDecoder = "paper"
     """Kernels of the attention decoder: `paper` 3x3, 3x3, 7x7; `official` 1x1, the authors' code."""
     attention_smoothing: int = 1
-    """Side in pixels, odd, of the window over which attention logits are averaged: if it is wider than
-    the target's texture, attention cannot reproduce the texture. 1 disables it (the paper)."""
+    """Side in pixels, odd, up to 255, of the window over which attention logits are averaged: if it is
+    wider than the target's texture, attention cannot reproduce the texture. 1 disables it (the paper)."""
     attention_levels: int = 1
     """Number of scales of the image over which attention on features is averaged in translation: 2, 1 and
     3, in this order, for objects of different sizes."""
     attention_threshold: float = 0.1
     """tau: pixels with attention below it are background, after the switch and in translation."""
     source_label: str = "source"
-    """Content of the source images, such as `horse`."""
+    """Content of the source images, such as `horse`: a line of at most 100 characters."""
     target_label: str = "target"
-    """Content of the target images, such as `zebra`."""
+    """Content of the target images, such as `zebra`: a line of at most 100 characters."""
     source_range: list[float] | None = None
     """Black and white of source images of more than 8 bits, [low, high]; null for those of their type.
     Training sets it from `data.value_range`, and translation applies it."""
@@ -75,9 +90,11 @@ class AGITConfig:
         _check_version(self.format_version)
         check_types(self)
         check_size("image_size", self.image_size)
-        positive = ("format_version", "channels", "attention_channels", "attention_smoothing")
-        check_range(self, *positive, low=1)
-        check_range(self, "blocks", low=0)
+        check_range(self, "image_size", low=MIN_SIZE, high=MAX_SIZE)
+        check_range(self, "format_version", low=1)
+        check_range(self, "channels", "attention_channels", low=1, high=MAX_CHANNELS)
+        check_range(self, "attention_smoothing", low=1, high=MAX_SMOOTHING)
+        check_range(self, "blocks", low=0, high=MAX_BLOCKS)
         for name in ("source_range", "target_range"):
             check_value_range(name, getattr(self, name))
         if self.attention_smoothing % 2 == 0:
@@ -90,8 +107,7 @@ class AGITConfig:
                 "features."
             )
         for name in ("source_label", "target_label"):
-            if not getattr(self, name).strip():
-                raise ConfigError(f"{name} is empty: describe the images in a word.")
+            check_label(name, getattr(self, name))
         if self.source_label == self.target_label:
             raise ConfigError(
                 f"source_label and target_label are both {self.source_label!r}: "
@@ -110,7 +126,8 @@ class AGITConfig:
         _check_version(values.get("format_version", FORMAT_VERSION))
         for key in values:
             if key not in known:
-                raise ConfigError(f"Unknown key {key!r} in config.json.{suggest(key, known)}")
+                hint = suggest(key, known) if len(key) <= MAX_LABEL else ""
+                raise ConfigError(f"Unknown key {_shown(key)} in config.json.{hint}")
         if "format_version" not in values:
             raise ConfigError("config.json has no format_version: it was not written by agit-hub.")
         missing = [key for key in known if key not in values and key not in _OPTIONAL_KEYS]
@@ -142,7 +159,8 @@ class AGITConfig:
         if to is None or to in self.labels:
             return to or self.target_label
         raise ValueError(
-            f"This model translates to {self.target_label!r} or to {self.source_label!r}, not to {to!r}."
+            f"This model translates to {self.target_label!r} or to {self.source_label!r}, not to "
+            f"{_shown(to)}."
         )
 
 
@@ -155,7 +173,24 @@ def check_types(config: Any) -> None:
     for name, expected in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not has_type(value, expected):
-            raise ConfigError(f"{name} is {value!r}; expected {describe_type(expected)}.")
+            raise ConfigError(f"{name} is {_shown(value)}; expected {describe_type(expected)}.")
+
+
+def check_label(name: str, label: str) -> None:
+    """Check a domain's label, which appears in messages, file names, pages and cards.
+
+    Raises:
+        ConfigError: If it is empty, longer than `MAX_LABEL`, or not one line of text.
+    """
+    if not label.strip():
+        raise ConfigError(f"{name} is empty: describe the images in a word.")
+    if len(label) > MAX_LABEL:
+        raise ConfigError(
+            f"{name} has {len(label)} characters; at most {MAX_LABEL} are possible: describe the images "
+            "in a word."
+        )
+    if any(unicodedata.category(character) in _NOT_IN_LABELS for character in label):
+        raise ConfigError(f"{name} is {label!a}: it must be one line, without control characters.")
 
 
 def check_value_range(name: str, value: list[float] | None) -> None:
@@ -182,7 +217,7 @@ def check_size(name: str, size: int) -> None:
         below = max(MIN_SIZE, size // SIZE_MULTIPLE * SIZE_MULTIPLE)
         nearest = f"{below}" if size < MIN_SIZE else f"{below} or {below + SIZE_MULTIPLE}"
         raise ConfigError(
-            f"{name} is {size}; it must be a multiple of {SIZE_MULTIPLE} and at least {MIN_SIZE} "
+            f"{name} is {_shown(size)}; it must be a multiple of {SIZE_MULTIPLE} and at least {MIN_SIZE} "
             f"(try {nearest})."
         )
 
@@ -211,7 +246,7 @@ def check_range(
         below = value < high if open_high else value <= high
         if not (above and below):
             end = f" and {upper}" if high < math.inf or value == high else ""
-            raise ConfigError(f"{name} is {value!r}; it must be {lower}{end}.")
+            raise ConfigError(f"{name} is {_shown(value)}; it must be {lower}{end}.")
 
 
 def suggest(key: str, known: list[str]) -> str:
@@ -247,6 +282,6 @@ def has_type(value: Any, expected: Any) -> bool:
 def _check_version(version: Any) -> None:
     if has_type(version, int) and version > FORMAT_VERSION:
         raise ConfigError(
-            f"format_version is {version}; this version of agit-hub reads up to {FORMAT_VERSION}: "
-            "pip install --upgrade agit-hub."
+            f"format_version is {_shown(version)}; this version of agit-hub reads up to "
+            f"{FORMAT_VERSION}: pip install --upgrade agit-hub."
         )

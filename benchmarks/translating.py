@@ -51,7 +51,8 @@ def large() -> dict[str, Any]:
 def edits() -> dict[str, Any]:
     """New outputs of an image of 1 megapixel by the Space's own handler, without encoding."""
     from agit_hub.inference.edits import AttentionEdits
-    from agit_hub.space.service import SpaceService, named_models, preview
+    from agit_hub.space.models import named_models
+    from agit_hub.space.service import DEMO_MODEL, SpaceService, preview
     from agit_hub.space.zerogpu import ZeroGpu
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
@@ -61,7 +62,7 @@ def edits() -> dict[str, Any]:
     def counted(predict: Any) -> Any:
         return lambda *arguments: calls.append(arguments) or predict(*arguments)
 
-    service = SpaceService(named_models(None), ZeroGpu(counted))
+    service = SpaceService(named_models(None, DEMO_MODEL), ZeroGpu(counted))
 
     def move(number: int, **options: Any) -> None:
         rendering = service.render(

@@ -24,7 +24,8 @@ from agit_hub.space.server import Server
 if __name__ == "__main__":
     make_output_robust()
     try:
-        run(os.environ.get("AGIT_MODELS"), Server(auth=os.environ.get("AGIT_AUTH")))
+        offer_hub = os.environ.get("AGIT_OFFER_HUB", "").lower() in ("1", "true", "yes")
+        run(os.environ.get("AGIT_MODELS"), Server(auth=os.environ.get("AGIT_AUTH")), offer_hub)
     except Exception as error:
         expected = explain(error)
         if expected is None:

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agit_hub.atomic import atomic_path, write_bytes
+from agit_hub import atomic
+from agit_hub.atomic import atomic_path, owned_folder, write_bytes
 from agit_hub.errors import SaveError
 
 
@@ -39,3 +41,38 @@ def test_write_bytes_below_a_file_names_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError, match="file/a could not be written"):
         write_bytes(tmp_path / "file" / "a", b"")
+
+
+def _killed() -> int:
+    """Return the number of a process that does not exist any more."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems cannot be asked")
+def test_write_bytes_removes_what_killed_processes_left(tmp_path: Path) -> None:
+    machine, killed = atomic._machine(), _killed()
+    left = tmp_path / f".a.png.{machine}-{killed}.unfinished"
+    kept = [
+        tmp_path / f".b.png.{machine}-{os.getppid()}.unfinished",  # somebody writes it now
+        tmp_path / f".c.png.00000000-{killed}.unfinished",  # on another machine, today
+        tmp_path / f"own.{machine}-{killed}.unfinished",  # not hidden, so not a draft
+    ]
+    old = tmp_path / ".d.png.00000000-1.unfinished"
+    for path in (left, old, *kept):
+        path.touch()
+    os.utime(old, (0, 0))
+    write_bytes(tmp_path / "new", b"content")
+    assert {path.name for path in tmp_path.iterdir()} == {"new", *(path.name for path in kept)}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems cannot be asked")
+def test_owned_folder_removes_those_of_killed_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"agit-space-ab.{atomic._machine()}-{_killed()}"
+    (left / "deep").mkdir(parents=True)
+    first, second = owned_folder("agit-space-"), owned_folder("agit-space-")
+    assert sorted(tmp_path.iterdir()) == sorted([first, second])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -15,9 +16,12 @@ from agit_hub.config import AGITConfig
 from agit_hub.errors import BackendError
 from agit_hub.models.agit import AGITModel
 
+# Whether TF32 is allowed is a setting of the process, so threads take turns on a GPU.
+_SETTING = Lock()
+
 
 class Backend(Protocol):
-    """Runs both directions of a model."""
+    """Runs both directions of a model, for any number of threads at once."""
 
     name: str
 
@@ -50,7 +54,7 @@ class TorchBackend:
     def __call__(self, images: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
         """Run one direction, as any backend."""
         weight = next(self._model.parameters())
-        with _allow_tf32(self._dtype != torch.float32):
+        with _allow_tf32(self._dtype != torch.float32, weight.device.type):
             # The model's own dtype, which `model.half()` may have changed.
             attention, generated = self._run(images.to(weight.device, weight.dtype), to)
         return attention.float().cpu(), generated.float().cpu()
@@ -80,12 +84,14 @@ class ExportedBackend:
         self.name: str = format
         self._config, self._folder, self._format, self._dtype = config, folder, format, dtype
         self._sessions: dict[str, Session] = {}
+        self._lock = Lock()
 
     def __call__(self, images: Tensor, to: str | None) -> tuple[Tensor, Tensor]:
         """Run one direction, as any backend."""
         goal = self._config.goal(to)
-        if goal not in self._sessions:
-            self._sessions[goal] = self._open(goal)
+        with self._lock:
+            if goal not in self._sessions:
+                self._sessions[goal] = self._open(goal)
         attention, generated = self._sessions[goal](images.numpy(), OUTPUTS[1:])
         return torch.from_numpy(attention), torch.from_numpy(generated)
 
@@ -101,11 +107,15 @@ class ExportedBackend:
 
 
 @contextmanager
-def _allow_tf32(allowed: bool) -> Iterator[None]:
+def _allow_tf32(allowed: bool, device_type: str) -> Iterator[None]:
     """Set whether a GPU's float32 convolutions may use TF32, PyTorch's default, within the block."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
+    if device_type != "cuda":
         yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+        return
+    with _SETTING:
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = allowed
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,12 +16,13 @@ Format = Literal["onnx", "openvino"]
 Array = npt.NDArray[np.float32]
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
+_CORE_LOCK = Lock()
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
 _FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class Session(Protocol):
-    """An exported direction, ready to run."""
+    """An exported direction, ready to run, for any number of threads at once."""
 
     def __call__(self, images: Array, outputs: Sequence[str] = OUTPUTS) -> list[Array]:
         """Return the requested outputs for (N, 3, H, W) in [-1, 1]."""
@@ -80,7 +82,6 @@ class OpenVinoSession:
         return {output.get_any_name(): found[output] for output in model.outputs}
 
 
-@cache
 def openvino_core() -> Any:
     """Return the process's one OpenVINO core.
 
@@ -88,6 +89,12 @@ def openvino_core() -> Any:
     end: unless instances end in reverse order a freed stack stays in place, and the next Ctrl-C, or the
     end of a data loader's worker, is a segmentation fault.
     """
+    with _CORE_LOCK:  # a cache alone lets two threads make one each
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
     import openvino
 
     return openvino.Core()

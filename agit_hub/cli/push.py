@@ -90,9 +90,17 @@ def push_data(
         str | None, typer.Option(help="What target images show.  [default: the folder's name]")
     ] = None,
     private: Private = False,
+    keep_location: Annotated[
+        bool,
+        typer.Option(
+            "--keep-location", help="Keep where photographs were taken in their metadata."
+        ),
+    ] = False,
     shard_megabytes: Annotated[int, typer.Option(min=1, help="Size of a shard.")] = 128,
 ) -> None:
     """Publish two folders of images as one dataset on the Hub, in parquet shards.
+
+    Data of earlier pushes are removed from the repository, except from its history.
 
     Example: agit push-data horses zebras --repo user/horse2zebra --license cc-by-4.0
     """
@@ -101,5 +109,5 @@ def push_data(
 
     folders = {source_label or source.resolve().name: source}
     folders[target_label or target.resolve().name] = target
-    url = push_pair(folders, repo, license, private, shard_megabytes * 10**6)
+    url = push_pair(folders, repo, license, private, shard_megabytes * 10**6, keep_location)
     print(f"Published: {url}")

@@ -44,6 +44,14 @@ def space(
     share: Annotated[
         bool, typer.Option(help="Create a public link through Gradio's servers, for days.")
     ] = False,
+    offer_hub: Annotated[
+        bool,
+        typer.Option(
+            "--offer-hub",
+            envvar="AGIT_OFFER_HUB",
+            help="List other people's models on the Hub, too; visitors can name any public one.",
+        ),
+    ] = False,
 ) -> None:
     """Use a model in the browser: input, attention and translation side by side.
 
@@ -53,4 +61,4 @@ def space(
     from agit_hub.space.app import run
     from agit_hub.space.server import Server
 
-    run(model, Server(host, port, root_path, auth, share))
+    run(model, Server(host, port, root_path, auth, share), offer_hub)

@@ -84,6 +84,10 @@ def translate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing results instead of skipping them.")
     ] = False,
+    keep_location: Annotated[
+        bool,
+        typer.Option("--keep-location", help="Keep where a photograph was taken in its EXIF data."),
+    ] = False,
     smoothing: Annotated[
         float, typer.Option(help="Temporal smoothing of videos where they are still, 0 to 1.")
     ] = 0.9,
@@ -119,6 +123,7 @@ def translate(
             format=format,
             extras=extras,
             overwrite=overwrite,
+            keep_location=keep_location,
         )
         jobs = _plan(paths, out, options)
         check_device(device)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agit_hub.errors import ImageError
 from agit_hub.logging import get_logger
+from agit_hub.metadata import without_damaged_exif
 
 _log = get_logger(__name__)
 # Formats that `open_image` accepts; Pillow's other plugins are rarely used, and some start programs.
@@ -70,7 +71,8 @@ def open_image(
         max_bytes: Largest accepted file size.
 
     Returns:
-        The decoded image in its own mode; the first frame of an animation.
+        The decoded image in its own mode; the first frame of an animation. Of damaged EXIF data only the
+        orientation is left.
 
     Raises:
         ImageError: If the file is missing, too large, damaged, or not an image.
@@ -95,12 +97,12 @@ def open_image(
         if has_wide_channels(image):
             _log.warning("%s has 16 bits in each of its channels: the upper 8 are read.", name)
         image.load()
+        return without_damaged_exif(image)
     except ImageError:
         raise
     except UNREADABLE as error:
         reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
         raise ImageError(f"{name} {next(reasons, f'is damaged: {error}')}") from error
-    return image
 
 
 def has_wide_channels(image: Image.Image) -> bool:

@@ -1,15 +1,18 @@
 """The model card, written from the contents of the run folder alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from agit_hub.errors import InputPathError
 from agit_hub.evaluation.results import MetricResult, results_tables
+from agit_hub.hub.escape import code, fence, markdown, python
 from agit_hub.runs import RunRecord
 
 GRID = "samples.png"
@@ -59,6 +62,8 @@ def build_card(
     sides = (run.config["data"][side] for side in ("source", "target"))
     datasets = list(dict.fromkeys(side["path"] for side in sides if side.get("revision")))
     measured = {result.metric for result in run.measurements}
+    shown = [_escaped(result) for result in run.measurements]
+    settings = yaml.safe_dump(shareable(run.config), sort_keys=False, allow_unicode=True)
     data = ModelCardData(
         library_name="agit-hub",
         pipeline_tag="image-to-image",
@@ -83,9 +88,14 @@ def build_card(
         datasets_used=_datasets_used(run),
         procedure=_procedure(run),
         attention=_attention_state(run),
-        results=results_tables(run.measurements),
+        results=results_tables(shown),
+        measurements=shown,
         missing=", ".join(title for name, title in _EXPECTED.items() if name not in measured),
-        settings=yaml.safe_dump(shareable(run.config), sort_keys=False, allow_unicode=True),
+        settings=settings,
+        md=markdown,
+        py=python,
+        code=code,
+        fence=fence,
     )
     return card
 
@@ -131,16 +141,17 @@ def _datasets_used(run: RunRecord) -> list[dict[str, str]]:
         domain = run.config["data"][side]
         keys = ("name", "split", "column", "label_column", "label_value", "data_dir")
         settings = ", ".join(
-            f"{key} `{domain[key]}`" for key in keys if domain.get(key) is not None
+            f"{key} {code(domain[key])}" for key in keys if domain.get(key) is not None
         )
         path = _public_path(domain)
         if domain.get("revision"):
             commit = domain["revision"][:8]
-            origin = f"[{path}](https://huggingface.co/datasets/{path}) at `{commit}`"
+            page = f"https://huggingface.co/datasets/{quote(path)}"
+            origin = f"[{markdown(path)}]({page}) at {code(commit)}"
         elif path == "shapes":
             origin = "the images built into agit-hub (`shapes`)"
         else:
-            origin = f"a folder of the author's, `{path}`"
+            origin = f"a folder of the author's, {code(path)}"
         if settings:
             origin += f" ({settings})"
         count = str(counts.get(side) or "not counted")
@@ -174,8 +185,8 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
         ("arithmetic", "fp32" if precision in (None, "no") else precision),
     ]
     if run.machine:
-        rows.append(("hardware", f"{processes} x {run.machine['device']}"))
-        rows.append(("software", run.machine["software"]))
+        rows.append(("hardware", f"{processes} x {markdown(run.machine['device'])}"))
+        rows.append(("software", markdown(run.machine["software"])))
     if run.curve:
         minutes = run.seconds / 60
         spent = f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{run.seconds:.0f} seconds"
@@ -207,7 +218,7 @@ def _attention_state(run: RunRecord) -> str:
     last = run.curve[-1]
     means = {
         label: last[f"attention/{side}/mean"]
-        for side, label in zip(("source", "target"), run.labels, strict=True)
+        for side, label in zip(("source", "target"), map(markdown, run.labels), strict=True)
     }
     values = ", ".join(f"{mean:.3f} on {label} images" for label, mean in means.items())
     collapsed = [label for label, mean in means.items() if not _COLLAPSED < mean < 1 - _COLLAPSED]
@@ -215,11 +226,23 @@ def _attention_state(run: RunRecord) -> str:
     return f"Mean of the map over the last logged steps: {values}.{verdict if collapsed else ''}"
 
 
+def _escaped(result: MetricResult) -> MetricResult:
+    """Return a result whose text Markdown shows as it is."""
+    return replace(
+        result,
+        title=markdown(result.title),
+        direction=markdown(result.direction),
+        dataset=markdown(result.dataset),
+        split=markdown(result.split),
+        protocol=markdown(result.protocol),
+    )
+
+
 def _eval_result(result: MetricResult) -> EvalResult:
     return EvalResult(
         task_type="image-to-image",
         task_name=f"Unpaired translation, {result.direction}",
-        dataset_type=result.dataset.split(" ")[0],
+        dataset_type=(result.dataset.split() or ["unknown"])[0],
         dataset_name=result.dataset,
         dataset_split=result.split,
         metric_type=result.metric,

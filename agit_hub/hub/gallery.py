@@ -10,6 +10,7 @@ from agit_hub.errors import InputPathError
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.visualization import stacked
 
+GALLERY_FILES = ("source-to-target.jpg", "target-to-source.jpg")
 # Pixels, of a row of three images.
 _WIDTH = 1200
 _GAP = 8
@@ -33,11 +34,11 @@ def write_gallery(pipe: AGITPipeline, images: Path, folder: Path) -> dict[str, s
     """
     files = {}
     sides = ("source", "target")
-    for side, other, to in zip(sides, sides[::-1], pipe.model.config.labels[::-1], strict=True):
+    for side, name, to in zip(sides, GALLERY_FILES, pipe.model.config.labels[::-1], strict=True):
         found = (images / side).glob("*")
         paths = sorted(path for path in found if path.suffix.lower() in image_extensions())
         if paths:
-            files[to] = f"{side}-to-{other}.jpg"
+            files[to] = name
             rows = [_row(pipe, path, to) for path in paths]
             with atomic_path(folder / files[to]) as draft:
                 stacked(rows, _GAP).save(draft, "JPEG", quality=_QUALITY)

@@ -38,11 +38,13 @@ def _plot(run: RunRecord, labels: Sequence[str], path: Path) -> None:
             ("area", ":", "share at or above tau"),
         ):
             values = [line[f"attention/{side}/{name}"] for line in run.curve]
-            axes.plot(steps, values, color=colour, linestyle=style, label=f"{label}: {words}")
+            axes.plot(steps, values, color=colour, linestyle=style, label=f"{words}, {label}")
     switched = [line["step"] for line in run.curve if line["switched"]]
     if switched:
         axes.axvline(switched[0], color="grey", linewidth=1, label="the switch")
     axes.set(xlabel="optimiser step", ylim=(-0.02, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=2)
+    legend = figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar in a label is no formula
     figure.savefig(path, dpi=120)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
 from agit_hub.hub.card import GRID, PLOT, build_card, read_notes
-from agit_hub.hub.gallery import write_gallery
+from agit_hub.hub.escape import python
+from agit_hub.hub.gallery import GALLERY_FILES, write_gallery
 from agit_hub.hub.plots import plot_attention
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
@@ -29,6 +30,8 @@ Kind = Literal["model", "dataset"]
 _OVERTAKEN = frozenset({409, 412})
 _TOKEN = re.compile(r"hf_\w+")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
+# What pushes of a model have ever written, and so remove where the new one has none.
+_MODEL_FILES = re.compile("|".join(map(re.escape, (GRID, PLOT, *GALLERY_FILES))))
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,16 @@ def push_folder(folder: Path, target: Target, message: str) -> str:
         PushError: If the push fails; the repo is then unchanged.
     """
     name = prepare_repo(target)
+    _name_in_card(folder / "README.md", target.repo, name)
     calls = Calls(target.repo, target.hub_timeout)
-    return commit_all(calls, folder, name, message, branch=target.branch)
+    return commit_all(calls, folder, name, message, branch=target.branch, replaced=_MODEL_FILES)
+
+
+def _name_in_card(card: Path, repo: str, name: str) -> None:
+    """Complete the repository's name in a card by its user, which the Hub states when it is made."""
+    if repo != name and card.is_file():
+        old, new = (f"from_pretrained({python(each)})" for each in (repo, name))
+        card.write_text(card.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
 class Calls:
@@ -198,18 +209,46 @@ def commit_all(
     message: str,
     branch: str | None = None,
     kind: Kind = "model",
+    replaced: re.Pattern[str] | None = None,
 ) -> str:
-    """Commit every file of a folder in one commit, and return the URL of the repo's page."""
-    api = HfApi()
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    """Commit every file of a folder in one commit, and return the URL of the repo's page.
+
+    Args:
+        calls: To the Hub.
+        folder: The files.
+        repo: `user/name`.
+        message: The commit's.
+        branch: `main` by default.
+        kind: Of the repository.
+        replaced: Files of the repository to delete in the same commit if the folder has none of their
+            name: what an earlier push has left, whose whole path matches.
+    """
+    api, revision = HfApi(), branch or "main"
+    files = {
+        file.relative_to(folder).as_posix(): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
     def commit() -> str:
         # Created for each attempt: an operation stores the state of its upload.
-        operations = [
-            CommitOperationAdd(file.relative_to(folder).as_posix(), str(file)) for file in files
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, str(file)) for name, file in files.items()
         ]
+        head = None
+        if replaced is not None:
+            head = api.repo_info(repo, revision=revision, repo_type=kind).sha
+            there = api.list_repo_files(repo, revision=head, repo_type=kind)
+            gone = (name for name in there if name not in files and replaced.fullmatch(name))
+            operations += [CommitOperationDelete(name) for name in gone]
         api.create_commit(
-            repo, operations, commit_message=message, revision=branch or "main", repo_type=kind
+            repo,
+            operations,
+            commit_message=message,
+            revision=revision,
+            repo_type=kind,
+            # Of a concurrent push nothing is left either: the Hub refuses, and the attempt is repeated.
+            parent_commit=head,
         )
         return f"{api.endpoint}/{'' if kind == 'model' else 'datasets/'}{repo}"
 

@@ -1,5 +1,6 @@
 """Batch translation of files: existing results are skipped, and a failure does not stop the others."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.inference.temporal_smoothing import TemporalSmoother
 from agit_hub.visualization import grey_map
 
+_log = logging.getLogger("agit_hub.inference")
 ResultKind = Literal["map", "panel", "image"]
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -32,8 +34,9 @@ Predicted = tuple[Job, Prediction | str]
 PANEL_HEIGHT = 512
 # Threads that read, composite and write; each holds large images.
 _THREADS = 2
-# Of edits that do not match an image, and of damage that Pillow finds late.
-_EXPECTED_ERRORS = (ValueError, OSError, SyntaxError)
+# Edits that do not match an image, damage that Pillow finds late, full disks: whatever one file raises is
+# that file's alone.
+_ANY_ERROR = UNREADABLE
 _DRAW: dict[ResultKind, Callable[[Rendering], Image.Image]] = {
     "map": lambda rendering: grey_map(rendering.attention),
     "panel": lambda rendering: rendering.panel(PANEL_HEIGHT),
@@ -65,6 +68,8 @@ class TranslateOptions:
     extras: Sequence[ResultKind] = ()
     """Results beside translations: `map`, `panel`, or both."""
     overwrite: bool = False
+    keep_location: bool = False
+    """Whether results may state where a photograph was taken, as its file does."""
 
     def __post_init__(self) -> None:
         TemporalSmoother(self.smoothing)  # raises if it is out of range
@@ -134,7 +139,7 @@ class BatchTranslator:
     def _predict_batch(self, images: list[Image.Image]) -> list[Prediction | str]:
         try:
             return list(self._pipe.predictions(images, self._options.to, len(images) or 1))
-        except _EXPECTED_ERRORS as error:
+        except _ANY_ERROR as error:
             if len(images) == 1:
                 return [_reason(error)]
             # One that fails must not take the others of its batch with it.
@@ -146,12 +151,12 @@ class BatchTranslator:
             return FileResult(job, "failed", prediction)
         try:
             rendering = prediction.render(self._options.edits)
-        except _EXPECTED_ERRORS as error:
+        except _ANY_ERROR as error:
             return FileResult(job, "failed", f"{job.source}: {_reason(error)}")
         try:
             for kind, path in self._missing_results(job).items():
-                save_image(_DRAW[kind](rendering), path)
-        except _EXPECTED_ERRORS as error:
+                save_image(_DRAW[kind](rendering), path, self._options.keep_location)
+        except _ANY_ERROR as error:
             return FileResult(job, "failed", f"{job.source} could not be saved: {_reason(error)}")
         return FileResult(job, "done")
 
@@ -161,7 +166,7 @@ class BatchTranslator:
             return FileResult(job, "done")
         except VideoError as error:  # names the file itself
             return FileResult(job, "failed", str(error))
-        except _EXPECTED_ERRORS as error:
+        except _ANY_ERROR as error:
             return FileResult(job, "failed", f"{job.source}: {_reason(error)}")
 
     def _write_video(self, job: Job) -> None:
@@ -232,7 +237,8 @@ def _file_id(path: Path) -> tuple[int, int] | None:
 
 
 def _reason(error: Exception) -> str:
-    return str(explain(error) or error)
+    _log.debug("One file failed.", exc_info=error)
+    return str(explain(error) or error) or type(error).__name__
 
 
 def _thread_map(
@@ -253,8 +259,4 @@ def _open(job: Job) -> Opened:
         image = open_image(job.source, str(job.source))
     except ImageError as error:
         return job, str(error)
-    try:
-        Image.Exif().load(image.info.get("exif", b""))
-    except UNREADABLE:
-        image.info.pop("exif", None)  # damaged EXIF data must not fail the image
     return job, image

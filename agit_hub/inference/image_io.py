@@ -1,12 +1,14 @@
 """Saving of results: images in a format that holds their mode, in files that are complete or absent."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from agit_hub.atomic import atomic_path
 from agit_hub.data.images import FORMATS, UNREADABLE, to_rgb
+from agit_hub.metadata import exif_bytes, has_nested_data
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -50,18 +52,22 @@ def lossless_suffix(mode: str) -> str:
     return ".tiff" if mode in _TIFF_ONLY else ".png"
 
 
-def save_image(image: Image.Image, path: Path) -> None:
+def save_image(image: Image.Image, path: Path, keep_location: bool = False) -> None:
     """Save an upright image with its resolution, colour profile and EXIF data except the orientation.
+
+    Damaged EXIF data are left out.
 
     Args:
         image: Any mode; one that the format does not support is converted to RGB.
         path: The file; its suffix, one of `.png`, `.jpeg`, `.webp` and `.tiff`, is the format.
+        keep_location: Whether EXIF data may state where the image was taken.
 
     Raises:
         OSError: If it cannot be written.
     """
-    exif = image.getexif()
-    exif.pop(ExifTags.Base.Orientation, None)
+    exif = exif_bytes(image, keep_location)
+    # Pillow would copy what else a TIFF states, such as XMP.
+    image = image.copy() if hasattr(image, "tag_v2") else image
     # An empty profile keeps Pillow from saving the one in `info`.
     profile = image.info.get("icc_profile") or b""
     if image.mode not in _MODES[path.suffix]:
@@ -69,15 +75,17 @@ def save_image(image: Image.Image, path: Path) -> None:
         # A profile is specific to its colour space: one of greys or CMYK is invalid for RGB.
         profile = profile if image.mode.startswith("RGB") else b""
         image = image.convert("RGBA") if keep_alpha else to_rgb(image)
+    options = _SAVE_OPTIONS[path.suffix] | _resolution(image, path.suffix)
+    if path.suffix == ".tiff" and has_nested_data(exif):
+        options["compression"] = None  # the library that compresses fails on them
     with atomic_path(path) as unfinished:
-        image.save(
-            unfinished,
-            path.suffix[1:],
-            exif=exif.tobytes() if len(exif) else b"",
-            icc_profile=profile,
-            **_resolution(image, path.suffix),
-            **_SAVE_OPTIONS[path.suffix],
-        )
+        save = partial(image.save, unfinished, path.suffix[1:], icc_profile=profile, **options)
+        try:
+            save(exif=exif)
+        except Exception:  # data that one format takes and another does not
+            if not exif:
+                raise
+            save(exif=b"")
 
 
 def _resolution(image: Image.Image, suffix: str) -> dict[str, Any]:

@@ -1,51 +1,27 @@
 """AGITModel: both generators and both attention networks, saved and loaded as one repo."""
 
 import copy
-import errno
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from safetensors import SafetensorError, safe_open
+from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
-from agit_hub.environment import explain
-from agit_hub.errors import AgitError, ConfigError, ModelLoadError
 from agit_hub.models.attention import AttentionNetwork, FeatureAttention, FullAttention
 from agit_hub.models.backbone import FrozenBackbone
+from agit_hub.models.config_file import read_config
 from agit_hub.models.equations import composite
 from agit_hub.models.generator import ResnetGenerator
 from agit_hub.models.loading_options import DeviceMap, resolve_device, resolve_dtype
 from agit_hub.models.location import CONFIG_FILE, WEIGHTS_FILE, find_model
-
-# Dtypes of weights files, as safetensors headers name them.
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_ACCEPTED_DTYPES = ("F32", "F16", "BF16")
-# Errors of a download that the user can correct; a subclass comes before its base.
-_REFUSALS: dict[type[Exception], str] = {
-    LocalEntryNotFoundError: (
-        "is neither a local folder nor in the cache, and the Hub is unreachable"
-    ),
-    EntryNotFoundError: "has no {filename}: not an AGIT model",
-    GatedRepoError: "is gated: accept its terms on its page, then run: hf auth login",
-    RepositoryNotFoundError: (
-        "does not exist as a folder or on the Hub; if it is private, run: hf auth login"
-    ),
-    RevisionNotFoundError: "has no revision {revision!r}",
-    HFValidationError: "is neither an existing folder nor a repo id such as user/model",
-}
+from agit_hub.models.remote import HubOptions, fetch_model
+from agit_hub.models.weights_header import Header, check_header, read_header
 
 
 class Translation(NamedTuple):
@@ -177,31 +153,25 @@ class AGITModel(
         """
         source, wanted = str(pretrained_model_name_or_path), resolve_dtype(dtype, torch_dtype)
         place = resolve_device(device, device_map) or torch.device("cpu")
-        local = find_model(source)
+        options: HubOptions = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "force_download": force_download,
+            "local_files_only": local_files_only,
+        }
 
-        def resolve(filename: str) -> Path:
-            if local is not None:
-                path = local.folder / filename
-                if not path.exists():
-                    raise ModelLoadError(f"{local.folder} has no {filename}: not an AGIT model.")
-                return path
-            return _download(
-                source,
-                filename,
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-            )
+        def judge(config: AGITConfig, header: Header) -> None:
+            check_header(source, header, expected_shapes(config))
 
-        config = _read_config(source, resolve(CONFIG_FILE))
-        # On the meta device nothing is allocated or drawn before the weights have been checked.
+        files = find_model(source) or fetch_model(source, options, judge)
+        config = read_config(source, files.path(CONFIG_FILE), str(files.folder / CONFIG_FILE))
+        path = files.path(files.weights)
+        # The header holds names and shapes, so the weights of a mismatched file are never read.
+        judge(config, read_header(path))
+        # On the meta device nothing is allocated or drawn.
         with torch.device("meta"):
             model = cls(config)
-        path = resolve(WEIGHTS_FILE if local is None else local.weights)
-        # The header holds names and shapes, so the weights of a mismatched file are never read.
-        _check_weights(source, model, _read_header(source, path))
         weights = {name: tensor.to(wanted) for name, tensor in load_file(path).items()}
         model.load_state_dict(weights, strict=True, assign=True)
         # Not loaded onto the device directly: before a ZeroGPU Space has a driver, its torch supports
@@ -218,69 +188,9 @@ def _attention_network(config: AGITConfig, features: FrozenBackbone | None) -> n
     return AttentionNetwork(channels, config.attention_decoder, smoothing)
 
 
-def _download(repo: str, filename: str, **options: Any) -> Path:
-    try:
-        return Path(hf_hub_download(repo, filename, **options))
-    except (OSError, EntryNotFoundError, HFValidationError) as error:
-        for kind, reason in _REFUSALS.items():
-            if isinstance(error, kind):
-                reason = reason.format(filename=filename, revision=options["revision"])
-                raise ModelLoadError(f"{repo} {reason}.") from error
-        expected = explain(error) or error
-        cache = "" if options["local_files_only"] else _cache_hint(error)
-        raise AgitError(f"The model {repo} could not be fetched: {expected}{cache}") from error
-
-
-def _cache_hint(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC):
-        return " The cache is where HF_HOME says, or cache_dir."
-    return ""
-
-
-def _read_config(source: str, path: Path) -> AGITConfig:
-    try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelLoadError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelLoadError(f"{path} holds a {type(values).__name__}, not an object.")
-    try:
-        return AGITConfig.from_dict(values)
-    except ConfigError as error:
-        raise ModelLoadError(f"{source}: {error}") from error
-
-
-def _read_header(source: str, path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of each weight in a file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
-            return {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
-    except SafetensorError as error:
-        raise ModelLoadError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _check_weights(
-    source: str, model: nn.Module, weights: dict[str, tuple[tuple[int, ...], str]]
-) -> None:
-    expected = model.state_dict()
-    missing = sorted(expected.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - expected.keys())
-    if missing or unexpected:
-        parts = [f"lacks {_few(missing)}"] * bool(missing)
-        parts += [f"has {_few(unexpected)}, which no network uses"] * bool(unexpected)
-        raise ModelLoadError(
-            f"The weights of {source} do not match its config: the file {' and '.join(parts)}."
-        )
-    for name, (shape, dtype) in weights.items():
-        wanted = tuple(expected[name].shape)
-        if shape != wanted or dtype not in _ACCEPTED_DTYPES:
-            raise ModelLoadError(
-                f"The weight {name} of {source} is {shape} {_DTYPES.get(dtype, dtype)}; its config "
-                f"requires {wanted} float32, float16 or bfloat16."
-            )
-
-
-def _few(names: list[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+@lru_cache(maxsize=8)
+def expected_shapes(config: AGITConfig) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of a model's weights by name; none is allocated."""
+    with torch.device("meta"):
+        model = AGITModel(config)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

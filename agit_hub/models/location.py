@@ -18,6 +18,17 @@ class ModelFiles(NamedTuple):
     weights: str = WEIGHTS_FILE
     """Name of the weights' file in the folder."""
 
+    def path(self, filename: str) -> Path:
+        """Return the path of a file of the model.
+
+        Raises:
+            ModelLoadError: If there is none.
+        """
+        path = self.folder / filename
+        if not path.exists():
+            raise ModelLoadError(f"{self.folder} has no {filename}: not an AGIT model.")
+        return path
+
     @property
     def name(self) -> str:
         """What tells this model from others: of a run its folder's name, as all models are `model`."""

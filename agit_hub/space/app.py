@@ -10,13 +10,18 @@ except ImportError:
 from agit_hub.space.server import Server
 
 
-def run(models: str | Sequence[str] | None = None, server: Server | None = None) -> None:
+def run(
+    models: str | Sequence[str] | None = None,
+    server: Server | None = None,
+    offer_hub: bool = False,
+) -> None:
     """Serve the Space until it is interrupted.
 
     Args:
         models: Run folders, models' folders or files, or Hub repos: in a list, or separated by commas;
             the demo model by default.
         server: Where it is served.
+        offer_hub: Whether to list strangers' models on the Hub too.
 
     Raises:
         AgitError: If the first model cannot be loaded, or the page not be served as asked.
@@ -32,5 +37,5 @@ def run(models: str | Sequence[str] | None = None, server: Server | None = None)
     # On other hardware the networks are on the machine's own accelerator from the start.
     on_zero_gpu = spaces is not None and spaces.config.Config.zero_gpu
     gpu = ZeroGpu(spaces.GPU(duration=gpu_duration)) if on_zero_gpu else None
-    page = build_page(SpaceService(named_models(models, DEMO_MODEL), gpu))
-    launch(page, server, port)
+    service = SpaceService(named_models(models, DEMO_MODEL), gpu, offer_hub)
+    launch(build_page(service), server, port, service.visitors)

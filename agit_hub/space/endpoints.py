@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from inspect import Parameter
 from typing import Any
 
@@ -11,13 +12,15 @@ from PIL import Image
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.prediction import Rendering
-from agit_hub.space.handlers import show_user_errors
-from agit_hub.space.service import SETTINGS, SpaceService, make_edits
-from agit_hub.space.upload import UploadedImage
+from agit_hub.space.edits import SETTINGS, make_edits
+from agit_hub.space.messages import guarded
+from agit_hub.space.service import SpaceService
+from agit_hub.space.uploaded_image import UploadedImage
 
 
 def add_endpoints(service: SpaceService) -> None:
     """Add `/translate` and `/attention` to the current page; their files have full resolution."""
+    guard = partial(guarded, visitors=service.visitors)
 
     def render(image: str | None, to: str, model: str, *settings: Any) -> tuple[str, Rendering]:
         if image is None:
@@ -73,12 +76,10 @@ def add_endpoints(service: SpaceService) -> None:
             for label in ("translation", "attention", "panel", "map", "overlay")
         ]
         gr.Button().click(
-            show_user_errors(translate), [image, to, *settings, model], outputs[:3],
+            guard(translate), [image, to, *settings, model], outputs[:3],
             api_name="translate",
         )  # fmt: skip
-        gr.Button().click(
-            show_user_errors(attention), [image, to, model], outputs[3:], api_name="attention"
-        )
+        gr.Button().click(guard(attention), [image, to, model], outputs[3:], api_name="attention")
 
 
 def _describe_settings(endpoint: Callable[..., Any]) -> None:

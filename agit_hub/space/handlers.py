@@ -1,8 +1,6 @@
 """The page's event handlers: from the page's values to its new ones."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +8,13 @@ import gradio as gr
 from PIL import Image
 
 from agit_hub.data.images import to_rgb
-from agit_hub.errors import AgitError, SpaceError
+from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits, Point
-from agit_hub.space.service import PREVIEW, SpaceService, fit_size, make_edits, preview
+from agit_hub.space.edits import make_edits, open_strokes
+from agit_hub.space.service import PREVIEW, SpaceService, fit_size, preview
 
 HEAT_MAP_OPACITY = 0.8  # where attention is 1
 EDITOR_SIZE = 640  # pixels of the longer side of the painted image
-
-Handler = Callable[..., Any]
-
-
-def show_user_errors(handler: Handler) -> Handler:
-    """Show expected errors as messages on the page, without a traceback in the log."""
-
-    @wraps(handler)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except AgitError as error:
-            raise gr.Error(str(error), title="Invalid input", print_exception=False) from error
-
-    return run
 
 
 class Handlers:
@@ -118,7 +102,6 @@ class Handlers:
 
 
 def _edits(*controls: Any) -> AttentionEdits:
-    """Return the edits of the sliders, the brush's value and the selected points."""
+    """Return the edits of the sliders, the brush's file and the selected points."""
     *settings, strokes, points = controls
-    layers = (strokes or {}).get("layers") or [None]
-    return make_edits(settings, points, layers[0])
+    return make_edits(settings, points, open_strokes(strokes))

@@ -1,27 +1,26 @@
 """The Space's page: its layout and its events."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
+from agit_hub.space.edits import ERASE, PAINT, SETTINGS
 from agit_hub.space.endpoints import add_endpoints
-from agit_hub.space.handlers import Handlers, show_user_errors
+from agit_hub.space.handlers import Handlers
+from agit_hub.space.limits import MAX_BATCH, MAX_MEGABYTES, MAX_MEGAPIXELS
+from agit_hub.space.messages import Handler, guarded
 from agit_hub.space.server import Server
-from agit_hub.space.service import (
-    ASSETS,
-    ERASE,
-    MAX_BATCH,
-    MAX_MEGAPIXELS,
-    PAINT,
-    SETTINGS,
-    SpaceService,
-)
+from agit_hub.space.service import ASSETS, SpaceService
 from agit_hub.space.theme import CSS, THEME
-from agit_hub.space.upload import MAX_MEGABYTES, UploadedImage
+from agit_hub.space.uploaded_image import UploadedImage
+from agit_hub.space.uploaded_strokes import UploadedStrokes
+from agit_hub.space.visitors import VisitorMiddleware, Visitors
 
 EXAMPLES = sorted((ASSETS / "examples").glob("*.png"))
 HEAD = """
@@ -42,7 +41,7 @@ class _Components(NamedTuple):
     model: gr.Dropdown
     settings: list[Any]
     """One for each of `SETTINGS`."""
-    brush: gr.ImageEditor
+    brush: UploadedStrokes
     points: gr.State
     attention: gr.Image
     output: gr.Image
@@ -57,39 +56,43 @@ def build_page(service: SpaceService) -> gr.Blocks:
     """Build the page and its endpoints."""
     with gr.Blocks(title="AGIT Hub", fill_width=True, delete_cache=(600, 3600)) as demo:
         gr.Markdown(HEAD, elem_id="head")
-        handlers = Handlers(service)
+        handlers, guard = Handlers(service), partial(guarded, visitors=service.visitors)
         with gr.Tab("Translate"):
             components = _translate_tab(service)
         model, direction = components.model, components.direction
         with gr.Tab("Many images"):
             threshold = service.pipeline(model.value).threshold
-            batch_threshold = _batch_tab(handlers, model, direction, threshold)
+            batch_threshold = _batch_tab(guard(handlers.batch), model, direction, threshold)
         _connect(demo, service, handlers, components, batch_threshold)
         with gr.Tab("How it works"):
             gr.Markdown(HOW)
             with gr.Accordion("The model's card", open=True):
                 card = gr.Markdown(elem_id="card")
-            gr.on(
-                [demo.load, model.change], show_user_errors(service.card), model, card, **_PRIVATE
-            )
+            gr.on([demo.load, model.change], guard(service.card), model, card, **_PRIVATE)
         add_endpoints(service)
     page: gr.Blocks = demo
     return page
 
 
-def launch(page: gr.Blocks, server: Server, port: int | None) -> None:
+def launch(page: gr.Blocks, server: Server, port: int | None, visitors: Visitors) -> None:
     """Serve a page with the Space's limits.
 
     Raises:
         SpaceError: If a public link is asked for and cannot be had.
     """
     page.queue(default_concurrency_limit=2, max_size=100)
+
+    def in_flight() -> list[Any]:
+        return [event.request for event in list(page._queue.event_ids_to_events.values())]
+
+    limits = Middleware(VisitorMiddleware, visitors=visitors, in_flight=in_flight)
     page.launch(
         server_name=server.host,
         server_port=port,
         root_path=server.root_path,
         auth=server.credentials,
         share=server.share or None,
+        app_kwargs={"middleware": [limits]},
         # Gradio goes on without a link.
         prevent_thread_lock=server.wants_link,
         theme=THEME,
@@ -154,8 +157,8 @@ def _translate_tab(service: SpaceService) -> _Components:
                                          elem_id="compare", max_height=420)  # fmt: skip
             with gr.Tab("Paint attention"):
                 gr.Markdown("Green adds attention, red removes it; the eraser removes strokes.")
-                brush = gr.ImageEditor(
-                    type="pil", sources=(), transforms=(), format="png", show_label=False,
+                brush = UploadedStrokes(
+                    type="filepath", sources=(), transforms=(), format="png", show_label=False,
                     brush=gr.Brush(default_size=24, colors=[PAINT, ERASE], color_mode="fixed"),
                     eraser=gr.Eraser(default_size=24), layers=False, height=380, elem_id="brush",
                 )  # fmt: skip
@@ -184,17 +187,18 @@ def _connect(
     batch_threshold: gr.Slider,
 ) -> None:
     """Connect the page's events to their handlers."""
+    guard = partial(guarded, visitors=service.visitors)
     inputs = [c.image, c.direction, c.model, *c.settings, c.brush, c.points]
     images = [c.attention, c.output, c.compare]
     show: dict[str, Any] = {
-        "fn": show_user_errors(handlers.show),
+        "fn": guard(handlers.show),
         "inputs": inputs[:-2],
         "outputs": [*images, c.brush, c.points, c.files],
         **_WITH_PROGRESS,
     }
     edited: dict[str, Any] = {"inputs": inputs, "outputs": [*images, c.points, c.files], **_PRIVATE}
     edit: dict[str, Any] = {
-        "fn": show_user_errors(handlers.edit),
+        "fn": guard(handlers.edit),
         "trigger_mode": "always_last",
         "concurrency_id": "live",
         **edited,
@@ -205,16 +209,16 @@ def _connect(
         lambda: (None, *handlers.show(None, "", "")), None, [c.image, *show["outputs"]], **_PRIVATE
     )
     c.model.change(
-        show_user_errors(handlers.select_model), [c.model, c.direction],
+        guard(handlers.select_model), [c.model, c.direction],
         [c.direction, c.settings[0], batch_threshold], **_WITH_PROGRESS,
     ).success(**show)  # fmt: skip
     gr.on([setting.input for setting in c.settings], **edit)
     c.brush.input(**edit)
     c.all_objects.click(lambda: [], None, c.points, **_PRIVATE).then(**edit)
-    c.attention.select(show_user_errors(handlers.select_object), **edited)
-    c.save.click(show_user_errors(handlers.save), inputs, c.files, **_WITH_PROGRESS)
+    c.attention.select(guard(handlers.select_object), **edited)
+    c.save.click(guard(handlers.save), inputs, c.files, **_WITH_PROGRESS)
     c.examples.load_input_event.then(
-        show_user_errors(handlers.select_example), [c.image, c.direction, c.model], c.direction,
+        guard(handlers.select_example), [c.image, c.direction, c.model], c.direction,
         **_PRIVATE,
     ).then(**show)  # fmt: skip
     # The page opens with a translated example.
@@ -223,7 +227,7 @@ def _connect(
 
 
 def _batch_tab(
-    handlers: Handlers, model: gr.Dropdown, direction: gr.Radio, threshold: float
+    batch: Handler, model: gr.Dropdown, direction: gr.Radio, threshold: float
 ) -> gr.Slider:
     gr.Markdown(
         f"Up to {MAX_BATCH} images at once, with the model and direction of the first tab. "
@@ -238,7 +242,7 @@ def _batch_tab(
     gallery = gr.Gallery(label="Input | attention | output", columns=2, format="png",
                          elem_id="gallery", object_fit="contain")  # fmt: skip
     start.click(
-        show_user_errors(handlers.batch), [files, direction, model, *settings],
+        batch, [files, direction, model, *settings],
         [gallery, archive, summary], api_visibility="private",
     )  # fmt: skip
     slider: gr.Slider = settings[0]

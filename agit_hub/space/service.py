@@ -11,40 +11,42 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Lock
+from threading import Condition
 from typing import Any
 from uuid import uuid4
 
 import gradio as gr
-import numpy as np
 from cachetools import LRUCache, cachedmethod
-from huggingface_hub import HfApi, ModelCard, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
 from PIL import Image
 
 from agit_hub import AGITPipeline
+from agit_hub.atomic import owned_folder
 from agit_hub.data.images import open_image
-from agit_hub.errors import SpaceError, UserError
-from agit_hub.inference.edits import AttentionEdits, Point
+from agit_hub.errors import ModelLoadError, SpaceError
+from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.image_io import lossless_suffix, save_image
 from agit_hub.inference.prediction import NO_EDITS, Prediction, Rendering
 from agit_hub.models.location import find_model
-from agit_hub.space.upload import MAX_MEGABYTES
+from agit_hub.space.limits import (
+    MAX_BATCH,
+    MAX_MEGABYTES,
+    MAX_MEGAPIXELS,
+    MAX_REMEMBERED_MEGABYTES,
+    SECONDS_KEPT,
+)
+from agit_hub.space.memory import num_bytes, without_unused_info
+from agit_hub.space.messages import visitor_message
+from agit_hub.space.visitor_models import VisitorModels
+from agit_hub.space.visitors import Visitors
 from agit_hub.space.zerogpu import MODELS_KEPT, ZeroGpu
 from agit_hub.visualization import grey_map
 
-MAX_MEGAPIXELS = 24
-MAX_BATCH = 50
-MAX_FEATHER = 100  # pixels; wider blurs are slow
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the image's own size
-PAINT, ERASE = "#22c55e", "#ef4444"
-# The fields of `AttentionEdits` that are sliders of the page and parameters of the API, in this order.
-SETTINGS = ("threshold", "feather", "strength", "invert")
 
 _REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _ARROW = " → "
-_CACHE_BYTES = 500 * 10**6
-_SECONDS_KEPT = 3600  # of files
+_FRONT_MATTER = re.compile(r"\A\s*---\r?\n.*?^---\s*$", re.DOTALL | re.MULTILINE)
 _DRAW: dict[str, Callable[[Rendering], Image.Image]] = {
     "translated": lambda rendering: rendering.image,
     "attention": lambda rendering: grey_map(rendering.attention),
@@ -63,15 +65,24 @@ class SpaceService:
         models: The models to offer: names, and the repo or folder of each.
         gpu: On a ZeroGPU Space, runs the networks. Otherwise they are on this machine's accelerator, if
             it has one, as soon as they are loaded.
+        offer_hub: Whether the list of models has those on the Hub with the library's tag, which are
+            strangers'. Visitors can name any public one.
     """
 
-    def __init__(self, models: Mapping[str, str], gpu: ZeroGpu | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, str], gpu: ZeroGpu | None = None, offer_hub: bool = False
+    ) -> None:
         self.models = dict(models)
-        self._gpu = gpu
-        self._lock = Lock()
+        self.visitors = Visitors()
+        self._gpu, self._offer_hub = gpu, offer_hub
+        # Of several requests for one model or image, one loads or computes it and the others wait.
+        self._condition = Condition()
         self._pipelines = LRUCache[Any, AGITPipeline](MODELS_KEPT)
-        self._predictions = LRUCache[Any, Prediction](_CACHE_BYTES, getsizeof=_num_bytes)
-        self._folder = TemporaryDirectory(prefix="agit-space-")
+        self._predictions = LRUCache[Any, Prediction](
+            MAX_REMEMBERED_MEGABYTES * 10**6, getsizeof=num_bytes
+        )
+        self._folder = owned_folder("agit-space-")
+        self._visitor_models = VisitorModels()
 
     def pipeline(self, model: str) -> AGITPipeline:
         """Return a model's pipeline, loaded once.
@@ -79,22 +90,28 @@ class SpaceService:
         Raises:
             AgitError: If the model is unknown or cannot be loaded.
         """
-        return self._load(self._source(model))
+        return self._load(self._name(model))
 
-    @cachedmethod(lambda self: self._pipelines, lock=lambda self: self._lock)
-    def _load(self, source: str) -> AGITPipeline:
-        if self._gpu is None:
-            return AGITPipeline.from_pretrained(source)
-        on_cpu = AGITPipeline.from_pretrained(source, device="cpu", backend="torch")
-        return self._gpu.pipeline(source, on_cpu.model)
+    @cachedmethod(lambda self: self._pipelines, condition=lambda self: self._condition)
+    def _load(self, name: str) -> AGITPipeline:
+        # The host's own may use the host's token, any other none.
+        own = self.models.get(name)
+        source = str(self._visitor_models.fetch(name)) if own is None else own
+        try:
+            if self._gpu is None:
+                return AGITPipeline.from_pretrained(source)
+            on_cpu = AGITPipeline.from_pretrained(source, device="cpu", backend="torch")
+            return self._gpu.pipeline(source, on_cpu.model)
+        except ModelLoadError as error:
+            raise SpaceError(str(error).replace(source, name)) from error
 
-    def _source(self, model: str) -> str:
+    def _name(self, model: str) -> str:
         if not isinstance(model, str):
             raise SpaceError("model must be text: a Hub repo such as user/model.")
         name = model.strip()
-        # Only the host may name folders; users name repos.
-        if name in self.models or (_REPO_ID.fullmatch(name) and not Path(name).exists()):
-            return self.models.get(name, name)
+        # Only the host may name folders; visitors name repos.
+        if name in self.models or _REPO_ID.fullmatch(name):
+            return name
         raise SpaceError(f"{name[:100]!r} is no model: name a Hub repo such as user/model.")
 
     def directions(self, model: str) -> list[str]:
@@ -109,12 +126,14 @@ class SpaceService:
             SpaceError: If the model does not have it.
         """
         labels = self.pipeline(model).model.config.labels
-        label = str(to or "").rpartition(_ARROW)[2].strip() or labels[1]
-        if label not in labels:
-            raise SpaceError(
-                f"{model} translates to {labels[1]} or to {labels[0]}, not to {label}."
-            )
-        return label
+        wanted = str(to or "").strip()
+        # Compared as a whole, because a label may itself have spaces or an arrow.
+        for label, direction in zip(labels[::-1], self.directions(model), strict=True):
+            if wanted in ("", label.strip(), direction.strip()):
+                return label
+        raise SpaceError(
+            f"{model} translates to {labels[1]} or to {labels[0]}, not to {wanted[:100]}."
+        )
 
     def predict(self, path: str, to: str, model: str) -> Prediction:
         """Run a model on an image, or return its cached prediction.
@@ -126,10 +145,10 @@ class SpaceService:
         return self._predict(path, self.label(model, to), model)
 
     # Gradio names an upload's folder after the file's content: a path always is the same image.
-    @cachedmethod(lambda self: self._predictions, lock=lambda self: self._lock)
+    @cachedmethod(lambda self: self._predictions, condition=lambda self: self._condition)
     def _predict(self, path: str, label: str, model: str) -> Prediction:
         image = open_image(path, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6)
-        return self.pipeline(model).predict(image, label)
+        return self.pipeline(model).predict(without_unused_info(image), label)
 
     def render(self, path: str, to: str, model: str, edits: AttentionEdits = NO_EDITS) -> Rendering:
         """Translate an image with edits; networks run only if the prediction is not cached."""
@@ -171,71 +190,56 @@ class SpaceService:
             for number, path in enumerate(progress(paths)):
                 try:
                     rendering = self.render(path, to, model, edits)
-                except UserError as error:
-                    errors.append(str(error))
-                    continue
+                    saved = _save(rendering.image, folder / f"{number:02d}-{_safe_stem(path)}")
+                    archive.write(saved, saved.name)
+                    saved.unlink()
+                    panels.append((rendering.panel(512), Path(path).name))
                 except gr.Error as error:  # no GPU available: finished images are kept
                     errors.append(f"{Path(path).name} and those after it: {error.message!s}")
                     break
-                saved = _save(rendering.image, folder / f"{number:02d}-{_safe_stem(path)}")
-                archive.write(saved, saved.name)
-                saved.unlink()
-                panels.append((rendering.panel(512), Path(path).name))
+                except Exception as error:  # whatever one file raises is that file's alone
+                    message = visitor_message(error)
+                    named = message.startswith(Path(path).name)
+                    errors.append(message if named else f"{Path(path).name}: {message}")
         return panels, str(folder / "translations.zip") if panels else None, errors
 
     def card(self, model: str) -> str:
         """Return a model's card as Markdown, without its front matter, or a note if it has none."""
-        source = self._source(model)
+        name = self._name(model)
+        own = self.models.get(name)
         try:
-            files = find_model(source)
-            file = files.folder / "README.md" if files else hf_hub_download(source, "README.md")
-            return str(ModelCard.load(file, ignore_metadata_errors=True).text)
+            files = find_model(own) if own is not None else None
+            if files is not None:
+                file = files.folder / "README.md"
+            elif own is not None:
+                file = Path(hf_hub_download(own, "README.md"))
+            else:
+                file = self._visitor_models.card(name)
+            return _FRONT_MATTER.sub("", file.read_text(encoding="utf-8"), 1)
         except Exception:  # each transport has its own errors
-            return f"*{model} has no card, or the Hub is unreachable.*"
+            return f"*{name} has no card, or the Hub is unreachable.*"
 
     def known_models(self) -> list[str]:
-        """Return the host's models, and those on the Hub with the library's tag if it is reachable."""
+        """Return the host's models, and with `offer_hub` others on the Hub if it is reachable."""
+        if not self._offer_hub:
+            return list(self.models)
         try:
-            found = [info.id for info in HfApi().list_models(filter="agit-hub", limit=30)]
+            found = HfApi(token=False).list_models(filter="agit-hub", limit=30)
+            return list(dict.fromkeys([*self.models, *(info.id for info in found)]))
         except Exception:  # each transport has its own errors
-            found = []
-        return list(dict.fromkeys([*self.models, *found]))
+            return list(self.models)
 
     def _new_folder(self) -> Path:
-        root = Path(self._folder.name)
+        root = self._folder
         for old in root.iterdir():
             try:
-                if old.stat().st_mtime < time.time() - _SECONDS_KEPT:
+                if old.stat().st_mtime < time.time() - SECONDS_KEPT:
                     shutil.rmtree(old, ignore_errors=True)
             except FileNotFoundError:
                 continue  # deleted by another request
         folder = root / uuid4().hex
         folder.mkdir()
         return folder
-
-
-def make_edits(
-    settings: Sequence[Any], points: Sequence[Point] = (), strokes: Image.Image | None = None
-) -> AttentionEdits:
-    """Return the edits of the page's controls or the API's parameters.
-
-    A selected object without attention is no error: it disappears while a slider leaves it none, and
-    comes back after.
-
-    Args:
-        settings: The values of `SETTINGS`, or of the first few.
-        points: Selected objects.
-        strokes: The brush's layer, RGBA, of any size: green attends, red does not.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-    values = dict(zip(SETTINGS, settings, strict=False))
-    feather = values.get("feather", 0)
-    if isinstance(feather, int | float) and feather > MAX_FEATHER:
-        raise SpaceError(f"feather is {feather}; at most {MAX_FEATHER} pixels are allowed here.")
-    paint, erase = _painted_masks(strokes)
-    return AttentionEdits(**values, points=points, strict_points=False, paint=paint, erase=erase)
 
 
 def preview(rendering: Rendering) -> Rendering:
@@ -253,21 +257,6 @@ def _save(image: Image.Image, stem: Path) -> Path:
     path = stem.with_name(stem.name + lossless_suffix(image.mode))
     save_image(image, path)
     return path
-
-
-def _painted_masks(strokes: Image.Image | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return where the brush's layer is green, and where it is red, each (h, w) in [0, 1]."""
-    if strokes is None:
-        return None, None
-    layer = np.asarray(strokes.convert("RGBA"), dtype=np.float32)
-    opacity, red = layer[..., 3] / 255, layer[..., 0] > layer[..., 1]
-    paint, erase = np.where(red, 0, opacity), np.where(red, opacity, 0)
-    return (paint if paint.any() else None), (erase if erase.any() else None)
-
-
-def _num_bytes(prediction: Prediction) -> int:
-    width, height = prediction.input.size
-    return width * height * (4 + 4)  # the image, and the map at its size
 
 
 def _safe_stem(name: str) -> str:

@@ -4,9 +4,11 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from safetensors.torch import load
 
@@ -38,6 +40,45 @@ def test_push_is_one_commit_of_all_files(make_run: MakeRun, hub: Hub) -> None:
 def test_push_without_samples_publishes_none(make_run: MakeRun, hub: Hub) -> None:
     push_run(make_run(), Target(REPO, "mit", samples=False))
     assert sorted(hub.files(REPO)) == [name for name in FILES if name != "samples.png"]
+
+
+def test_push_again_without_samples_removes_what_was_shown(make_run: MakeRun, hub: Hub) -> None:
+    run = make_run()
+    push_run(run, TARGET)
+    hub.commit(
+        REPO, {"source-to-target.jpg": b"x", "LICENSE": b"mine", "own.png": b"y"}, kind="model"
+    )
+    push_run(run, Target(REPO, "mit", samples=False))
+    left = hub.files(REPO)
+    # What the author has added stays.
+    assert sorted(left) == sorted({*FILES, "LICENSE", "own.png"} - {"samples.png"})
+    assert b"samples.png" not in left["README.md"]
+    push_run(run, TARGET)
+    assert "samples.png" in hub.files(REPO)
+
+
+def test_push_repo_without_user_names_it_in_the_snippet(make_run: MakeRun, hub: Hub) -> None:
+    page = push_run(make_run(), Target("agit-horse2zebra", "mit"))
+    card = hub.files(REPO)["README.md"].decode()
+    assert page.endswith(REPO) and f'AGITPipeline.from_pretrained("{REPO}")' in card
+
+
+def test_push_overtaken_by_another_removes_what_that_has_left(
+    make_run: MakeRun, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    push_run(run, TARGET)
+    create_commit, others = HfApi.create_commit, ["samples.png"]
+
+    def overtaken(api: HfApi, *arguments: Any, **options: Any) -> Any:
+        if others:  # between reading the repository and changing it
+            hub.commit(REPO, {"samples.png": b"another", "attention.png": b"x"}, kind="model")
+            others.clear()
+        return create_commit(api, *arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", overtaken)
+    push_run(run, Target(REPO, "mit", samples=False, hub_timeout=20))
+    assert "samples.png" not in hub.files(REPO)
 
 
 def test_push_gallery_shows_translations_instead_of_samples(

@@ -1,17 +1,23 @@
 """push_pair: two folders become a dataset that load_domains reads without further options."""
 
+import io
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from huggingface_hub import HfFileSystem
+from PIL import ExifTags, Image
 
 from agit_hub.data.config import DomainConfig
+from agit_hub.data.images import to_rgb
 from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
+from agit_hub.hub.image_location import without_location
 from agit_hub.hub.push_dataset import push_pair, write_shards
+from agit_hub.metadata import has_location
 from testing.hub_server import Hub
 
 REPO = "user/cats2dogs"
@@ -77,6 +83,108 @@ def test_push_pair_shard_bytes_limits_shards(folders: dict[str, Path], hub: Hub)
     assert [len(shades) for shades in _shades(REPO)] == [5, 3]
 
 
+def test_push_pair_again_removes_withdrawn_images(
+    folders: dict[str, Path], tmp_path: Path, hub: Hub
+) -> None:
+    size = (folders["cats"] / "0.png").stat().st_size
+    push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=size)
+    own = {"LICENSE": b"mine", "docs/how.md": b"so", ".gitattributes": b"*"}
+    hub.commit(REPO, {**own, "old/a.png": b"x", "a.tar": b"x", "a\nb.zip": b"x"})
+    fewer = {"cats": _folder(tmp_path / "new", "cats", 1, 30), "birds": folders["dogs"]}
+    push_pair(fewer, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
+    expected = {"README.md", "cats/train-00000.parquet", "birds/train-00000.parquet", *own}
+    assert hub.files(REPO, kind="dataset").keys() == expected
+    assert sum(r.path.endswith("/commit/main") for r in hub.requests) == 2
+    HfFileSystem.clear_instance_cache()
+    assert _shades(REPO) == [{(30, 0)}, {(20, 0), (20, 1), (20, 2)}]
+
+
+def test_push_pair_repo_without_user_is_named_in_the_command(
+    folders: dict[str, Path], hub: Hub
+) -> None:
+    push_pair(folders, "cats2dogs", "cc0-1.0", private=False, shard_bytes=10**6)
+    card = hub.files(REPO, kind="dataset")["README.md"].decode()
+    assert f"--data.source.path {REPO} --data.target.path {REPO}" in card
+
+
+def test_push_pair_labels_of_any_characters_are_read_again(
+    folders: dict[str, Path], hub: Hub
+) -> None:
+    labels = ["[a-z]* '\"`#|\u9a6c".replace("*", "").replace("|", ""), "..", "con & co"]
+    for first, second in ((labels[0], labels[1]), (labels[1], labels[2])):
+        pair = {first: folders["cats"], second: folders["dogs"]}
+        push_pair(pair, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
+        HfFileSystem.clear_instance_cache()
+        for label, count in ((first, 5), (second, 3)):
+            config = DomainConfig(REPO, name=label)
+            opened, _ = load_domains(config, DomainConfig("shapes", "plain"), 16, 20)
+            assert opened.domain.length == count
+
+
+@pytest.mark.parametrize("label", ["a/b", "a\\b", "a?", "a\nb", " ", "x" * 101])
+def test_push_pair_label_that_names_no_config_is_refused(
+    label: str, folders: dict[str, Path], hub: Hub
+) -> None:
+    pair = {label: folders["cats"], "dogs": folders["dogs"]}
+    with pytest.raises(DataError, match="et --source-label"):
+        push_pair(pair, REPO, "mit", False, 1)
+    assert hub.requests == []
+
+
+def _photograph(path: Path, location: bool) -> Path:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    if location:
+        exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (52.0, 31.0, 12.0)}
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(path, exif=exif.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_without_location_keeps_every_pixel(suffix: str, tmp_path: Path) -> None:
+    path = _photograph(tmp_path / f"a{suffix}", location=True)
+    data, name = without_location(path.read_bytes(), path.name)
+    with Image.open(io.BytesIO(data)) as found, Image.open(path) as before:
+        assert not has_location(found)
+        assert np.array_equal(*(np.asarray(to_rgb(image)) for image in (found, before)))
+    assert Path(name).suffix in (suffix, ".png", ".tiff")
+    plain = _photograph(tmp_path / f"b{suffix}", location=False).read_bytes()
+    assert without_location(plain, "b") == (plain, "b")
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe1\0\x30http://ns.adobe.com/xap/1.0/\0<exif:GPSLatitude>",
+        b"\xff\xed\0\x14Photoshop 3.0\0\x1c\x02\x5a\0",  # a city in IPTC
+        b"\xff\xfe\0\x10latitude: 52.",
+    ],
+)
+def test_without_location_finds_every_kind_in_a_jpeg(segment: bytes, tmp_path: Path) -> None:
+    whole = _photograph(tmp_path / "a.jpg", location=False).read_bytes()
+    length = (len(segment) - 2).to_bytes(2, "big")
+    segment = segment[:2] + length + segment[4:]
+    for data in (whole[:2] + segment + whole[2:], whole + segment):  # and behind the image
+        found, _ = without_location(data, "a.jpg")
+        assert segment[4:] not in found
+        pixels = [np.asarray(Image.open(io.BytesIO(each))) for each in (found, whole)]
+        assert np.array_equal(*pixels)
+
+
+def test_push_pair_location_is_published_only_if_asked_for(tmp_path: Path, hub: Hub) -> None:
+    pair = {}
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        _photograph(tmp_path / name / "a.jpg", location=True)
+        pair[name] = tmp_path / name
+    for asked in (False, True):
+        push_pair(pair, REPO, "mit", False, 10**6, keep_location=asked)
+        table = hub.files(REPO, kind="dataset")["cats/train-00000.parquet"]
+        (row,) = pq.read_table(io.BytesIO(table))["image"].to_pylist()
+        assert has_location(Image.open(io.BytesIO(row["bytes"]))) is asked
+
+
 def test_push_pair_keeps_splits(tmp_path: Path, hub: Hub) -> None:
     both = {}
     for name, shade in (("cats", 10), ("dogs", 20)):
@@ -129,6 +237,6 @@ def test_write_shards_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
     folder.mkdir()
     Image.new("RGB", (20, 20)).save(folder / "plain.png")
     (folder / "plain.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
-    (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8)
+    (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8, "x")
     table = pq.read_table(tmp_path / "shards" / split.shards[0])
     assert [row["path"] for row in table["image"].to_pylist()] == ["caf\ufffd.png"]

@@ -297,7 +297,7 @@ def test_from_pretrained_refused_download_raises_with_remedy(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", fail)
+    monkeypatch.setattr("agit_hub.models.remote.hf_hub_download", fail)
     with pytest.raises(ModelLoadError, match=r"^someone/agit ") as raised:
         AGITModel.from_pretrained("someone/agit", revision="v2")
     assert all(part in str(raised.value) for part in expected.split())
@@ -307,7 +307,7 @@ def test_from_pretrained_failed_download_raises_agit_error(monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise ConnectionResetError("reset by peer")
 
-    monkeypatch.setattr("agit_hub.models.agit.hf_hub_download", fail)
+    monkeypatch.setattr("agit_hub.models.remote.hf_hub_download", fail)
     with pytest.raises(AgitError, match=r"someone/agit.*reset by peer") as failure:
         AGITModel.from_pretrained("someone/agit")
     assert not isinstance(failure.value, ModelLoadError)

@@ -16,15 +16,10 @@ from agit_hub.data import shapes
 from agit_hub.errors import EditError, ImageError, SpaceError
 from agit_hub.models.agit import AGITModel
 from agit_hub.space import service as service_module
+from agit_hub.space.edits import PAINT, make_edits
 from agit_hub.space.handlers import Handlers
-from agit_hub.space.service import (
-    MAX_BATCH,
-    PAINT,
-    PREVIEW,
-    SpaceService,
-    make_edits,
-    preview,
-)
+from agit_hub.space.limits import MAX_BATCH
+from agit_hub.space.service import PREVIEW, SpaceService, preview
 from agit_hub.space.zerogpu import Result, Run, ZeroGpu
 from tests.space.conftest import DEMO_MODEL
 
@@ -145,9 +140,9 @@ def test_service_batch_keeps_results_before_gpu_is_unavailable(tmp_path: Path) -
 def test_service_cache_evicts_least_recently_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        service_module, "_CACHE_BYTES", 2 * 96 * 96 * 8
-    )  # two images and their maps
+    # Two images (4 bytes a pixel) with their maps (4), and seven channels at the networks' 64 pixels.
+    held = 96 * 96 * 8 + 7 * 4 * 64 * 64
+    monkeypatch.setattr(service_module, "MAX_REMEMBERED_MEGABYTES", (2 * held + 100) / 1e6)
     paths = [str(tmp_path / f"{number}.png") for number in range(3)]
     for number, path in enumerate(paths):
         shapes.draw("plain", number, size=96, seed=44)[0].save(path)

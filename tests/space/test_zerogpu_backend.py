@@ -12,7 +12,9 @@ from agit_hub.data import shapes
 from agit_hub.errors import BackendError, FetchError
 from agit_hub.inference.image_processor import working_size
 from agit_hub.models.agit import AGITModel
-from agit_hub.space.service import MAX_MEGAPIXELS, SpaceService, named_models
+from agit_hub.space.limits import MAX_MEGAPIXELS
+from agit_hub.space.models import named_models
+from agit_hub.space.service import SpaceService
 from agit_hub.space.zerogpu import (
     MAX_SECONDS,
     MIN_SECONDS,
@@ -139,8 +141,8 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 def test_service_networks_stay_on_cpu_with_zerogpu_only(accelerator: torch.device) -> None:
     local, on_zerogpu = (
-        SpaceService(named_models(None)),
-        SpaceService(named_models(None), ZeroGpu(_in_process)),
+        SpaceService(named_models(None, DEMO_MODEL)),
+        SpaceService(named_models(None, DEMO_MODEL), ZeroGpu(_in_process)),
     )
     assert local.pipeline("demo").device.type == accelerator.type
     assert on_zerogpu.pipeline("demo").device.type == "cpu"

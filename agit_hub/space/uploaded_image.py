@@ -11,11 +11,16 @@ from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-MAX_MEGABYTES = 40
+from agit_hub.space.limits import MAX_MEGABYTES, MAX_MEGAPIXELS
+
 _MARK = {"_type": "gradio.FileData"}
 _EXPECTED = (
     "send a file (gradio_client.handle_file), or its content as "
     '{"url": "data:image/png;base64,..."}'
+)
+_DESCRIPTION = (
+    f"The image: a file of at most {MAX_MEGAPIXELS} megapixels and {MAX_MEGABYTES} MB, uploaded, or its "
+    'content as {"url": "data:image/png;base64,..."}.'
 )
 
 
@@ -39,6 +44,15 @@ class UploadedImage(gr.Image):
 
     is_template = True  # Gradio's term for a component that looks like its parent
     data_model = UploadedFile  # type: ignore[assignment]
+
+    def api_info(self) -> dict[str, Any]:
+        """Describe the parameter for programs and agents; Gradio takes the docstring of its class."""
+        info = dict(super().api_info())
+        return info | {"title": "Image", "additional_description": _DESCRIPTION}
+
+    def example_payload(self) -> Any:
+        """Return an example for the API page; Gradio's is an address, which is not fetched here."""
+        return {"path": "image.png", "meta": _MARK}
 
     def preprocess(self, payload: Any) -> str | None:
         """Return the file's path, unopened."""

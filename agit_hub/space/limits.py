@@ -1,0 +1,30 @@
+"""What the Space accepts from visitors, who are strangers: uploads, models and shares of its work."""
+
+# Uploads, checked in the header before anything is decoded.
+MAX_MEGAPIXELS = 24
+MAX_MEGABYTES = 40
+MAX_BATCH = 50
+# A brush's layer has the size of the painted image on the page, 640 pixels.
+MAX_BRUSH_MEGAPIXELS = 4
+MAX_BRUSH_MEGABYTES = 4
+MAX_FEATHER = 100  # pixels; wider blurs are slow
+
+# Models that visitors name, checked before their weights are fetched.
+MAX_MODEL_MEGABYTES = 500
+MAX_MODEL_WORK = 64 * 512**2
+"""Width of a network times the pixels of its input: several times that many floats are in memory."""
+MAX_CARD_BYTES = 2**18
+MAX_VISITOR_CACHE_MEGABYTES = 3000
+"""On disk, for models that visitors named; the least recently used go first."""
+
+# Memory for predictions of the last images, so that moving a slider runs no network.
+MAX_REMEMBERED_MEGABYTES = 500
+SECONDS_KEPT = 3600  # of files with results
+
+# Shares of one visitor, by address. Several may share an address, such as a class at school.
+MAX_IN_FLIGHT = 16
+WINDOW_SECONDS = 600
+MAX_UPLOADED_MEGABYTES = 1000
+"""Within `WINDOW_SECONDS`."""
+MAX_BUSY_SECONDS = 600
+"""Of computation, within `WINDOW_SECONDS`; two requests may run at once."""
