@@ -76,7 +76,7 @@ def test_push_overtaken_by_another_removes_what_that_has_left(
         return create_commit(api, *arguments, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", overtaken)
-    push_run(run, TARGET)
+    push_run(run, Target(REPO, "cc0-1.0", hub_timeout=20))
     assert sorted(hub.files(REPO)) == FILES and not others
 
 
