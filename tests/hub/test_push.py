@@ -68,17 +68,16 @@ def test_push_overtaken_by_another_removes_what_that_has_left(
 ) -> None:
     run = make_run()
     push_run(run, TARGET)
-    create_commit, others = HfApi.create_commit, ["samples.png"]
+    create_commit, others = HfApi.create_commit, ["source-to-target.jpg"]
 
     def overtaken(api: HfApi, *arguments: Any, **options: Any) -> Any:
         if others:  # between reading the repository and changing it
-            hub.commit(REPO, {"samples.png": b"another", "attention.png": b"x"}, kind="model")
-            others.clear()
+            hub.commit(REPO, {others.pop(): b"another"}, kind="model")
         return create_commit(api, *arguments, **options)
 
     monkeypatch.setattr(HfApi, "create_commit", overtaken)
-    push_run(run, Target(REPO, "mit", samples=False, hub_timeout=20))
-    assert "samples.png" not in hub.files(REPO)
+    push_run(run, Target(REPO, "cc0-1.0", hub_timeout=20))
+    assert sorted(hub.files(REPO)) == FILES and not others
 
 
 def test_push_gallery_shows_translations_instead_of_samples(
