@@ -9,8 +9,8 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Ends a loader's worker at once; Windows has none to spare.
-_LEAVE: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+# Ends a loader's worker at once; Windows has none. Slurm announces the end of a job by the other one.
+_LEAVE: signal.Signals | None = getattr(signal, "SIGUSR2", None)
 
 
 class StopOnSignal:
@@ -27,6 +27,8 @@ class StopOnSignal:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._handlers[number] = signal.signal(number, self._on_signal)
+            if _LEAVE is not None:  # which workers inherit until they have a handler
+                self._handlers[_LEAVE] = signal.signal(_LEAVE, signal.SIG_IGN)
         return self
 
     def __exit__(

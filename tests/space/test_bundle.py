@@ -128,7 +128,8 @@ def test_bundle_imports_are_pinned(bundle: Path) -> None:
         for root in roots - own - set(sys.stdlib_module_names)
         if root in known
     }
-    assert needed - names <= OPTIONAL
+    # Gradio, which is pinned, consists of Starlette, whose versions it limits itself.
+    assert needed - names <= OPTIONAL | {"starlette"}
 
 
 def test_bundle_other_folder_is_not_overwritten(tmp_path: Path) -> None:
