@@ -5,6 +5,7 @@ import multiprocessing.process
 import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -27,8 +28,6 @@ class StopOnSignal:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._handlers[number] = signal.signal(number, self._on_signal)
-            if _LEAVE is not None:  # which workers inherit until they have a handler
-                self._handlers[_LEAVE] = signal.signal(_LEAVE, signal.SIG_IGN)
         return self
 
     def __exit__(
@@ -74,8 +73,17 @@ def ignore_first_stop_signal(worker_id: int) -> None:
 
 
 def _end(worker: multiprocessing.process.BaseProcess) -> None:
-    # A worker that is killed counts as a failure: PyTorch would raise it in place of the interruption.
-    if _LEAVE is None or worker.pid is None:
-        worker.kill()
-    else:
+    """End a worker that waits for the signal; others end when their loader is closed, in seconds."""
+    # One that is killed counts as a failure: PyTorch would raise it in place of the interruption.
+    if _LEAVE is not None and worker.pid is not None and _catches(worker.pid, _LEAVE):
         os.kill(worker.pid, _LEAVE)
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal, as far as the system tells."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
