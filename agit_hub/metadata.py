@@ -5,6 +5,10 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from agit_hub.logging import get_logger
+
+_log = get_logger(__name__)
+
 # IFDs and tags of EXIF that state a place, or may: makers' notes are undocumented.
 _PLACES = (ExifTags.Base.GPSInfo, 0x02BC, 0x83BB, 0x8649)  # GPS, XMP, IPTC, Photoshop
 _MAKER_NOTE = ExifTags.Base.MakerNote
@@ -35,7 +39,7 @@ def without_damaged_exif(image: Image.Image) -> Image.Image:
             orientation = exif.get(ExifTags.Base.Orientation)
             exif.tobytes()
         return image
-    except Exception:
+    except Exception:  # Pillow raises almost anything
         plain = image.copy()
         for key in _EXIF_KEYS:
             plain.info.pop(key, None)
@@ -59,7 +63,8 @@ def exif_bytes(image: Image.Image, keep_location: bool, keep_orientation: bool =
                 exif.pop(tag, None)
             exif.get_ifd(ExifTags.IFD.Exif).pop(_MAKER_NOTE, None)
         return exif.tobytes() if len(exif) else b""
-    except Exception:
+    except Exception as error:  # Pillow raises almost anything
+        _log.warning("Damaged EXIF data are left out of a result: %s", error)
         return b""
 
 

@@ -97,7 +97,10 @@ def open_image(
         if has_wide_channels(image):
             _log.warning("%s has 16 bits in each of its channels: the upper 8 are read.", name)
         image.load()
-        return without_damaged_exif(image)
+        sound = without_damaged_exif(image)
+        if sound is not image:
+            _log.warning("%s has damaged EXIF data, which are left out.", name)
+        return sound
     except ImageError:
         raise
     except UNREADABLE as error:

@@ -236,7 +236,7 @@ def _load(part: _Part, how: Loading, number: int) -> LoadedDomain:
         assert view.column is not None
         files = [inventory.footer(file) for file in view.files]
         if missing := sum(count_missing(footer, view.column) for footer in files):
-            notes.append(f"{missing} row{'s' * (missing > 1)} without an image are passed over")
+            notes.append(f"{missing} row{'s' * (missing > 1)} without an image skipped")
     domain.value_range = chosen
     resolved = replace(config, revision=store.revision, **view.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""

@@ -78,7 +78,7 @@ def launch(page: gr.Blocks, server: Server, port: int | None, visitors: Visitors
     """Serve a page with the Space's limits.
 
     Raises:
-        SpaceError: If a public link is asked for and cannot be had.
+        SpaceError: If a public link is requested and cannot be created.
     """
     page.queue(default_concurrency_limit=2, max_size=100)
 

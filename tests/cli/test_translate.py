@@ -138,7 +138,12 @@ def test_translate_bad_file_does_not_stop_others(
         Image.new("RGB", (20, 16)).save(odd, exif=b"Exif\0\0nonsense")
     done = translate("photos", "--batch-size", batch, "--point", "3,15")
     assert done.exit_code == 1 and done.exception.__class__ is SystemExit
-    warnings = done.stderr.splitlines()
+    lines = done.stderr.splitlines()
+    assert sorted(line for line in lines if "EXIF" in line) == [
+        f"photos/exif-{kind}.{kind} has damaged EXIF data, which are left out."
+        for kind in ("jpg", "webp")
+    ]
+    warnings = [line for line in lines if "EXIF" not in line]
     assert len(warnings) == 2
     assert "warning: photos/1.png is damaged" in done.stderr
     assert all(line.startswith("warning: photos/") for line in warnings)
