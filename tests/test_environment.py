@@ -178,7 +178,7 @@ def test_require_missing_package_names_what_installs_it(monkeypatch: pytest.Monk
         require("no_such_package")
 
 
-def test_make_output_robust_keeps_pillow_from_warning(tmp_path: Path) -> None:
+def test_make_output_robust_keeps_pillow_from_warning() -> None:
     """Its warnings about damaged metadata name no file."""
     program = (
         "import warnings; from agit_hub.environment import make_output_robust; make_output_robust(); "

@@ -1,6 +1,5 @@
 """Load the two domains of a run from their configurations."""
 
-import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,9 @@ from agit_hub.data.store import FileStore, FolderStore, HubStore, suggest_path
 from agit_hub.data.survey import Survey, deep_values, survey
 from agit_hub.data.views import TRAINING_SPLITS, DatasetView
 from agit_hub.errors import DataError, FetchError
+from agit_hub.logging import get_logger
 
-_log = logging.getLogger("agit_hub.data")
+_log = get_logger("agit_hub.data")
 # Any other path is a folder.
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _CONNECTIONS = 2

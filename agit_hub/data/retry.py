@@ -24,10 +24,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from tenacity.wait import wait_exponential, wait_random
 
 from agit_hub.errors import DataError, FetchError
+from agit_hub.logging import get_logger
 
 Answer = TypeVar("Answer")
 
-_log = logging.getLogger("agit_hub.data")
+_log = get_logger("agit_hub.data")
 # Seconds before the next attempt: longer each time, with jitter so that processes do not retry in step.
 _PAUSE = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}

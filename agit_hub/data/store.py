@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import math
 import os
 import posixpath
@@ -34,8 +33,9 @@ from agit_hub.atomic import write_bytes
 from agit_hub.data.listing import HIDDEN, Skipped, is_container, is_hidden, walk
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import DataError, DatasetError, FetchError
+from agit_hub.logging import get_logger
 
-_log = logging.getLogger("agit_hub.data")
+_log = get_logger("agit_hub.data")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Smallest range that is requested of a remote file.
 _REMOTE_BLOCK = 2**16

@@ -1,6 +1,5 @@
 """Publish two folders of images as one dataset on the Hub: a config for each, in parquet shards."""
 
-import logging
 import os
 import re
 import tempfile
@@ -20,8 +19,9 @@ from agit_hub.errors import ConfigError, DataError
 from agit_hub.hub.escape import fence, markdown, shell
 from agit_hub.hub.image_location import without_location
 from agit_hub.hub.push import Calls, commit_all, make_repo
+from agit_hub.logging import get_logger
 
-_log = logging.getLogger("agit_hub.hub")
+_log = get_logger("agit_hub.hub")
 # Images that readers of the dataset decompress at once.
 _ROW_GROUP = 100
 # Characters that `datasets` refuses in names of configurations.

@@ -1,6 +1,5 @@
 """Batch translation of files: existing results are skipped, and a failure does not stop the others."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -21,9 +20,10 @@ from agit_hub.inference.inputs import Job
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.inference.temporal_smoothing import TemporalSmoother
+from agit_hub.logging import get_logger
 from agit_hub.visualization import grey_map
 
-_log = logging.getLogger("agit_hub.inference")
+_log = get_logger("agit_hub.inference")
 ResultKind = Literal["map", "panel", "image"]
 Item = TypeVar("Item")
 Output = TypeVar("Output")

@@ -1,6 +1,5 @@
 """What visitors are told: sentences without the host's paths, as text and not as HTML."""
 
-import logging
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -12,9 +11,10 @@ from gradio.context import LocalContext
 
 from agit_hub.environment import explain
 from agit_hub.errors import UserError
+from agit_hub.logging import get_logger
 from agit_hub.space.visitors import Visitors, visitor_address
 
-_log = logging.getLogger("agit_hub.space")
+_log = get_logger("agit_hub.space")
 # Of a path only the last part is shown; addresses (https://...) are none.
 _PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
 _INTERNAL = "Something went wrong here, which is not your fault; try another image or model."

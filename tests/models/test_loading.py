@@ -128,12 +128,18 @@ def test_resolve_device_other_values_are_refused(given: tuple[Any, Any], message
         resolve_device(*given)
 
 
-def test_from_pretrained_options_of_the_hub_are_honoured(
+@pytest.fixture
+def _pushed(
     hub: Hub, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A model on the Hub, user/tiny."""
     connect(monkeypatch, hub.url, tmp_path / "home")
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     make_model().push_to_hub("user/tiny")
+
+
+@pytest.mark.usefixtures("_pushed")
+def test_from_pretrained_options_of_the_hub_are_honoured(tmp_path: Path) -> None:
     cache = tmp_path / "mine"
     options: dict[str, Any] = {"cache_dir": cache, "token": "hf_test", "revision": "main"}
     AGITPipeline.from_pretrained("user/tiny", **options, force_download=True)
@@ -147,12 +153,8 @@ def test_from_pretrained_options_of_the_hub_are_honoured(
         AGITPipeline.from_pretrained("user/tiny", cache_dir=cache, revision="nothing")
 
 
-def test_from_pretrained_cache_that_is_a_file_is_an_error_line(
-    hub: Hub, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connect(monkeypatch, hub.url, tmp_path / "home")
-    monkeypatch.setenv("HF_TOKEN", "hf_test")
-    make_model().push_to_hub("user/tiny")
+@pytest.mark.usefixtures("_pushed")
+def test_from_pretrained_cache_that_is_a_file_is_an_error_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Exception, match=r"could not be fetched: .*file, not a folder"):
         AGITModel.from_pretrained("user/tiny", cache_dir=tmp_path / "file" / "cache")

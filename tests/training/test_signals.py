@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -20,12 +21,17 @@ def _stubborn(ready: "multiprocessing.synchronize.Event") -> None:
         signal.pause()
 
 
-def _stop_twice() -> None:
+def _start_worker() -> BaseProcess:
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     worker = context.Process(target=_stubborn, args=(ready,), daemon=True)
     worker.start()
     ready.wait()
+    return worker
+
+
+def _stop_twice() -> None:
+    worker = _start_worker()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     start = time.monotonic()
     try:
@@ -48,11 +54,7 @@ def test_second_signal_ends_workers_and_interrupts(process: type[Process]) -> No
 
 
 def test_worker_survives_signals_of_its_group_and_obeys_its_loader() -> None:
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    worker = context.Process(target=_stubborn, args=(ready,), daemon=True)
-    worker.start()
-    ready.wait()
+    worker = _start_worker()
     assert worker.pid is not None
     # A worker that died of one of these would end here, and the second SIGTERM would find nobody.
     os.kill(worker.pid, signal.SIGINT)
