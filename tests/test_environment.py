@@ -189,3 +189,17 @@ def test_make_output_robust_keeps_pillow_from_warning() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert "EXIF" not in done.stderr and "of others" in done.stderr
+
+
+def test_check_writable_disk_that_takes_no_byte_is_refused(tmp_path: Path) -> None:
+    """A file can still be created on a full disk. Here the size of files is limited instead."""
+    program = (
+        "import resource, sys; from pathlib import Path; "
+        "from agit_hub.environment import check_writable; from agit_hub.errors import InputPathError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try: check_writable(Path(sys.argv[1]), '--out')\n"
+        "except InputPathError as error: print(error)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert f"--out is {tmp_path}, which cannot be written to: File too large" in done.stdout

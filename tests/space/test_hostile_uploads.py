@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,11 @@ def test_brush_component_keeps_few_bytes_of_what_pages_send() -> None:
         content = bytes(MAX_BRUSH_MEGABYTES * 10**6)
         brush.accept_blobs(AcceptBlobs(data=fields, files=[("a", content)]))
     assert sum(map(len, brush._layers.values())) <= 64e6
+    fields = {"type": "layer", "index": "0", "file": b"", "id": "larger"}
+    larger = bytes(MAX_BRUSH_MEGABYTES * 10**6 + 1)
+    with pytest.raises(gr.Error, match="painted layer has more than 4 MB"):
+        brush.accept_blobs(AcceptBlobs(data=fields, files=[("a", larger)]))
+    assert "larger" not in brush._layers
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
