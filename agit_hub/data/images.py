@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agit_hub.errors import ImageError
+from agit_hub.image_metadata import without_damaged_exif
 from agit_hub.logging import get_logger
-from agit_hub.metadata import without_damaged_exif
 
 _log = get_logger(__name__)
 # Formats that `open_image` accepts; Pillow's other plugins are rarely used, and some start programs.

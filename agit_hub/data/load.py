@@ -152,9 +152,8 @@ def _open_store(config: DomainConfig, how: Loading) -> FileStore | None:
         return None
     missing = f"There is no folder {path.absolute()}"
     timeout = how.hub_timeout
-    if (
-        path.parent.is_dir()
-    ):  # also of a bare word: datasets have the name of their owner before theirs
+    # Also of a bare word: datasets have the name of their owner before theirs.
+    if path.parent.is_dir():
         timeout = min(timeout, _TYPO_TIMEOUT)
         _log.warning(
             "%s.%s Asking the Hub for a dataset of this name.", missing, suggest_path(path)
@@ -162,8 +161,8 @@ def _open_store(config: DomainConfig, how: Loading) -> FileStore | None:
     try:
         return HubStore(config.path, config.revision, timeout)
     except (DataError, FetchError) as error:
-        reason = f"{missing},{suggest_path(path)} and as a dataset on the Hub: {error}"
-        raise type(error)(reason.replace("?,", "?").replace(", Did", ". Did")) from error
+        nearest = suggest_path(path)
+        raise type(error)(f"{missing}, and as a dataset on the Hub: {error}{nearest}") from error
 
 
 def _is_same(first: FileStore, second: FileStore) -> bool:

@@ -5,13 +5,15 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from agit_hub.data.domains.base import EncodedDomain, Location, locations
 from agit_hub.data.images import UNREADABLE
 from agit_hub.data.inventory import Inventory
 from agit_hub.data.load import LoadedDomain
 from agit_hub.data.survey import survey
+from agit_hub.fonts import lettering
+from agit_hub.visualization import side_by_side, stacked
 
 _SHOWN = 12
 _COLUMNS = 6
@@ -20,7 +22,6 @@ _TITLE = 24
 _GAP = 4
 # Values of a label column that are listed.
 _VALUES = 20
-_PAPER, _INK = (250, 250, 248), (40, 40, 44)
 
 
 def describe_domain(loaded: LoadedDomain) -> dict[str, Any]:
@@ -100,21 +101,19 @@ def contact_sheet(titled: Sequence[tuple[str, LoadedDomain]]) -> Image.Image:
     Raises:
         DatasetError: If images are unavailable.
     """
-    rows = [_images(loaded) for _, loaded in titled]
-    heights = [_TITLE + -(-max(len(row), 1) // _COLUMNS) * (_TILE + _GAP) for row in rows]
-    sheet = Image.new("RGB", (_COLUMNS * (_TILE + _GAP) + _GAP, sum(heights)), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    top = 0
-    for (title, _), images, height in zip(titled, rows, heights, strict=True):
-        draw.text((_GAP, top + _TITLE // 2), title, _INK, font, anchor="lm")
-        for number, image in enumerate(images):
-            down, across = divmod(number, _COLUMNS)
-            tile = ImageOps.pad(image, (_TILE, _TILE), color=_PAPER)
-            sheet.paste(
-                tile, (_GAP + across * (_TILE + _GAP), top + _TITLE + down * (_TILE + _GAP))
-            )
-        top += height
-    return sheet
+    bands = []
+    for title, loaded in titled:
+        tiles = [ImageOps.pad(image, (_TILE, _TILE), color="white") for image in _images(loaded)]
+        rows = [tiles[n : n + _COLUMNS] for n in range(0, len(tiles), _COLUMNS)]
+        bands += [_title(title), *map(side_by_side, rows)]
+    return stacked(bands, _GAP)
+
+
+def _title(text: str) -> Image.Image:
+    band = Image.new("RGB", (_COLUMNS * _TILE, _TITLE), "white")
+    font, shown = lettering(text, _TITLE // 2)
+    ImageDraw.Draw(band).text((_GAP, _TITLE // 2), shown, "black", font, anchor="lm")
+    return band
 
 
 def _images(loaded: LoadedDomain) -> list[Image.Image]:

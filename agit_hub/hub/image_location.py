@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from agit_hub.image_metadata import exif_bytes, has_location, mentions_location
 from agit_hub.inference.compositing import to_upright
 from agit_hub.inference.image_io import lossless_suffix, save_image
-from agit_hub.metadata import exif_bytes, has_location, mentions_location
 
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 # Segments of metadata: EXIF and XMP; Photoshop's and IPTC; comments.

@@ -8,7 +8,7 @@ from PIL import Image
 
 from agit_hub.atomic import atomic_path
 from agit_hub.data.images import FORMATS, UNREADABLE, to_rgb
-from agit_hub.metadata import exif_bytes, has_nested_data
+from agit_hub.image_metadata import exif_bytes, has_nested_data
 
 Format = Literal["png", "jpeg", "webp", "tiff"]
 

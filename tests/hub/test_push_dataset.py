@@ -17,7 +17,7 @@ from agit_hub.data.load import load_domains
 from agit_hub.errors import DataError
 from agit_hub.hub.image_location import without_location
 from agit_hub.hub.push_dataset import push_pair, write_shards
-from agit_hub.metadata import has_location
+from agit_hub.image_metadata import has_location
 from testing.hub_server import Hub
 
 REPO = "user/cats2dogs"
