@@ -110,7 +110,8 @@ def contact_sheet(titled: Sequence[tuple[str, LoadedDomain]]) -> Image.Image:
 
 
 def _title(text: str) -> Image.Image:
-    band = Image.new("RGB", (_COLUMNS * _TILE, _TITLE), "white")
+    width = _COLUMNS * (_TILE + _GAP) - _GAP
+    band = Image.new("RGB", (width, _TITLE), "white")
     font, shown = lettering(text, _TITLE // 2)
     ImageDraw.Draw(band).text((_GAP, _TITLE // 2), shown, "black", font, anchor="lm")
     return band
