@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,17 @@ def test_find_records_reads_run_folders_and_files(tmp_path: Path) -> None:
     found = find_records([tmp_path / "run", tmp_path / "run" / "evaluation/last/evaluation.json"])
     assert [record.about["weights"] for record in found] == ["last", "best", "last"]
     assert found[0].measurements == _evaluation().measurements
+
+
+def test_compare_takes_models_with_their_own_thresholds_alike() -> None:
+    """The threshold that a model comes with is a part of it; one that the caller sets is a condition."""
+
+    def record(model: str, cut: str) -> Record:
+        measured = replace(_measured("identical", 0.5), protocol=f"attention below {cut} cut to 0")
+        return Record({"model": model}, [measured])
+
+    own = [record("a", "0.1 (the model's own)"), record("b", "0.25 (the model's own)")]
+    assert "| a |" in compare(own)
+    for others in (("0.1", "0.25"), ("0.1 (the model's own)", "0.25")):
+        with pytest.raises(EvaluationError, match="alike"):
+            compare([record("a", others[0]), record("b", others[1])])

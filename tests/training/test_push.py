@@ -9,11 +9,12 @@ from huggingface_hub import HfApi
 from safetensors.torch import load
 
 from agit_hub import AGITModel
+from agit_hub.cli.train import main
 from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
 from testing.hub_server import Hub
 from tests.online import connect
-from tests.training.conftest import Train
+from tests.training.conftest import Arguments, Train
 
 REPO = "user/agit-tiny"
 PUSH = {"hub.push_to_hub": True, "hub.hub_model_id": REPO, "hub.license": "mit"}
@@ -46,6 +47,11 @@ def test_push_finished_run_publishes_averaged_model(
     assert _messages() == ["Step 4, the last"]
     card = files["README.md"].decode()
     assert "moving average, decay 0.5" in card and str(tmp_path) not in card
+
+
+def test_dry_run_creates_no_repo(tmp_path: Path, arguments: Arguments, hub: Hub) -> None:
+    assert main(arguments(tmp_path / "run", PUSH, "--dry-run")) == 0
+    assert hub.requests == []
 
 
 def test_push_steps_push_to_branch(tmp_path: Path, train: Train, hub: Hub) -> None:

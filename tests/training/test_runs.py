@@ -265,3 +265,12 @@ def test_run_folder_containing_finds_run_of_its_parts(
     monkeypatch.chdir(tmp_path / "run" / "model")
     found = RunFolder.containing(".")
     assert found is not None and found.path.resolve() == (tmp_path / "run").resolve()
+
+
+def test_resolved_domains_keep_ranges_of_values(
+    tmp_path: Path, configure: Callable[..., TrainConfig]
+) -> None:
+    """Those that were inferred at the start; the model was trained with them."""
+    saved = to_dict(configure(tmp_path, {"model.source_range": "[0, 4095]"}))
+    again = _with_resolved_domains(configure(tmp_path), saved).model
+    assert (again.source_range, again.target_range) == ([0, 4095], None)
