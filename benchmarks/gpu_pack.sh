@@ -6,7 +6,7 @@
 #   bash benchmarks/gpu_pack.sh photos FOLDER [SHOWN]
 #                                                 FOLDER's trainA and trainB: .gpu/photos.tar
 #
-# SHOWN has folders source and target of photographs that may be shown, such as docs/photos: their translations are drawn.
+# SHOWN has folders horse and zebra of photographs that may be shown, such as space/examples: their translations are drawn.
 # The machine is taken to have PyTorch, torchvision, Accelerate, SciPy, Pillow, Typer, Rich and pytest.
 # Checkout and one of the two fit into 64 MiB, which is what goes there at once: wheels travel first.
 set -euo pipefail

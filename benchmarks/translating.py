@@ -51,8 +51,9 @@ def large() -> dict[str, Any]:
 def edits() -> dict[str, Any]:
     """New outputs of an image of 1 megapixel by the Space's own handler, without encoding."""
     from agit_hub.inference.edits import AttentionEdits
+    from agit_hub.shipped import SMALL_MODEL
     from agit_hub.space.models import named_models
-    from agit_hub.space.service import DEMO_MODEL, SpaceService, preview
+    from agit_hub.space.service import SpaceService, preview
     from agit_hub.space.zerogpu import ZeroGpu
 
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"agit-bench-{os.getpid()}.png"
@@ -62,7 +63,7 @@ def edits() -> dict[str, Any]:
     def counted(predict: Any) -> Any:
         return lambda *arguments: calls.append(arguments) or predict(*arguments)
 
-    service = SpaceService(named_models(None, DEMO_MODEL), ZeroGpu(counted))
+    service = SpaceService(named_models(str(SMALL_MODEL)), ZeroGpu(counted))
 
     def move(number: int, **options: Any) -> None:
         rendering = service.render(
@@ -116,7 +117,7 @@ def start() -> dict[str, Any]:
             assert app.stdout is not None
             next(line for line in app.stdout if "Running on local URL" in line)
             client = Client(f"http://127.0.0.1:{port}", verbose=False)
-            example = ROOT / "space" / "examples" / "plain-1.png"
+            example = ROOT / "space" / "examples" / "plain" / "plain-1.png"
             client.predict(handle_file(example), api_name="/translate")
         finally:
             app.terminate()

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from agit_hub.cli import app
 from agit_hub.cli.train import main
 from agit_hub.errors import AgitError
-from agit_hub.space.service import DEMO_MODEL, SpaceService
+from agit_hub.shipped import SMALL_MODEL
+from agit_hub.space.service import SpaceService
 from tests.modes import MODES, noise
 from tests.training.conftest import TINY
 
@@ -257,7 +258,7 @@ def _walk(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def service() -> SpaceService:
-    return SpaceService({"demo": str(DEMO_MODEL)})
+    return SpaceService({"demo": str(SMALL_MODEL)})
 
 
 @pytest.mark.soak
@@ -274,7 +275,7 @@ def test_odd_inputs_work_or_get_a_sentence(
     arguments = [f"--{key}={'null' if v is None else v}" for key, v in settings.items()]
     _check_sentence(*_train(*arguments, f"--output_dir={tmp_path / 'run'}", "--dry-run"))
     assert not (tmp_path / "run").exists()
-    model = ("--model", DEMO_MODEL)
+    model = ("--model", SMALL_MODEL)
     _check_sentence(
         *_agit("translate", target, *model, "--to", "striped", "--out", tmp_path / "out")
     )

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "agit_hub"
 # From the bottom up. A module imports from lower levels, and from its own subpackage.
 LEVELS = (
     {"errors", "logging"},
-    {"environment", "fonts", "image_metadata"},
+    {"environment", "fonts", "image_metadata", "shipped"},
     {"atomic"},
     {"config", "visualization", "evaluation.results"},
     {"runs"},

@@ -22,7 +22,7 @@ def write_gallery(pipe: AGITPipeline, images: Path, folder: Path) -> dict[str, s
 
     Args:
         pipe: The model.
-        images: A folder with images in its folders `source` and `target`.
+        images: A folder with images in folders named as the model's labels, or `source` and `target`.
         folder: Where the files are written, each atomically.
 
     Returns:
@@ -33,9 +33,12 @@ def write_gallery(pipe: AGITPipeline, images: Path, folder: Path) -> dict[str, s
         ImageError: If an image cannot be read.
     """
     files = {}
-    sides = ("source", "target")
-    for side, name, to in zip(sides, GALLERY_FILES, pipe.model.config.labels[::-1], strict=True):
-        found = (images / side).glob("*")
+    labels = pipe.model.config.labels
+    sides = zip(("source", "target"), labels, GALLERY_FILES, labels[::-1], strict=True)
+    for side, label, name, to in sides:
+        found = (
+            path for folder in {side, Path(label).name} for path in (images / folder).glob("*")
+        )
         paths = sorted(path for path in found if path.suffix.lower() in image_extensions())
         if paths:
             files[to] = name
@@ -44,7 +47,7 @@ def write_gallery(pipe: AGITPipeline, images: Path, folder: Path) -> dict[str, s
                 stacked(rows, _GAP).save(draft, "JPEG", quality=_QUALITY)
     if not files:
         raise InputPathError(
-            f"The gallery {images} has no images: put some in its folders source and target."
+            f"The gallery {images} has no images: put some in its folders {' and '.join(labels)}."
         )
     return files
 

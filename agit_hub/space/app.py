@@ -31,11 +31,11 @@ def run(
     # Gradio reads its variables when it is imported.
     from agit_hub.space.models import named_models
     from agit_hub.space.page import build_page, launch
-    from agit_hub.space.service import DEMO_MODEL, SpaceService
+    from agit_hub.space.service import SpaceService
     from agit_hub.space.zerogpu import ZeroGpu, gpu_duration
 
     # On other hardware the networks are on the machine's own accelerator from the start.
     on_zero_gpu = spaces is not None and spaces.config.Config.zero_gpu
     gpu = ZeroGpu(spaces.GPU(duration=gpu_duration)) if on_zero_gpu else None
-    service = SpaceService(named_models(models, DEMO_MODEL), gpu, offer_hub)
+    service = SpaceService(named_models(models), gpu, offer_hub)
     launch(build_page(service), server, port, service.visitors)

@@ -10,8 +10,9 @@ from PIL import Image
 from agit_hub.data.images import to_rgb
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits, Point
+from agit_hub.shipped import example_label
 from agit_hub.space.edits import make_edits, open_strokes
-from agit_hub.space.service import PREVIEW, SpaceService, fit_size, preview
+from agit_hub.space.service import ARROW, PREVIEW, SpaceService, fit_size, preview
 
 HEAT_MAP_OPACITY = 0.8  # where attention is 1
 EDITOR_SIZE = 640  # pixels of the longer side of the painted image
@@ -31,10 +32,10 @@ class Handlers:
         return gr.update(choices=directions, value=value), threshold, threshold
 
     def select_example(self, path: str, to: str, model: str) -> str:
-        """Return the direction that starts from the label in an example's file name."""
-        label = Path(path).stem.split("-")[0]
+        """Return the direction that starts from an example's label."""
+        label = example_label(Path(path).name)
         directions = self._service.directions(model)
-        return next((each for each in directions if each.startswith(label)), to)
+        return next((each for each in directions if each.split(ARROW)[0] == label), to)
 
     def show(self, path: str | None, to: str, model: str, *settings: Any) -> tuple[Any, ...]:
         """Show another image, direction or model: all three images, nothing painted, all objects."""

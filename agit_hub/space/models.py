@@ -2,18 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from agit_hub.models.location import find_model
+from agit_hub.shipped import shipped_models
 
 
-def named_models(models: str | Sequence[str] | None, demo: Path) -> dict[str, str]:
+def named_models(models: str | Sequence[str] | None) -> dict[str, str]:
     """Return the source of each model by its name.
 
     Args:
         models: Run folders, models' folders or files, or Hub repos; text holds several, separated by
-            commas.
-        demo: The model's folder if there are none.
+            commas; those that ship with the project if there are none.
 
     Returns:
         Repos are named by themselves, and folders by their run or themselves: with as much of the path
@@ -25,7 +24,7 @@ def named_models(models: str | Sequence[str] | None, demo: Path) -> dict[str, st
     listed = models.split(",") if isinstance(models, str) else models or ()
     sources = list(dict.fromkeys(source.strip() for source in listed if source.strip()))
     if not sources:
-        return {"demo": str(demo)}
+        return {name: str(folder) for name, folder in shipped_models().items()}
     found = {source: find_model(source) for source in sources}
     # Two spellings of one folder are one model.
     folders = {

@@ -10,19 +10,19 @@ from starlette.middleware import Middleware
 
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
+from agit_hub.shipped import example_images
 from agit_hub.space.edits import ERASE, PAINT, SETTINGS
 from agit_hub.space.endpoints import add_endpoints
 from agit_hub.space.handlers import Handlers
 from agit_hub.space.limits import MAX_BATCH, MAX_MEGABYTES, MAX_MEGAPIXELS
 from agit_hub.space.messages import Handler, guarded
 from agit_hub.space.server import Server
-from agit_hub.space.service import ASSETS, SpaceService
+from agit_hub.space.service import ARROW, SpaceService
 from agit_hub.space.theme import CSS, THEME
 from agit_hub.space.uploaded_image import UploadedImage
 from agit_hub.space.uploaded_strokes import UploadedStrokes
 from agit_hub.space.visitors import VisitorMiddleware, Visitors
 
-EXAMPLES = sorted((ASSETS / "examples").glob("*.png"))
 HEAD = """
 # Change the object. Keep everything else.
 Two networks translate, and two predict *where*. Where attention is zero, the output is the input, byte
@@ -125,11 +125,12 @@ def _translate_tab(service: SpaceService) -> _Components:
             list(service.models), value=name, allow_custom_value=True, label="Model",
             info="From the list, or any Hub repo: user/model", elem_id="model", min_width=300,
         )  # fmt: skip
-    label = directions[0].split()[0]
-    first = next((str(path) for path in EXAMPLES if path.name.startswith(label)), None)
+    labels = [direction.split(ARROW)[0] for direction in directions]
+    example_paths = [str(path) for label in labels for path in example_images(label)]
     with gr.Row(elem_id="images", equal_height=True):
         image = UploadedImage(
-            value=first, label="Input", type="filepath", height=380, image_mode=None,
+            value=next(iter(example_paths), None), label="Input", type="filepath", height=380,
+            image_mode=None,
             sources=["upload"], elem_id="input",
             placeholder=f"Drop an image here, up to {MAX_MEGAPIXELS} megapixels",
         )  # fmt: skip
@@ -138,7 +139,7 @@ def _translate_tab(service: SpaceService) -> _Components:
         attention = gr.Image(label="Attention (click an object)", elem_id="attention", **result)
         output = gr.Image(label="Output", elem_id="output", **result)
     examples = gr.Examples(
-        [[str(path)] for path in EXAMPLES], [image], label="Examples", examples_per_page=12,
+        [[path] for path in example_paths], [image], label="Examples", examples_per_page=12,
         api_visibility="private", elem_id="examples",
     )  # fmt: skip
     with gr.Row():

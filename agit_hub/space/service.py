@@ -45,17 +45,13 @@ from agit_hub.visualization import grey_map
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the image's own size
 
 _REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-_ARROW = " → "
+ARROW = " → "
 _FRONT_MATTER = re.compile(r"\A\s*---\r?\n.*?^---\s*$", re.DOTALL | re.MULTILINE)
 _DRAW: dict[str, Callable[[Rendering], Image.Image]] = {
     "translated": lambda rendering: rendering.image,
     "attention": lambda rendering: grey_map(rendering.attention),
     "panel": lambda rendering: rendering.panel(),
 }
-_HERE = Path(__file__).resolve().parent
-# Examples and the demo model: in an installed package, or in a checkout.
-ASSETS = _HERE if (_HERE / "models").is_dir() else _HERE.parents[1] / "space"
-DEMO_MODEL = ASSETS / "models" / "agit-shapes"
 
 
 class SpaceService:
@@ -117,7 +113,7 @@ class SpaceService:
     def directions(self, model: str) -> list[str]:
         """Return the two directions of a model, such as "horse → zebra"."""
         source, target = self.pipeline(model).model.config.labels
-        return [f"{source}{_ARROW}{target}", f"{target}{_ARROW}{source}"]
+        return [f"{source}{ARROW}{target}", f"{target}{ARROW}{source}"]
 
     def label(self, model: str, to: str) -> str:
         """Return the label of a direction or of a label itself; the model's target if empty.

@@ -24,7 +24,7 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
         run: The run folder.
         out: Their folder.
         device: Translates the samples.
-        shown: Folders `source` and `target` of publishable photographs; no gallery without it.
+        shown: Folders of publishable photographs of each label; no gallery without it.
     """
     folder = RunFolder(run)
     lines = folder.read_metrics()

@@ -17,7 +17,7 @@ def pack(archive: Path, folder: Path, shown: Path | None, most: int) -> None:
     Args:
         archive: A tar.
         folder: Holds trainA and trainB.
-        shown: Holds `source` and `target`, publishable photographs, packed unchanged.
+        shown: Holds publishable photographs of each label, packed unchanged.
         most: Maximum size of the archive in bytes.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ import onnx
 
 from agit_hub.backends.export import export
 from agit_hub.models.agit import AGITModel
+from agit_hub.shipped import SMALL_MODEL
 
 HERE = Path(__file__).resolve().parent
-DEMO_MODEL = HERE.parent / "models" / "agit-shapes"
 SOURCES = ("package.json", "translate.js", "page.js")
 METADATA = ("from", "to", "attention_threshold", "image_size", "size_multiple")
 PLACEHOLDER = "<script>/* page */</script>"
@@ -59,7 +59,7 @@ def _run(folder: Path, *command: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(DEMO_MODEL))
+    parser.add_argument("--model", default=str(SMALL_MODEL))
     parser.add_argument("--out", type=Path, default=Path("agit.html"))
     arguments = parser.parse_args()
     build(arguments.model, arguments.out)

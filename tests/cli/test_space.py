@@ -51,7 +51,7 @@ def test_space_serves_named_model() -> None:
         line = next(line for line in started.stdout if "Running on local URL" in line)
         assert line.split()[-1] == f"http://127.0.0.1:{port}"
         client = Client(line.split()[-1], verbose=False)
-        example = SPACE / "examples" / "striped-1.png"
+        example = SPACE / "examples" / "striped" / "striped-1.png"
         image, _, _ = client.predict(
             handle_file(example), to="plain", model="agit-shapes", api_name="/translate"
         )

@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.int16]
 def image_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save an image of two or more plain objects, wider than high."""
     path = tmp_path_factory.mktemp("images") / "three objects.png"
-    Image.open(SPACE / "examples" / "plain-2.png").crop((0, 0, 448, 380)).save(path)
+    Image.open(SPACE / "examples" / "plain" / "plain-2.png").crop((0, 0, 448, 380)).save(path)
     return path
 
 
@@ -226,7 +226,7 @@ def test_page_invalid_file_shows_message(
 def test_page_example_selects_its_direction(page: Page) -> None:
     output = _change(page, page.locator("#examples button").nth(5).click)
     expect(page.get_by_label("striped → plain")).to_be_checked()
-    example = Image.open(SPACE / "examples" / "striped-2.png")
+    example = Image.open(SPACE / "examples" / "striped" / "striped-2.png")
     pipeline = AGITPipeline.from_pretrained(DEMO_MODEL, device="cpu")
     assert np.array_equal(output, _pixels(pipeline(example, to="plain").images[0]))
 

@@ -62,7 +62,9 @@ def test_bundle_has_what_a_space_needs_only(bundle: Path) -> None:
     for path in (ROOT / "agit_hub" / "space").glob("*.py"):
         assert f"agit_hub/space/{path.name}" in packed
     demo = "agit_hub/space/models/agit-shapes/config.json"
-    assert {"agit_hub/space/how.md", demo, "agit_hub/space/examples/plain-1.png"} <= set(packed)
+    assert {"agit_hub/space/how.md", demo, "agit_hub/space/examples/plain/plain-1.png"} <= set(
+        packed
+    )
 
 
 def _pins(bundle: Path) -> dict[str, str]:
@@ -172,7 +174,7 @@ def test_bundle_starts_with_requirements_only(bundle: Path, tmp_path: Path) -> N
 
 
 def _example(client: Client) -> Image.Image:
-    example = SPACE / "examples" / "plain-1.png"
+    example = SPACE / "examples" / "plain" / "plain-1.png"
     image, _, _ = client.predict(handle_file(example), api_name="/translate")
     translated = Image.open(image)
     assert translated.size == Image.open(example).size

@@ -153,7 +153,7 @@ def test_space_hostile_files_get_messages(tmp_path: Path) -> None:
         print(f"{results.count('')} images after all; {len(ours)} results of ours")
         assert results.count("") < HOSTILE / 4 and len(ours) > HOSTILE * 0.7
         # It still serves.
-        example = SPACE / "examples" / "plain-1.png"
+        example = SPACE / "examples" / "plain" / "plain-1.png"
         image, _, _ = client.predict(handle_file(example), api_name="/translate")
         assert Image.open(image).size == Image.open(example).size
     files = {path for path in tmp_path.parent.rglob("*") if path.is_file()}

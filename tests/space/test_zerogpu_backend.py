@@ -141,8 +141,8 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 def test_service_networks_stay_on_cpu_with_zerogpu_only(accelerator: torch.device) -> None:
     local, on_zerogpu = (
-        SpaceService(named_models(None, DEMO_MODEL)),
-        SpaceService(named_models(None, DEMO_MODEL), ZeroGpu(_in_process)),
+        SpaceService(named_models(str(DEMO_MODEL))),
+        SpaceService(named_models(str(DEMO_MODEL)), ZeroGpu(_in_process)),
     )
     assert local.pipeline("demo").device.type == accelerator.type
     assert on_zerogpu.pipeline("demo").device.type == "cpu"

@@ -1,0 +1,27 @@
+"""Example images belong to labels, and a label is never a path."""
+
+import pytest
+
+from agit_hub.shipped import EXAMPLES, example_images, example_label, shipped_models
+
+
+def test_example_images_of_a_label_are_its_own() -> None:
+    assert {path.parent.name for path in example_images("horse")} == {"horse"}
+    assert len(example_images("horse")) == 5 and len(example_images("zebra")) == 7
+    assert example_images("apple") == []
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", "horse/../zebra", str(EXAMPLES / "horse")])
+def test_example_images_of_a_label_like_a_path_are_none(label: str) -> None:
+    assert example_images(label) == []
+
+
+def test_example_label_by_file_name_is_its_folder() -> None:
+    assert example_label("striped-2.png") == "striped"
+    assert example_label("gc3pie-zebra.jpg") == "zebra"
+    assert example_label("my-horse.jpg") is None
+
+
+def test_shipped_models_of_photographs_come_first() -> None:
+    names = list(shipped_models())
+    assert names[0] == "agit-horse2zebra" and names[-1] == "agit-shapes"
