@@ -39,6 +39,8 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
         self.info_file = self.path / "run.json"
+        self.status_file = self.path / "status.json"
+        self.page_file = self.path / "index.html"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"

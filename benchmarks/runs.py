@@ -47,7 +47,7 @@ def overhead(steps: int, folder: Path) -> dict[str, Any]:
         and for each of `INTERVALS` its median seconds and the share of its interval's steps.
     """
     from agit_hub.data.dataset import UnpairedDataset
-    from agit_hub.training.callbacks import SampleGridCallback
+    from agit_hub.training.callbacks.logs import SampleGridCallback
     from agit_hub.training.image_pool import ImagePool
     from agit_hub.training.metrics import MetricLogger
     from agit_hub.training.trainer import Trainer

@@ -9,6 +9,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from agit_hub.models.agit import AGITModel
 from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from testing.hub_server import Hub
 
 MakeModel = Callable[..., AGITModel]
@@ -47,6 +50,21 @@ def hub() -> Iterator["Hub"]:
 
     with Hub() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A real browser."""
+    from playwright.sync_api import expect, sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    expect.set_options(timeout=20_000)  # two cores may be busy
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ LEVELS = (
     {"atomic"},
     {"config", "visualization", "evaluation.results"},
     {"runs"},
+    {"run_page"},
     {"models.layers", "models.backbone", "models.equations"},
     {"losses", "models", "data"},
     {

@@ -2,7 +2,7 @@
 
 import sys
 
-from agit_hub.cli import evaluate, export, inspect, masks, push, space, train, translate
+from agit_hub.cli import evaluate, export, inspect, masks, push, space, train, translate, watch
 from agit_hub.cli.app import BROKEN_PIPE, app
 from agit_hub.environment import discard_output, make_output_robust
 
@@ -17,6 +17,7 @@ __all__ = [
     "space",
     "train",
     "translate",
+    "watch",
 ]
 
 

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _ORDER = (
-    *("inspect", "train", "translate", "evaluate", "compare", "masks"),
+    *("demo", "inspect", "train", "watch", "translate", "evaluate", "compare", "masks"),
     *("push", "push-data", "export", "space"),
 )
 

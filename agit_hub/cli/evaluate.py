@@ -94,6 +94,8 @@ def evaluate(
     from agit_hub.evaluation.results import results_tables, write_results
     from agit_hub.hub.model_source import resolve_model
     from agit_hub.inference.pipeline import AGITPipeline
+    from agit_hub.run_page.page import write_page
+    from agit_hub.runs import RunFolder
 
     how = find_protocol(protocol)
     found = resolve_model(model, weights)
@@ -129,6 +131,8 @@ def evaluate(
     on_card = found.run is not None and found.is_last and out is None
     if found.run is not None and on_card:
         write_results(found.run, results)
+    if found.run is not None and out is None:
+        write_page(RunFolder(found.run))
     print(f"{found.about['model']}, protocol {how}\n\n{results_tables(results)}\n")
     for skipped in evaluation.unreadable:
         print(f"Skipped as unreadable: {skipped}")

@@ -21,8 +21,8 @@ from agit_hub.environment import expand_home
 from agit_hub.errors import ConfigError
 from agit_hub.runs import RunFolder, flatten, read_yaml
 from agit_hub.training.config import TrainConfig
-from agit_hub.training.option_names import RENAMED_KEYS, refuse_renamed, unknown_key
-from agit_hub.training.option_values import from_text, from_yaml, to_bool
+from agit_hub.training.options.names import RENAMED_KEYS, refuse_renamed, unknown_key
+from agit_hub.training.options.values import from_text, from_yaml, to_bool
 
 Section = TypeVar("Section")
 _UNSET = object()

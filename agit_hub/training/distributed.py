@@ -27,7 +27,7 @@ from agit_hub import __version__
 from agit_hub.environment import explain
 from agit_hub.errors import ConfigError, DatasetError, EvaluationError, RankError, RunError
 from agit_hub.training.config import TrainConfig, TrainSettings
-from agit_hub.training.launcher import check_launcher
+from agit_hub.training.options.launcher import check_launcher
 
 Result = TypeVar("Result")
 

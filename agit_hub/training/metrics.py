@@ -115,6 +115,8 @@ class MetricLogger:
         # The scaler of fp16 skips such a step and halves its scale: it survives some of them.
         self._tolerated = _SCALER_STEPS if train.mixed_precision == "fp16" else 0
         self._unchecked: list[Tensor] = []
+        self.images_per_second: float | None = None
+        """Since the last log step but one; None before the first."""
         self._validation: dict[str, float] = {}
         self._unreadable: set[str] = set()
 
@@ -219,6 +221,12 @@ class MetricLogger:
         if self._is_main:
             self._folder.append_metrics({"step": step, **metrics})
 
+    @property
+    def steps_per_second(self) -> float | None:
+        """Since the last log step but one; None before the first."""
+        rate = self.images_per_second
+        return None if rate is None else rate / self._images_per_step
+
     def last_checkpoint_message(self) -> str:
         """Return a sentence that names the newest checkpoint, to append to an error message."""
         if self.checkpoint is None:
@@ -235,12 +243,13 @@ class MetricLogger:
         phase = self._schedule.phase(step - 1)
         (start, first), self._clock = self._clock, (time.perf_counter(), step)
         seconds = max(self._clock[0] - start, 1e-9)
+        self.images_per_second = self._images_per_step * (step - first) / seconds
         return {
             "learning_rate": phase.learning_rate,
             "lambda_cyc": phase.lambda_cyc,
             "switched": float(self._schedule.switched_at is not None),
             "epoch": step / self._steps_per_epoch,
-            "images_per_second": self._images_per_step * (step - first) / seconds,
+            "images_per_second": self.images_per_second,
         }
 
     def _report(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -26,7 +26,7 @@ from agit_hub.models.discriminators import (
 )
 from agit_hub.runs import RunFolder
 from agit_hub.training import checkpoint
-from agit_hub.training.callbacks import check_repo
+from agit_hub.training.callbacks.push import check_repo
 from agit_hub.training.config import TrainConfig, TrainSettings
 from agit_hub.training.resume import open_run
 

@@ -13,16 +13,14 @@ from agit_hub.data.loader import UnpairedLoader
 from agit_hub.errors import ConfigError, DatasetError, RunError
 from agit_hub.models.agit import AGITModel
 from agit_hub.models.ema import MovingAverage
+from agit_hub.run_page.status import State
 from agit_hub.runs import RunFolder, checkpoint_path
 from agit_hub.training import checkpoint
-from agit_hub.training.callbacks import (
-    Callback,
-    LogCallback,
-    PushCallback,
-    SampleGridCallback,
-    TrainerState,
-    ValidationCallback,
-)
+from agit_hub.training.callbacks.base import Callback, TrainerState
+from agit_hub.training.callbacks.logs import LogCallback, SampleGridCallback
+from agit_hub.training.callbacks.push import PushCallback
+from agit_hub.training.callbacks.run_page import RunPageCallback
+from agit_hub.training.callbacks.validation import ValidationCallback
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.distributed import (
     HANDLED_ERRORS,
@@ -164,6 +162,7 @@ class Trainer:
                 self._save_after_error()
             rank, message = self._accelerator.process_index, self.last_checkpoint_message()
             user_error = to_user_error(error, self.config, self._state.step, rank, message)
+            self._end("failed", str(user_error))
             if user_error is error:
                 raise
             raise user_error from error
@@ -209,14 +208,21 @@ class Trainer:
                 for callback in self._callbacks:
                     callback.on_save(state)
             if stop:
-                self._metric_logger.info(
+                message = (
                     f"Stopped at step {state.step} of {state.total_steps} and saved it in "
                     f"{self.run_folder.path}. Continue with the same command and --resume."
                 )
+                self._metric_logger.info(message)
+                self._end("stopped", message)
                 return Outcome(state.step, finished=False)
         for callback in self._callbacks:
             callback.on_train_end(state)
+        self._end("finished", f"Finished after {state.step} steps.")
         return Outcome(state.step, finished=True)
+
+    def _end(self, outcome: State, message: str) -> None:
+        for callback in self._callbacks:
+            callback.on_end(self._state, outcome, message)
 
     def _make_loader(self) -> UnpairedLoader:
         config, accelerator = self.config, self._accelerator
@@ -245,6 +251,7 @@ class Trainer:
         callbacks.append(LogCallback(self._metric_logger, config.log.steps))
         if is_main:
             callbacks.append(SampleGridCallback(config, folder, self._loader))
+            callbacks.append(RunPageCallback(folder, self._metric_logger, config.log.steps))
         if config.hub.push_to_hub:
             callbacks.append(PushCallback(config.hub, folder, self._metric_logger, is_main))
         return callbacks

@@ -1,7 +1,6 @@
 """The Space in a process of its own, over HTTP and in a real browser."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "space"
 DEMO_MODEL = SPACE / "models" / "agit-shapes"
-expect.set_options(timeout=20_000)  # two cores may be busy
-CHROMIUM = shutil.which("chromium")
 
 
 class Started(NamedTuple):
@@ -87,17 +84,6 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Space with the demo model, and return its address."""
     with serve(tmp_path_factory.mktemp("space") / "files") as started:
         yield started.address
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Start a real browser."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

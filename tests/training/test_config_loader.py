@@ -11,7 +11,7 @@ from agit_hub.errors import ConfigError
 from agit_hub.runs import flatten
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.config_loader import parse, to_yaml
-from agit_hub.training.option_names import RENAMED_KEYS
+from agit_hub.training.options.names import RENAMED_KEYS
 from tests.training.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

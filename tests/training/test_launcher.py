@@ -5,7 +5,7 @@ import re
 import pytest
 
 from agit_hub.errors import ConfigError
-from agit_hub.training.launcher import check_launcher
+from agit_hub.training.options.launcher import check_launcher
 
 
 @pytest.mark.parametrize(

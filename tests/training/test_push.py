@@ -99,7 +99,7 @@ def test_push_failure_does_not_stop_training_and_logs_command(
 def test_push_unreachable_hub_at_start_trains(
     tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agit_hub.training.callbacks._CHECK_TIMEOUT", 0.2)
+    monkeypatch.setattr("agit_hub.training.callbacks.push._CHECK_TIMEOUT", 0.2)
     hub.fail("refuse", path="/api/repos/create", times=1)
     assert train(tmp_path / "run", PUSH).finished
     assert _messages() == ["Step 4, the last"]

@@ -17,7 +17,7 @@ from agit_hub.errors import ConfigError
 from agit_hub.evaluation.results import read_results
 from agit_hub.models.agit import AGITModel
 from agit_hub.runs import RunFolder
-from agit_hub.training.callbacks import ValidationCallback
+from agit_hub.training.callbacks.validation import ValidationCallback
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.metrics import ValidationResult
 from agit_hub.training.setup import setup_run
