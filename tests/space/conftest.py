@@ -23,6 +23,8 @@ class Started(NamedTuple):
 
     address: str
     pid: int
+    log: list[str]
+    """Its output, which grows."""
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def serve(
     )  # fmt: skip
     log: list[str] = []
     try:
-        yield Started(_address(started, log), started.pid)
+        yield Started(_address(started, log), started.pid, log)
     finally:
         started.terminate()
         started.wait(timeout=30)
