@@ -91,7 +91,7 @@ def command_line() -> str:
             continue
         inner = command.make_context(name, [], parent=context, resilient_parsing=True)
         records = [each.get_help_record(inner) for each in command.get_params(inner)]
-        rows = (f"| `{_cell(name)}` | {_cell(text)} |" for name, text in filter(None, records))
+        rows = (f"| `{name}` | {_cell(text)} |" for name, text in filter(None, records))
         parts.append("\n".join(["| argument or option | meaning |", "|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
