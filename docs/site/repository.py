@@ -22,7 +22,7 @@ PLACES = {
     "CONTRIBUTING.md": "development/contributing.md",
     "SECURITY.md": "development/security.md",
 }
-ASSETS = {".gif", ".jpg", ".json", ".jsonl", ".png", ".svg", ".webp"}
+ASSETS = {".gif", ".ipynb", ".jpg", ".json", ".jsonl", ".png", ".svg", ".webp"}
 LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".yml": "yaml"}
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 # Of `[text](target#anchor)`, without addresses, anchors of the same page and absolute paths.

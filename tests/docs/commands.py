@@ -63,9 +63,10 @@ def check_mention(words: Sequence[str]) -> None:
     """Parse a command as a sentence mentions it, which may leave out what is required."""
     if words[:2] == ["accelerate", "launch"] and "train" not in " ".join(words):
         words = [*words, "train_accelerate.py", "..."]
-    starts = (["agit", "train"], ["python", "train_accelerate.py"])
-    if words[:2] in starts and "--resume" not in words:
-        words = [*words[:2], "...", *OTHERS, *words[2:]]
+    trains = re.match(r"(agit train|(python|uv run) train_accelerate.py)", " ".join(words))
+    if trains and "--resume" not in words:
+        place = len(trains[0].split())
+        words = [*words[:place], "...", *OTHERS, *words[place:]]
     # A missing parameter is noticed after those that are wrong; without any, help is shown.
     try:
         check(words)
@@ -169,6 +170,11 @@ def _make(words: list[str]) -> None:
     assert set(words) <= MAKE_TARGETS
 
 
+def _uv(words: list[str]) -> None:
+    assert words[0] == "run"
+    _python(words[1:])
+
+
 PARSERS: dict[str, Callable[[list[str]], None]] = {
     "accelerate": _accelerate,
     "agit": _agit,
@@ -177,6 +183,7 @@ PARSERS: dict[str, Callable[[list[str]], None]] = {
     "make": _make,
     "pip": _pip,
     "python": _python,
+    "uv": _uv,
 }
 
 
