@@ -27,6 +27,7 @@ LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".yml": "yaml"}
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 # Of `[text](target#anchor)`, without addresses, anchors of the same page and absolute paths.
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|[#/])([^)\s#]+)(#[^)\s]*)?(?=\))")
+SHORT_CODE = re.compile(r"<code((?: id=\"[^\"]*\")?)>([^<\n]{1,28})</code>")
 
 _origins: dict[str, Path] = {}
 """The file in the repository of each page of this hook."""
@@ -52,13 +53,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = page.file.src_uri
     origin = _origins.get(here, DOCS / here)
     if origin.suffix != ".md":
+        page.meta["search"] = {"exclude": True}
         return markdown
+    if here.startswith("repository/"):  # a model's card, whose metadata are the Hub's
+        page.meta = {"search": {"boost": 0.1}}
 
     def point(link: re.Match[str]) -> str:
         place = _place(_resolve(origin, link[1]))
         return posixpath.relpath(place, posixpath.dirname(here) or ".") + (link[2] or "")
 
     return _outside_code(markdown, lambda text: LINK.sub(point, text))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Keep short code on one line: browsers break lines after hyphens, such as those of options."""
+    return SHORT_CODE.sub(r'<code class="short"\1>\2</code>', html)
 
 
 def _targets(document: Path) -> list[Path]:
