@@ -12,7 +12,7 @@ PRECISION := $(shell grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style space space-bundle web soak bench clean
+.PHONY: demo test quality style docs space space-bundle web soak bench clean
 
 # uv installs in a third of pip's time; where it is unavailable, pip does the same.
 INSTALL = sh -c '$(BIN)/python -m uv pip install --quiet --python $(BIN)/python "$$@" \
@@ -38,6 +38,9 @@ demo: $(BIN)/agit-demo-ready ## translate photographs, then train on the built-i
 
 test: $(BIN)/agit-ready ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+
+docs: $(BIN)/agit-ready ## the documentation as a site, in dist/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 space: $(BIN)/agit-ready ## the Space, here
 	$(BIN)/python space/app.py
