@@ -15,7 +15,7 @@ from agit_hub import AGITPipeline, AttentionEdits
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "space" / "models" / "agit-shapes"
-PLAIN = ROOT / "space" / "examples" / "plain-1.png"
+PLAIN = ROOT / "space" / "examples" / "plain" / "plain-1.png"
 
 
 @pytest.fixture(scope="module")
