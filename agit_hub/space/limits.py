@@ -19,10 +19,14 @@ MAX_VISITOR_CACHE_MEGABYTES = 3000
 
 # Memory for predictions of the last images, so that moving a slider runs no network.
 MAX_REMEMBERED_MEGABYTES = 500
+MAX_SESSIONS = 5000
+"""With unread messages, a few kilobytes each; the oldest are dropped."""
 SECONDS_KEPT = 3600  # of files with results
 
 # Shares of one visitor, by address. Several may share an address, such as a class at school.
 MAX_IN_FLIGHT = 16
+MAX_CALLS = 6000
+"""Of endpoints and the page, within `WINDOW_SECONDS`: ten a second, as of somebody who moves sliders."""
 WINDOW_SECONDS = 600
 MAX_UPLOADED_MEGABYTES = 1000
 """Within `WINDOW_SECONDS`."""

@@ -16,6 +16,7 @@ from agit_hub.space.endpoints import add_endpoints
 from agit_hub.space.handlers import Handlers
 from agit_hub.space.limits import MAX_BATCH, MAX_MEGABYTES, MAX_MEGAPIXELS
 from agit_hub.space.messages import Handler, guarded
+from agit_hub.space.pending_messages import survive_floods
 from agit_hub.space.server import Server
 from agit_hub.space.service import ARROW, SpaceService
 from agit_hub.space.theme import CSS, THEME
@@ -81,6 +82,7 @@ def launch(page: gr.Blocks, server: Server, port: int | None, visitors: Visitors
         SpaceError: If a public link is requested and cannot be created.
     """
     page.queue(default_concurrency_limit=2, max_size=100)
+    survive_floods(page._queue)
 
     def in_flight() -> list[Any]:
         return [event.request for event in list(page._queue.event_ids_to_events.values())]

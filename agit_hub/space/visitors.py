@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from agit_hub.errors import SpaceError
 from agit_hub.space.limits import (
     MAX_BUSY_SECONDS,
+    MAX_CALLS,
     MAX_IN_FLIGHT,
     MAX_UPLOADED_MEGABYTES,
     WINDOW_SECONDS,
@@ -61,6 +62,7 @@ class Visitors:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._busy = Allowance(MAX_BUSY_SECONDS, clock)
+        self._calls = Allowance(MAX_CALLS, clock)
         self._bytes = Allowance(MAX_UPLOADED_MEGABYTES * 10**6, clock)
         self._clock = clock
 
@@ -81,6 +83,16 @@ class Visitors:
             yield
         finally:
             self._busy.spend(address, self._clock() - start)
+
+    def call(self, address: str) -> str | None:
+        """Count a call, and return why it is refused, if it is."""
+        if wait := self._calls.wait(address):
+            return (
+                f"You have made {MAX_CALLS} calls within {WINDOW_SECONDS // 60} minutes: try again in "
+                f"{wait + 1:.0f} seconds."
+            )
+        self._calls.spend(address, 1)
+        return None
 
     def upload(self, address: str, num_bytes: int) -> str | None:
         """Count the bytes of an upload, and return why it is refused, if it is."""
@@ -111,7 +123,7 @@ class VisitorMiddleware:
         if scope["type"] == "http" and scope["method"] == "POST":
             address, path = visitor_address(HTTPConnection(scope)), scope["path"].rstrip("/")
             if path.endswith("/queue/join") or "/call/" in path:
-                reason = self._too_many(address)
+                reason = self._too_many(address) or self._visitors.call(address)
             reason = reason or self._visitors.upload(address, 0)
             receive = self._counted(address, receive)
         if reason is None:

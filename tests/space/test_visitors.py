@@ -11,6 +11,7 @@ import pytest
 from agit_hub.errors import AgitError, SpaceError
 from agit_hub.space.limits import (
     MAX_BUSY_SECONDS,
+    MAX_CALLS,
     MAX_IN_FLIGHT,
     MAX_UPLOADED_MEGABYTES,
     WINDOW_SECONDS,
@@ -56,6 +57,16 @@ def test_uploads_beyond_the_share_are_refused() -> None:
     assert visitors.upload("a", MAX_UPLOADED_MEGABYTES * 10**6 + 1) is None
     assert "You have sent 1000 MB within 10 minutes" in (visitors.upload("a", 1) or "")
     assert visitors.upload("b", 1) is None
+
+
+def test_calls_beyond_the_share_are_refused_until_it_is_back() -> None:
+    clock = Clock()
+    visitors = Visitors(clock)
+    assert {visitors.call("a") for _ in range(MAX_CALLS + 1)} == {None}
+    assert "You have made 6000 calls within 10 minutes" in (visitors.call("a") or "")
+    assert visitors.call("b") is None
+    clock.seconds += 1
+    assert visitors.call("a") is None
 
 
 def _post(middleware: VisitorMiddleware, path: str, body: bytes = b"") -> int:
