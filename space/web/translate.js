@@ -1,23 +1,17 @@
 // From an image to its prediction, and from that to a translation, without the page.
-import * as ort from "onnxruntime-web/wasm";
-import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm";
-import toTarget from "./source_to_target.onnx";
-import toSource from "./target_to_source.onnx";
+import { load } from "./runtime.js"; // of a file or of a folder: the build decides
 import metadata from "./directions.json";
 
-ort.env.wasm.wasmBinary = runtime;
-ort.env.wasm.numThreads = 1; // more threads need headers that a file on disk cannot have
-ort.env.logLevel = "error";
-
-const FILES = { source_to_target: toTarget, target_to_source: toSource };
 const MAX_ASPECT = 4; // as agit_hub.inference.image_processor.working_size
 const sessions = new Map();
 
 export const directions = metadata; // [{ file, from, to, attention_threshold, image_size, size_multiple }]
 
-function session(file) {
+function session(file, progress) {
   if (!sessions.has(file)) {
-    sessions.set(file, ort.InferenceSession.create(FILES[file], { executionProviders: ["wasm"] }));
+    const loading = load(file, progress);
+    sessions.set(file, loading);
+    loading.catch(() => sessions.delete(file)); // the next image tries again
   }
   return sessions.get(file);
 }
@@ -30,8 +24,9 @@ export function workingSize(width, height, direction) {
   return [width, height].map((each) => Math.max(16, Math.round((each * scale) / step) * step));
 }
 
-// Pixels (RGBA bytes) at the working size -> attention and F(s) - s, planes of floats.
-export async function predict(pixels, width, height, direction) {
+// Pixels (RGBA bytes) at the working size -> attention and F(s) - s, planes of floats. `progress` is called with
+// the bytes of the model that have arrived, and their total or 0.
+export async function predict(pixels, width, height, direction, progress = () => {}) {
   const plane = width * height;
   const values = new Float32Array(3 * plane);
   for (let place = 0; place < plane; place++) {
@@ -39,8 +34,9 @@ export async function predict(pixels, width, height, direction) {
       values[channel * plane + place] = pixels[4 * place + channel] / 127.5 - 1;
     }
   }
+  const { ort, session: network } = await session(direction.file, progress);
   const input = new ort.Tensor("float32", values, [1, 3, height, width]);
-  const { attention, generated } = await (await session(direction.file)).run({ input });
+  const { attention, generated } = await network.run({ input });
   const change = generated.data.map((value, place) => value - values[place]);
   return { width, height, attention: attention.data, change };
 }
@@ -85,11 +81,11 @@ export function atFullSize({ width, height, attention, change }, wide, high) {
 }
 
 // The translation's bytes: where attention is below the threshold they are the input's.
-export function composite(pixels, { attention, change }, threshold) {
+export function composite(pixels, { attention, change }, threshold, strokes = null) {
   const out = new Uint8ClampedArray(pixels);
   for (let place = 0; place < attention.length; place++) {
-    const share = attention[place];
-    if (share < threshold || share === 0) continue;
+    const share = edited(attention[place], threshold, strokes?.[place]);
+    if (share === 0) continue;
     for (let channel = 0; channel < 3; channel++) {
       const byte = 4 * place + channel;
       out[byte] = Math.round(pixels[byte] + share * change[channel][place] * 127.5);
@@ -98,13 +94,19 @@ export function composite(pixels, { attention, change }, threshold) {
   return out;
 }
 
+// Attention after the threshold and the brush: a stroke of 1 translates, one of -1 keeps the input.
+function edited(share, threshold, stroke) {
+  if (stroke) return stroke > 0 ? 1 : 0;
+  return share < threshold ? 0 : share;
+}
+
 // Dark blue over magenta to pale yellow, as agit_hub.visualization.heat_map.
 const HEAT = [[8, 6, 36], [72, 16, 110], [160, 40, 110], [232, 90, 74], [252, 172, 84], [252, 250, 190]];
 
-export function heatMap({ attention }, threshold) {
+export function heatMap({ attention }, threshold, strokes = null) {
   const out = new Uint8ClampedArray(4 * attention.length);
   attention.forEach((share, place) => {
-    const at = (share < threshold ? 0 : share) * (HEAT.length - 1);
+    const at = edited(share, threshold, strokes?.[place]) * (HEAT.length - 1);
     const anchor = Math.min(Math.floor(at), HEAT.length - 2);
     for (let channel = 0; channel < 3; channel++) {
       const [low, high] = [HEAT[anchor][channel], HEAT[anchor + 1][channel]];
