@@ -19,8 +19,10 @@ Upsampling = Literal["transposed", "nearest"]
 # Keys that older files lack; they used the default.
 _OPTIONAL_KEYS = (
     *("upsampling", "residual", "attention_smoothing", "attention_levels"),
-    *("source_range", "target_range"),
+    *("source_range", "target_range", "source_blur", "target_blur"),
 )
+# Left out of files where they are unset, as in most.
+_UNSET_KEYS = ("source_range", "target_range", "source_blur", "target_blur")
 
 # The generator downsamples an image twice by 2, and upsamples it again.
 SIZE_MULTIPLE = 4
@@ -31,6 +33,8 @@ MAX_SIZE = 4096
 MAX_CHANNELS = 512
 MAX_BLOCKS = 64
 MAX_SMOOTHING = 255
+# Its window still fits into the smallest image.
+MAX_BLUR = 6.0
 MAX_LABEL = 100
 # Control characters, halves of surrogate pairs, and separators of lines and paragraphs.
 _NOT_IN_LABELS = ("Cc", "Cs", "Zl", "Zp")
@@ -59,6 +63,12 @@ class AGITConfig:
     convolution, which avoids checkerboard artefacts."""
     residual: bool = False
     """Generators add their output to the image, and so start near identity (not in the paper)."""
+    source_blur: float | None = None
+    """With `residual`: add the output to a blurred source image instead, by a Gaussian of this standard
+    deviation in pixels, up to 6. A texture that the target lacks, such as a zebra's stripes, need then
+    not be cancelled stripe by stripe. Null does not blur."""
+    target_blur: float | None = None
+    """Likewise for target images, which the other generator translates."""
     attention: Literal["network", "features", "ones"] = "network"
     """`network` is trained from scratch (the paper); `features` is trained on the features of a frozen
     ImageNet classifier; `ones` is 1 everywhere, without weights (CycleGAN)."""
@@ -95,6 +105,11 @@ class AGITConfig:
         check_range(self, "channels", "attention_channels", low=1, high=MAX_CHANNELS)
         check_range(self, "attention_smoothing", low=1, high=MAX_SMOOTHING)
         check_range(self, "blocks", low=0, high=MAX_BLOCKS)
+        check_range(self, "source_blur", "target_blur", low=0, high=MAX_BLUR, open_low=True)
+        if not self.residual and (self.source_blur, self.target_blur) != (None, None):
+            raise ConfigError(
+                "source_blur and target_blur require residual generators: set residual."
+            )
         for name in ("source_range", "target_range"):
             check_value_range(name, getattr(self, name))
         if self.attention_smoothing % 2 == 0:
@@ -136,9 +151,8 @@ class AGITConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of `config.json`; without ranges that are unset, as most are."""
-        ranges = ("source_range", "target_range")
-        return {k: v for k, v in asdict(self).items() if k not in ranges or v is not None}
+        """Return the content of `config.json`; without ranges and blurs that are unset, as most are."""
+        return {k: v for k, v in asdict(self).items() if k not in _UNSET_KEYS or v is not None}
 
     def value_range(self, to: str | None) -> tuple[float, float] | None:
         """Return black and white of the images of more than 8 bits that are translated to a label."""

@@ -42,6 +42,17 @@ def test_config_defaults_are_those_of_paper() -> None:
     assert config.labels == ("source", "target")
 
 
+def test_config_blur_is_kept_and_requires_residual_generators() -> None:
+    config = AGITConfig.from_dict(_values(residual=True, target_blur=6.0))
+    assert (config.source_blur, config.target_blur) == (None, 6.0)
+    assert config.to_dict() == _values(residual=True, target_blur=6.0)
+    with pytest.raises(ConfigError, match="require residual generators"):
+        AGITConfig(source_blur=2.0)
+    for bad in (0.0, 6.5, NAN):
+        with pytest.raises(ConfigError, match=r"target_blur is .*"):
+            AGITConfig(residual=True, target_blur=bad)
+
+
 def test_from_dict_of_to_dict_is_identity() -> None:
     config = AGITConfig.from_dict(_values())
     assert config.to_dict() == _values()

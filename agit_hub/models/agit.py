@@ -56,8 +56,8 @@ class AGITModel(
         super().__init__()
         self.config = config
         generator = config.channels, config.blocks, config.upsampling, config.residual
-        self.generator_st = ResnetGenerator(*generator)
-        self.generator_ts = ResnetGenerator(*generator)
+        self.generator_st = ResnetGenerator(*generator, config.source_blur)
+        self.generator_ts = ResnetGenerator(*generator, config.target_blur)
         self.features = FrozenBackbone() if config.attention == "features" else None
         self.attention_s = _attention_network(config, self.features)
         self.attention_t = _attention_network(config, self.features)

@@ -7,6 +7,7 @@ from agit_hub.config import Upsampling
 from agit_hub.models.layers import (
     ResidualBlock,
     SamePad,
+    gaussian_blur,
     generator_upsample,
     initialize_weights,
     instance_norm,
@@ -31,6 +32,8 @@ class ResnetGenerator(nn.Module):
             convolution: transposed convolutions leave checkerboard artifacts (Odena et al., 2016).
         residual: Add the layers' output to the image before the last tanh, so training starts near
             the identity.
+        blur: Blur the image that the output is added to, by a Gaussian of this standard deviation in
+            pixels.
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class ResnetGenerator(nn.Module):
         blocks: int = 9,
         upsampling: Upsampling = "transposed",
         residual: bool = False,
+        blur: float | None = None,
     ) -> None:
         super().__init__()
         c = channels
         self.residual = residual
+        self.blur = blur
         self.layers = nn.Sequential(
             *(nn.Conv2d(3, c, 7, padding=3), instance_norm(c), nn.ReLU()),
             *(SamePad(), nn.Conv2d(c, 2 * c, 3, stride=2), instance_norm(2 * c), nn.ReLU()),
@@ -68,5 +73,6 @@ class ResnetGenerator(nn.Module):
         # In the image's dtype, float32 even under autocast: bfloat16 has only 8 bits for a colour.
         output: Tensor = self.layers[ENCODER_LAYERS:-1](encoded).to(image.dtype)
         if self.residual:  # of the image's inverse tanh
-            output = torch.atanh(image.clamp(-_MAX_INPUT, _MAX_INPUT)) + output
+            base = image if self.blur is None else gaussian_blur(image, self.blur)
+            output = torch.atanh(base.clamp(-_MAX_INPUT, _MAX_INPUT)) + output
         return torch.tanh(output)

@@ -3,6 +3,7 @@
 Values are those of the authors' code (see the README's table of deviations).
 """
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -148,6 +149,27 @@ def box_blur(logits: Tensor, window: int) -> Tensor:
     edge = window // 2
     padded = F.pad(logits, (edge, edge, edge, edge), mode="replicate")
     return F.avg_pool2d(padded, window, stride=1)
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Blur (N, C, H, W) by a Gaussian cut at 2.5 standard deviations, in its own dtype.
+
+    Args:
+        image: Sides longer than 2.5 sigma; it is reflected at its borders.
+        sigma: Standard deviation in pixels.
+    """
+    edge = int(2.5 * sigma)
+    weights = [math.exp(-((k / sigma) ** 2) / 2) for k in range(-edge, edge + 1)]
+    kernel = image.new_tensor(weights) / sum(weights)
+    channels = image.shape[1]
+    if image.is_cuda and torch.are_deterministic_algorithms_enabled():
+        padded = reflection_pad(image, edge)
+    else:
+        padded = F.pad(image, (edge,) * 4, mode="reflect")
+    # bfloat16 has only 8 bits for a colour.
+    with torch.autocast(image.device.type, enabled=False):
+        rows = F.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
+        return F.conv2d(rows, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)
 
 
 def reflection_pad(x: Tensor, edge: int) -> Tensor:

@@ -158,8 +158,12 @@ def test_export_onnx_dimensions_are_named(files: Files) -> None:
         assert sizes[0].dim_param == "batch"
 
 
-def test_export_feature_attention_matches_model(make_model: MakeModel, tmp_path: Path) -> None:
-    model = make_model(attention="features", attention_smoothing=5, upsampling="nearest").eval()
+def test_export_of_the_recipe_for_photographs_matches_model(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    """Attention on features, and a residual generator that starts at the blurred image."""
+    generator = {"upsampling": "nearest", "residual": True, "source_blur": 2.0}
+    model = make_model(attention="features", attention_smoothing=5, **generator).eval()
     first = next(export(model, tmp_path))
     images = _images(1, 3, 32, 48)
     with torch.no_grad():

@@ -7,11 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agit_hub.config import AttentionDecoder
+from agit_hub.config import MAX_BLUR, AGITConfig, AttentionDecoder
+from agit_hub.models.agit import AGITModel
 from agit_hub.models.attention import AttentionNetwork, FullAttention
 from agit_hub.models.discriminators import PatchDiscriminator
 from agit_hub.models.generator import ResnetGenerator
-from agit_hub.models.layers import SamePad, TransposedConv2d, UpsampleConv2d, reflection_pad
+from agit_hub.models.layers import (
+    SamePad,
+    TransposedConv2d,
+    UpsampleConv2d,
+    gaussian_blur,
+    reflection_pad,
+)
 
 DECODERS: tuple[AttentionDecoder, ...] = ("paper", "official")
 
@@ -334,3 +341,38 @@ def test_generator_output_under_autocast_is_finer_than_bfloat16(residual: bool) 
         output = generator(image)
     assert output.dtype == torch.float32
     assert not torch.equal(output, output.bfloat16().float())
+
+
+def test_gaussian_blur_of_a_point_is_the_gaussian() -> None:
+    image = torch.zeros(1, 2, 21, 25)
+    image[0, 1, 10, 12] = 1.0
+    blurred = gaussian_blur(image, 2.0)
+    weights = [math.exp(-(k**2) / 8) for k in range(-5, 6)]
+    total = sum(weights)
+    expected = torch.tensor([[a * b / total**2 for b in weights] for a in weights])
+    torch.testing.assert_close(blurred[0, 1, 5:16, 7:18], expected)
+    assert blurred[0, 0].abs().max() == 0 and blurred.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_gaussian_blur_keeps_even_images_and_precision() -> None:
+    """Also of the smallest size with the widest blur, and under autocast."""
+    image = torch.full((1, 3, 16, 16), 0.123456789)
+    with torch.autocast("cpu", torch.bfloat16):
+        blurred = gaussian_blur(image, MAX_BLUR)
+    assert blurred.dtype == torch.float32
+    torch.testing.assert_close(blurred, image)
+
+
+def test_residual_generator_with_blur_starts_at_the_blurred_image() -> None:
+    generator = ResnetGenerator(4, 0, residual=True, blur=3.0)
+    last = generator.layers[-2]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    image = torch.rand(1, 3, 24, 20) * 1.8 - 0.9
+    torch.testing.assert_close(generator(image), gaussian_blur(image, 3.0))
+
+
+def test_model_blurs_each_domain_by_its_own_width() -> None:
+    model = AGITModel(AGITConfig(channels=4, blocks=0, residual=True, target_blur=5.0))
+    assert (model.generator_st.blur, model.generator_ts.blur) == (None, 5.0)
