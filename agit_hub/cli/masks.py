@@ -43,6 +43,8 @@ def masks(
         summary = write_masks(
             folders, out, limit=limit, overwrite=overwrite, threads=threads, progress=progress
         )
+    for sentence in summary.skipped.sentences():
+        print(sentence, file=sys.stderr)
     for reason in summary.unreadable:
         print(f"Skipped: {reason}", file=sys.stderr)
     print(

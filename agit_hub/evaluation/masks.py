@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from agit_hub.atomic import atomic_path
-from agit_hub.data.images import FORMATS, open_image, to_rgb
+from agit_hub.data.images import open_image, to_rgb
+from agit_hub.data.listing import Skipped, has_image_name, not_an_image, walk
 from agit_hub.errors import EvaluationError, ImageError
 from agit_hub.evaluation.datasets import evenly_spaced
 from agit_hub.evaluation.features import PackagedFile
@@ -80,6 +81,8 @@ class MaskSummary:
     """Masks that already existed."""
     unreadable: list[str] = field(default_factory=list)
     """Images that were skipped, each with the reason."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """Files that are no images, by reason."""
 
 
 def write_masks(
@@ -106,9 +109,9 @@ def write_masks(
             mask.
         OSError: If a mask cannot be written.
     """
-    paths = _mask_paths(folders, out, limit)
-    segment = SalientObjects(threads)
     summary = MaskSummary()
+    paths = _mask_paths(folders, out, limit, summary.skipped)
+    segment = SalientObjects(threads)
     for done, (path, mask_path) in enumerate(paths.items(), start=1):
         if mask_path.exists() and not overwrite:
             summary.existing += 1
@@ -127,16 +130,19 @@ def write_masks(
     return summary
 
 
-def _mask_paths(folders: Sequence[Path], out: Path, limit: int | None) -> dict[Path, Path]:
+def _mask_paths(
+    folders: Sequence[Path], out: Path, limit: int | None, skipped: Skipped
+) -> dict[Path, Path]:
     """Map each image's path to its mask's."""
     paths: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise EvaluationError(f"The folder {folder} does not exist.")
-        images = _find_images(folder, out)
+        images = _find_images(folder, out, skipped)
         if not images:
-            raise EvaluationError(f"The folder {folder} holds no images.")
+            why = " ".join(f"{sentence}." for sentence in skipped.sentences())
+            raise EvaluationError(f"The folder {folder} holds no images. {why}".strip())
         for path in evenly_spaced(images, limit):
             mask_path = out / path.relative_to(folder).with_suffix(".png")
             other = owners.setdefault(mask_path, path)
@@ -149,17 +155,14 @@ def _mask_paths(folders: Sequence[Path], out: Path, limit: int | None) -> dict[P
     return paths
 
 
-def _find_images(folder: Path, out: Path) -> list[Path]:
+def _find_images(folder: Path, out: Path, skipped: Skipped) -> list[Path]:
     """List the images below a folder in the order of an evaluation, without masks in `out`."""
-    endings = {e for e, kind in Image.registered_extensions().items() if kind in FORMATS}
-    masks = out.resolve()
-    inside = (path.relative_to(folder) for path in folder.rglob("*"))
-    return [
-        folder / path
-        for path in sorted(inside, key=Path.as_posix)
-        if path.suffix.lower() in endings
-        and not any(part.startswith(".") for part in path.parts)
-        # A broken link fails when it is opened, and is counted.
-        and ((folder / path).is_file() or not (folder / path).exists())
-        and masks not in (folder / path).resolve().parents
-    ]
+    masks, found = out.resolve(), []
+    for name in walk(folder, skipped):
+        if masks in (folder / name).resolve().parents:
+            continue  # results, not input
+        if has_image_name(name):
+            found.append(folder / name)
+        else:
+            skipped.add(not_an_image(name), name)
+    return sorted(found, key=Path.as_posix)

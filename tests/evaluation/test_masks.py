@@ -134,6 +134,8 @@ def test_masks_command_names_damaged_images_and_skips_them(folder: Path, tmp_pat
     assert done.exit_code == 0, done.output
     assert "2 written, 0 already there, 2 images skipped" in done.stdout
     assert "Skipped: b.PNG is damaged" in done.stderr and "Skipped: c.png is not" in done.stderr
+    assert "1 .txt file skipped: not an image (notes.txt)" in done.stderr
+    assert "1 hidden file skipped (.hidden.png)" in done.stderr
     assert _names(tmp_path / "masks") == ["a.png", "sub/d.png"]
 
 
@@ -180,8 +182,14 @@ def test_masks_of_two_images_with_one_name_are_refused(folder: Path, tmp_path: P
 
 
 def test_masks_of_empty_or_missing_folders_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    for name, message in (("empty", "holds no images"), ("absent", "does not exist")):
+    for name in ("empty", "films"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "films" / "a.mp4").write_bytes(b"film")
+    for name, message in (
+        ("empty", "holds no images."),
+        ("films", "holds no images. 1 .mp4 file skipped: a video"),
+        ("absent", "does not exist"),
+    ):
         done = _agit(tmp_path / name, "--out", tmp_path / "masks")
         assert done.exit_code == 2 and message in done.stderr
 
