@@ -141,6 +141,8 @@ def write_shards(
     inventory = Inventory(store)
     if inventory.kind != "files":
         raise DataError(f"{folder} holds {inventory.kind} shards; expected a folder of images.")
+    for sentence in inventory.skipped.sentences():
+        _log.warning("%s: %s", folder, sentence)
     splits = []
     for group in inventory.groups(inventory.items):
         shards, images = [], 0
@@ -162,6 +164,9 @@ def _shards(
     size = 0
     for item in items:
         if item.member is not None:
+            _log.warning(
+                "Skipped an image inside an archive: %s (unpack it to publish it)", item.path
+            )
             continue
         path = store.fetch(item.file)
         try:

@@ -240,3 +240,15 @@ def test_write_shards_takes_names_that_are_not_utf8(tmp_path: Path) -> None:
     (split,) = write_shards(tmp_path / "shards", "x", folder, 10**8, "x")
     table = pq.read_table(tmp_path / "shards" / split.shards[0])
     assert [row["path"] for row in table["image"].to_pylist()] == ["caf\ufffd.png"]
+
+
+def test_write_shards_says_what_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = _folder(tmp_path, "cats", 2, shade=10)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (split,) = write_shards(tmp_path / "out", "cats", folder, 10**6, "cats")
+    assert split.images == 2
+    assert "1 .txt file skipped: not an image (notes.txt)" in caplog.text
+    assert "1 broken link skipped (lost.png)" in caplog.text
