@@ -30,7 +30,8 @@ def run(
     port = server.prepare()
     # Gradio reads its variables when it is imported.
     from agit_hub.space.models import named_models
-    from agit_hub.space.page import build_page, launch
+    from agit_hub.space.page.build import build_page
+    from agit_hub.space.page.launch import launch
     from agit_hub.space.service import SpaceService
     from agit_hub.space.zerogpu import ZeroGpu, gpu_duration
 

@@ -17,7 +17,7 @@ from agit_hub.inference.prediction import Prediction
 from agit_hub.space.edits import make_edits, open_strokes
 from agit_hub.space.limits import MAX_BRUSH_MEGABYTES
 from agit_hub.space.memory import num_bytes, without_unused_info
-from agit_hub.space.page import build_page
+from agit_hub.space.page.build import build_page
 from agit_hub.space.service import SpaceService
 from agit_hub.space.uploaded_image import UploadedImage
 from agit_hub.space.uploaded_strokes import UploadedStrokes
