@@ -48,7 +48,7 @@ class Handlers:
         return (
             gr.update(choices=directions, value=value),
             image,
-            gr.update(samples=[[str(each)] for each in examples], visible=bool(examples)),
+            gr.update(samples=[[_uploaded(each)] for each in examples], visible=bool(examples)),
             gr.update(value=no_examples(labels), visible=not examples),
             *[threshold] * 3,
         )
@@ -66,7 +66,7 @@ class Handlers:
     def show(self, path: str | None, to: str, model: str, *settings: Any) -> tuple[Any, ...]:
         """Show another image, direction or model: all three images, nothing painted, all objects."""
         if path is None:
-            return None, None, None, [], *_NOTHING_KEPT, "No image yet.", None
+            return None, None, None, [], *_NOTHING_KEPT, "No image yet.", None, None
         start = perf_counter()
         prediction = self._service.predict(path, to, model)
         _ = prediction.raw_attention  # what edits need is computed once
@@ -82,7 +82,7 @@ class Handlers:
             f"{escape(to)} in {done - start:.1f} s for {size[0]} x {size[1]} pixels{_shown_at(size)}. "
             f"{_changed(rendering)} Edits take {1000 * (done - predicted):.0f} ms."
         )
-        return *images, [], *_NOTHING_KEPT, status, editor
+        return *images, [], *_NOTHING_KEPT, status, editor, None
 
     def edit(self, path: str | None, to: str, model: str, *controls: Any) -> tuple[Any, ...]:
         """Render the image again with other edits; no network runs."""
@@ -94,6 +94,19 @@ class Handlers:
         taken = 1000 * (perf_counter() - start)
         status = f"{_changed(rendering)} Edited in {taken:.0f} ms."
         return *images, points, *_NOTHING_KEPT, status
+
+    def paint(self, path: str | None, to: str, model: str, *controls: Any) -> Any:
+        """Render the image again with other strokes.
+
+        Its last control is the strokes' file at the last time: the brush also says that it changed when
+        its tab is opened, and then nothing else may happen.
+        """
+        *controls, before = controls  # type: ignore[assignment]
+        edits = _edits(*controls)
+        now = None if edits.paint is None and edits.erase is None else controls[-2]
+        if now == before:
+            return gr.skip()
+        return *self.edit(path, to, model, *controls), now
 
     def select_object(
         self, event: gr.SelectData, path: str, to: str, model: str, *controls: Any

@@ -1,6 +1,8 @@
 """Images to share: a card of input, attention and output, and an animation from one to the other."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -16,6 +18,7 @@ _PROJECT = "AGIT Hub: unsupervised attention-guided image-to-image translation"
 _TILE = 480  # pixels of the longer side of each image of a card
 _MARGIN, _HEADING, _CAPTION, _SMALL = 32, 34, 22, 18
 _BACKGROUND, _TEXT, _FAINT = (250, 250, 248), (40, 40, 44), (96, 90, 86)
+_LEAST_SIZE, _MOST_CHARACTERS = 12, 100
 # A wipe in a second each way, and most of a second at rest.
 _STEPS, _STEP_MS, _REST_MS = 20, 50, 900
 
@@ -83,13 +86,16 @@ def _write(
     colour: tuple[int, int, int],
     room: int,
 ) -> None:
-    """Write one line of text, smaller and then shortened until it fits into `room` pixels."""
-    line = " ".join(text.split()) or "?"
+    """Write one line of text, smaller and then shortened so that it fits into `room` pixels."""
+    line = " ".join(text[:_MOST_CHARACTERS].split()) or "?"
     draw = ImageDraw.Draw(card)
     font, shown = lettering(line, size)
-    while draw.textlength(shown, font) > room and size > 12:
-        size -= 2
-        font, shown = lettering(line, size)
-    while draw.textlength(shown, font) > room and len(shown) > 1:
-        shown = shown.rstrip("…")[:-1] + "…"
+    if (width := draw.textlength(shown, font)) > room:
+        font, shown = lettering(line, max(_LEAST_SIZE, int(size * room / width)))
+    if draw.textlength(shown, font) > room:
+        # Of all prefixes the longest one that fits.
+        length = bisect_right(
+            range(len(shown)), room, key=lambda end: ceil(draw.textlength(shown[:end] + "…", font))
+        )
+        shown = shown[: max(0, length - 1)] + "…"
     draw.text(place, shown, colour, font, anchor=anchor)

@@ -13,7 +13,7 @@ def write_video(
     path: Path, frames: int = 4, rate: int = 8, size: tuple[int, int] = (64, 48)
 ) -> Path:
     """Write a video of an object that stands still."""
-    image = shapes.draw("plain", 0, size=max(size), seed=3)[0].crop((0, 0, *size))
+    image = shapes.draw("plain", 0, size=64, seed=3)[0].resize(size)
     with av.open(path, "w") as output:
         stream = output.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"

@@ -21,7 +21,7 @@ def place(batch: Handler, choice: Choice, threshold: float) -> gr.Slider:
     archive = gr.File(
         label="Translations, lossless", visible=False, interactive=False, elem_id="archive"
     )
-    gallery = gr.Gallery(label="Input | attention | output", columns=2, format="png",
+    gallery = gr.Gallery(label="Input | attention | output", columns=2, format="png", interactive=False,
                          elem_id="gallery", object_fit="contain")  # fmt: skip
     start.click(
         batch, [files, choice.direction, choice.model, *settings],

@@ -19,7 +19,7 @@ function mend() {
   for (const [place, text] of Object.entries(ALTERNATIVES))
     for (const image of all(`${place} img`)) set(image, "alt", text);
   all("#examples button.gallery-item").forEach((button, at) => set(button, "aria-label", `Example ${at + 1}`));
-  for (const empty of all("div.empty[aria-label]")) set(empty, "role", "img");
+  for (const named of all("div[aria-label]:not([role])")) set(named, "role", "group");
   for (const line of all(".status")) {
     set(line, "role", "status");
     set(line, "aria-live", "polite");

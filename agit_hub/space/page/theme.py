@@ -67,6 +67,8 @@ CSS = """
 .prose a { text-decoration: underline; }
 /* Targets of at least 24 pixels. */
 .icon-button-wrapper .icon-button { min-width: 24px; min-height: 24px; }
+/* Gradio's button for more files lies within another one; files can be cleared and dropped again. */
+#many .icon-button:has(input) { display: none; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
 .token.string, .token.builtin { color: #3f6212 !important; }
 .token.comment { color: #57534e !important; }

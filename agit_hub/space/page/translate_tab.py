@@ -31,6 +31,8 @@ class Components(NamedTuple):
     """One for each of `SETTINGS`."""
     brush: UploadedStrokes
     points: gr.State
+    strokes: gr.State
+    """The file of what is painted, as it was last shown."""
     all_objects: gr.Button
     save: gr.Button
     files: gr.File
@@ -76,7 +78,7 @@ def place(service: SpaceService, choice: Choice) -> Components:
                 card = _made("share card", "share-card")
     return Components(
         image, attention, output, compare, status, examples, note, settings, brush, gr.State([]),
-        all_objects, save, files, animate, animation, make_card, card,
+        gr.State(None), all_objects, save, files, animate, animation, make_card, card,
     )  # fmt: skip
 
 
@@ -131,7 +133,7 @@ def connect(
     results = [c.attention, c.output, c.compare, c.points]
     results += [c.files, *c.animation, *c.card, c.status]
     show: dict[str, Any] = {
-        "fn": guard(handlers.show), "inputs": inputs[:-2], "outputs": [*results, c.brush],
+        "fn": guard(handlers.show), "inputs": inputs[:-2], "outputs": [*results, c.brush, c.strokes],
         **WITH_PROGRESS,
     }  # fmt: skip
     edited: dict[str, Any] = {"inputs": inputs, "outputs": results, **PRIVATE}
@@ -152,7 +154,10 @@ def connect(
         **WITH_PROGRESS,
     ).success(**show)  # fmt: skip
     gr.on([each.input for each in c.settings], **edit)
-    c.brush.input(**edit)
+    c.brush.input(
+        guard(handlers.paint), [*inputs, c.strokes], [*results, c.strokes],
+        trigger_mode="always_last", concurrency_id="live", **PRIVATE,
+    )  # fmt: skip
     c.all_objects.click(lambda: [], None, c.points, **PRIVATE).then(**edit)
     c.attention.select(guard(handlers.select_object), **edited)
     c.save.click(guard(handlers.save), inputs, c.files, **WITH_PROGRESS)
