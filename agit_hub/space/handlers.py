@@ -36,12 +36,13 @@ class Handlers:
     def select_model(self, model: str, to: str, path: str | None) -> tuple[Any, ...]:
         """Return another model's directions, image, examples and note, and its threshold for each tab.
 
-        An example of another model is replaced by this one's first; a visitor's own image stays.
+        An example of another model, or no image, is replaced by this one's first example; a visitor's own
+        image stays.
         """
         directions = self._service.directions(model)
         threshold = self._service.pipeline(model).threshold
         labels = [direction.split(ARROW)[0] for direction in directions]
-        stays = path is None or _label_of_example(path) in (None, *labels)
+        stays = path is not None and _label_of_example(path) in (None, *labels)
         examples = self._service.examples(model)
         image = gr.update() if stays else _uploaded(examples[0]) if examples else None
         value = to if stays and to in directions else directions[0]
@@ -198,9 +199,7 @@ class Handlers:
 
 def no_examples(labels: list[str]) -> str:
     """Return what is said where a model has no example images."""
-    return (
-        f"No example images come with this model: drop an image with {' or '.join(labels)} above."
-    )
+    return f"No example images come with this model: drop your own above ({' or '.join(labels)})."
 
 
 def _label_of_example(path: str) -> str | None:
@@ -228,7 +227,7 @@ def _shown_and_offered(file: str) -> tuple[Any, Any]:
 
 def _changed(rendering: Rendering) -> str:
     share = 100 * float((rendering.attention > 0).mean())
-    return f"{share:.0f} % of the image changes." if share else "Nothing changes."
+    return f"{share:.0f}% of the image changes." if share else "Nothing changes."
 
 
 def _shown_at(size: tuple[int, int]) -> str:

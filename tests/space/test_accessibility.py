@@ -59,13 +59,13 @@ def test_page_has_no_violation_on_any_tab(
     image = next((Path(__file__).parents[2] / "space/examples/plain").glob("*.png"))
     steps: list[tuple[str, Callable[[Page], None] | None]] = [
         ("Translate", None),
-        ("Paint attention", None),
+        ("Paint", None),
         ("Share", _share),
         ("Many images", None),
         ("Many images", _translate_many(image)),
         ("Video", None),
         ("Video", _translate_video(video)),
-        ("How it works", None),
+        ("About", None),
     ]
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
     page = context.new_page()

@@ -161,7 +161,7 @@ def test_painting_attends_where_nothing_was(
 ) -> None:
     before = _upload(page, image_path)
     with page.expect_response("**/upload*"):  # the editor is ready when it has sent its layers
-        page.get_by_role("tab", name="Paint attention").click()
+        page.get_by_role("tab", name="Paint").click()
     canvas = page.locator("#brush canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -246,7 +246,7 @@ def test_page_model_brings_its_examples(page: Page) -> None:
     shown = page.locator("#input img").get_attribute("src")
     assert shown is not None and shown.endswith(example_images("horse")[0].name)
     _choose(page, "small-fruit")
-    expect(page.locator("#no-examples")).to_contain_text("drop an image with apple or orange above")
+    expect(page.locator("#no-examples")).to_contain_text("drop your own above (apple or orange)")
     expect(page.locator("#examples")).to_have_count(0)
     expect(page.locator("#input img")).to_have_count(0)
     expect(page.locator("#status")).to_have_text("No image yet.")

@@ -175,7 +175,7 @@ def test_bundle_starts_with_requirements_only(bundle: Path, tmp_path: Path) -> N
 
 def _example(client: Client) -> Image.Image:
     example = SPACE / "examples" / "plain" / "plain-1.png"
-    image, _, _ = client.predict(handle_file(example), api_name="/translate")
+    image, _, _ = client.predict(handle_file(example), model="agit-shapes", api_name="/translate")
     translated = Image.open(image)
     assert translated.size == Image.open(example).size
     return translated

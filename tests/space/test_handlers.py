@@ -72,7 +72,7 @@ def test_select_model_without_examples_says_so(handlers: Handlers, tmp_path: Pat
     path = _sent(example_images("horse")[0], tmp_path)
     _, image, examples, note, *_ = handlers.select_model("fruit", HORSES[0], path)
     assert image is None and examples["samples"] == [] and not examples["visible"]
-    assert note["visible"] and "drop an image with apple or orange above" in note["value"]
+    assert note["visible"] and "drop your own above (apple or orange)" in note["value"]
 
 
 def test_select_model_keeps_a_visitor_image_and_a_known_direction(
@@ -81,12 +81,17 @@ def test_select_model_keeps_a_visitor_image_and_a_known_direction(
     # A name like an example's makes no example.
     own = tmp_path / "plain-1.png"
     shutil.copy(drawn, own)
-    for path in (drawn, str(own), None, _sent(example_images("striped")[0], tmp_path)):
+    for path in (drawn, str(own), _sent(example_images("striped")[0], tmp_path)):
         for to, kept in ((SHAPES[1], SHAPES[1]), (HORSES[0], SHAPES[0])):
             direction, image, *_ = handlers.select_model("shapes", to, path)
             assert direction["value"] == kept and _is_unchanged(image)
     _, image, *_ = handlers.select_model("horses", SHAPES[0], str(own))
     assert _is_unchanged(image)
+
+
+def test_select_model_without_an_image_shows_an_example(handlers: Handlers) -> None:
+    _, image, *_ = handlers.select_model("horses", SHAPES[0], None)
+    assert Path(image).name == example_images("horse")[0].name
 
 
 def test_select_example_sets_the_direction_of_its_label(handlers: Handlers) -> None:
@@ -113,7 +118,7 @@ def test_show_says_size_time_and_share(handlers: Handlers, drawn: str) -> None:
     assert _status(shown).startswith(
         "plain \u2192 striped in 0."
     ) and "96 x 96 pixels. " in _status(shown)
-    assert f" {share:.0f} % of the image changes. Edits take " in _status(shown)
+    assert f" {share:.0f}% of the image changes. Edits take " in _status(shown)
     attention, output, compare = shown[:3]
     assert compare[1] == output != attention
     with Image.open(output) as image:
@@ -154,9 +159,9 @@ def test_paint_without_other_strokes_changes_nothing(
     for strokes, before in ((blank, None), (None, None), (painted, painted)):
         assert paint(strokes, before) == gr.skip()
     *_, status, now = paint(painted, None)
-    assert status.startswith("100 % of the image changes.") and now == str(painted)
+    assert status.startswith("100% of the image changes.") and now == str(painted)
     *_, status, now = paint(blank, painted)  # all strokes were removed
-    assert not status.startswith("100 %") and now is None
+    assert not status.startswith("100%") and now is None
 
 
 def test_status_is_text_and_no_html(tmp_path: Path, drawn: str) -> None:

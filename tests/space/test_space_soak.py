@@ -55,7 +55,7 @@ def test_space_twenty_users_memory_is_bounded(tmp_path: Path) -> None:
             done += 1
         return done
 
-    with serve(tmp_path / "files") as started:
+    with serve(tmp_path / "files", AGIT_MODELS=str(DEMO_MODEL)) as started:
         until = time.monotonic() + 60 * MINUTES
         with ThreadPoolExecutor(CLIENTS) as pool:
             visits = [pool.submit(visit, started, n, until) for n in range(CLIENTS)]
@@ -122,7 +122,7 @@ def test_space_hostile_files_get_messages(tmp_path: Path) -> None:
     elsewhere.mkdir()
     before = {path for path in tmp_path.parent.rglob("*") if path.is_file()}
     # Gradio refuses some of the names itself, with a message and a traceback in its log.
-    with serve(tmp_path / "files", check_log=False) as started:
+    with serve(tmp_path / "files", check_log=False, AGIT_MODELS=str(DEMO_MODEL)) as started:
         client = Client(started.address, verbose=False, download_files=tmp_path / "results")
         results = []
         for name, content in _hostile(HOSTILE, elsewhere):

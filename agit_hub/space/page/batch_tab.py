@@ -17,7 +17,7 @@ def place(batch: Handler, choice: Choice, threshold: float) -> gr.Slider:
     with gr.Row():
         settings = [setting(name, threshold, elem_id=None) for name in ("threshold", "feather")]
     start = gr.Button("Translate all", variant="primary", elem_id="start")
-    summary = gr.Markdown(elem_id="summary", elem_classes="status")
+    summary = gr.Markdown(elem_id="summary")
     archive = gr.File(
         label="Translations, lossless", visible=False, interactive=False, elem_id="archive"
     )

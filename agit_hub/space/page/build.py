@@ -36,7 +36,7 @@ def build_page(service: SpaceService) -> gr.Blocks:
         translate_tab.connect(
             demo, service, handlers, choice, components, [batch_threshold, video_threshold]
         )
-        with gr.Tab("How it works"):
+        with gr.Tab("About"):
             gr.Markdown(_HOW)
             with gr.Accordion("The model's card", open=True):
                 card = gr.Markdown(elem_id="card")

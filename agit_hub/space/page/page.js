@@ -6,7 +6,13 @@ const NAMES = {
   "#animation .image-container > button": "Animation",
   "#share-card .image-container > button": "Card",
 };
-const ALTERNATIVES = { "#input": "Input", "#attention": "Attention over the input", "#output": "Output" };
+const ALTERNATIVES = {
+  "#input": "Input",
+  "#attention": "Attention over the input",
+  "#output": "Output",
+  "#animation": "From the input to the output and back",
+  "#share-card": "Input, attention and output",
+};
 
 function set(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
@@ -20,7 +26,7 @@ function mend() {
     for (const image of all(`${place} img`)) set(image, "alt", text);
   all("#examples button.gallery-item").forEach((button, at) => set(button, "aria-label", `Example ${at + 1}`));
   for (const named of all("div[aria-label]:not([role])")) set(named, "role", "group");
-  for (const line of all(".status")) {
+  for (const line of all("#status, #video-status, #summary")) {
     set(line, "role", "status");
     set(line, "aria-live", "polite");
   }

@@ -47,4 +47,4 @@ def setting(name: str, threshold: float, **options: Any) -> Any:
 
 def status_line(elem_id: str) -> gr.HTML:
     """Return a line that says what happened; `page.js` makes screen readers read it."""
-    return gr.HTML(elem_id=elem_id, elem_classes="status", padding=False)
+    return gr.HTML(elem_id=elem_id)

@@ -59,7 +59,10 @@ CSS = """
 #images > * { min-width: min(100%, 250px) !important; }
 #attention img { cursor: crosshair; }
 #examples { margin-top: .25rem; }
-.status { color: var(--body-text-color-subdued); padding: 0 !important; min-height: 1.5em; }
+/* Wide images, which most are, fill their places. */
+#images > :not(.fullscreen) { height: clamp(250px, 26.5vw, 380px) !important; }
+#status, #video-status { color: var(--body-text-color-subdued); min-height: 1.5em; }
+#status .html-container, #video-status .html-container { padding: 0 !important; }
 #gallery .thumbnail-lg { aspect-ratio: 3 / 1; }
 /* The part of a slider that is not filled. */
 .dark input[type="range"] { --neutral-200: #57534e; }
@@ -82,7 +85,11 @@ CSS = """
 .dark .token.operator { color: #f4c6de !important; }
 .dark .token.function { color: #f4c6de !important; }
 @media (max-width: 640px) {
-  .gradio-container { padding: .4rem !important; }
+  .gradio-container, .gradio-container > main { padding: .4rem !important; }
   #head { padding-top: .5rem; }
+  /* All tabs in one row. */
+  .tab-container button { padding-left: .45rem !important; padding-right: .45rem !important; }
+  #images > :not(.fullscreen) { height: 74vw !important; }
+  #film { height: 60vw !important; }
 }
 """

@@ -59,10 +59,10 @@ def place(service: SpaceService, choice: Choice) -> Components:
                 interactive=False, visible=False, elem_id="files",
             )  # fmt: skip
         with gr.Column(scale=1), gr.Tabs():
-            with gr.Tab("Before and after"):
+            with gr.Tab("Compare"):
                 compare = gr.ImageSlider(label="Input | output", format="png", interactive=False,
                                          elem_id="compare", max_height=420, buttons=[])  # fmt: skip
-            with gr.Tab("Paint attention"):
+            with gr.Tab("Paint"):
                 gr.Markdown("Green adds attention, red removes it; the eraser removes strokes.")
                 brush = UploadedStrokes(
                     type="filepath", sources=(), transforms=(), format="png", show_label=False,
@@ -111,8 +111,8 @@ def _examples(service: SpaceService, choice: Choice) -> tuple[gr.Dataset, gr.Mar
 
 def _made(label: str, elem_id: str) -> tuple[gr.Image, gr.DownloadButton]:
     """Place, hidden, an image that is made on request, and its download."""
-    shown = gr.Image(label=label.capitalize(), interactive=False, buttons=[], visible=False,
-                     elem_id=elem_id)  # fmt: skip
+    shown = gr.Image(label=label.capitalize(), show_label=False, interactive=False, buttons=[],
+                     visible=False, elem_id=elem_id)  # fmt: skip
     download = gr.DownloadButton(f"Download {label}", size="sm", visible=False,
                                  elem_id=f"download-{elem_id}")  # fmt: skip
     return shown, download
