@@ -19,7 +19,7 @@ def run(
 
     Args:
         models: Run folders, models' folders or files, or Hub repos: in a list, or separated by commas;
-            the demo model by default.
+            those that ship with the project by default.
         server: Where it is served.
         offer_hub: Whether to list strangers' models on the Hub too.
 

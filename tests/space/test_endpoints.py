@@ -1,5 +1,6 @@
 """What the Space's API says of itself, to programs (`/info`, `view_api`) and to agents (MCP)."""
 
+import sys
 from typing import Any
 
 import gradio as gr
@@ -80,3 +81,17 @@ def test_agents_read_the_same_of_each_parameter(page: gr.Blocks, endpoint: str) 
     assert description.startswith(
         ("Translate the object in an image", "Show where a model's attention")
     )
+
+
+def test_page_without_the_video_package_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def texts() -> list[str]:
+        page = build_page(SpaceService({"demo": str(DEMO_MODEL)}))
+        shown = [each["props"] for each in page.get_config_file()["components"]]
+        return [props["value"] for props in shown if props.get("elem_id") == "no-video"]
+
+    assert texts() == []
+    monkeypatch.setitem(sys.modules, "av", None)
+    (text,) = texts()
+    assert "`pip install 'agit-hub[video]'`" in text
