@@ -94,16 +94,18 @@ def test_film_of_endlessly_many_frames_at_one_time_ends(
     step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(films, "MAX_DECODED_FRAMES", 50)
-    image = Image.new("RGB", (16, 16))
+    image, read = Image.new("RGB", (16, 16)), []
 
     def endless() -> Iterator[Frame]:
         time = 0
         while True:
+            read.append(time)
             yield Frame(image, Fraction(time))
             time += step
 
     chosen = films._Frames(SimpleNamespace(frames=endless), 30, lambda: 0.0)  # type: ignore[arg-type]
     assert len(list(chosen)) == 1 and chosen.ended == "only 50 frames are read here"
+    assert len(read) == 51
 
 
 def test_film_frames_are_shrunk_to_the_limit(

@@ -42,6 +42,14 @@ def test_share_card_names_model_labels_and_project() -> None:
     assert (plain[86 + 96 + 44 :] != plain[0, 0]).any()  # the project's line
 
 
+def test_share_card_of_a_long_name_is_smaller_before_it_is_cut() -> None:
+    rendering = _rendering(960, 480)
+    first, second = (
+        np.asarray(share_card(rendering, "m" * 60 + end, ("a", "b"))) for end in ("i", "w")
+    )
+    assert (first != second).any()  # the name's last letter is there
+
+
 @pytest.mark.parametrize("size", [(16, 3000), (3000, 16), (1, 1)])
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 500, "\u99ac" * 200, "<b>&\u202e"])
 def test_share_card_of_any_names_and_shapes_is_of_one_size(
