@@ -1,7 +1,8 @@
 """Models and example images that ship with the project.
 
 In a checkout the models are in `models/` and `space/models/`, and the images in `space/examples/`; an
-installed package has the small model and the images, in `agit_hub/space/`.
+installed package has the small model and the images, in `agit_hub/space/`; a Space's bundle has all
+models beside its `app.py`.
 """
 
 from pathlib import Path
@@ -16,11 +17,19 @@ _PHOTOGRAPHS = ("agit-horse2zebra", "agit-apple2orange")
 _IMAGES = (".jpg", ".png", ".webp")
 
 
-def shipped_models() -> dict[str, Path]:
-    """Return the folder of each model by its name: those of photographs, if they are here, first."""
-    folders = [_CHECKOUT / "models" / name for name in _PHOTOGRAPHS]
-    found = [folder for folder in folders if (folder / "config.json").is_file()]
-    return {folder.name: folder for folder in (*found, SMALL_MODEL)}
+def shipped_models(*places: Path) -> dict[str, Path]:
+    """Return the folder of each model by its name: those of photographs, if they are here, first.
+
+    Args:
+        places: Folders of models where each is looked for first, such as that of a Space's bundle.
+    """
+    places = (*places, _CHECKOUT / "models", SMALL_MODEL.parent)
+    return {
+        name: place / name
+        for name in (*_PHOTOGRAPHS, SMALL_MODEL.name)
+        for place in reversed(places)  # the first one has the last word
+        if (place / name / "config.json").is_file()
+    }
 
 
 def example_label(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Write a folder to push as a Space: the app, the wheel, the demo model and pinned requirements."""
+"""Write a folder to push as a Space: the app, the wheel, the shipped models and pinned requirements."""
 
 import argparse
 import shutil
@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from agit_hub.shipped import shipped_models
+
 HERE = Path(__file__).resolve().parent
-EXCLUDED = shutil.ignore_patterns("bundle.py", "web", "__pycache__", ".*")
+# The wheel has the examples; the models are copied from where they are.
+EXCLUDED = shutil.ignore_patterns("bundle.py", "web", "models", "examples", "__pycache__", ".*")
+MODEL_FILES = ("config.json", "model.safetensors", "README.md")
 
 
 def bundle(out: Path) -> Path:
@@ -17,6 +21,10 @@ def bundle(out: Path) -> Path:
             raise SystemExit(f"error: {out} is not empty and not a bundle; name an empty folder.")
         shutil.rmtree(out)
     shutil.copytree(HERE, out, ignore=EXCLUDED)
+    for name, folder in shipped_models().items():
+        (out / "models" / name).mkdir(parents=True)
+        for file in MODEL_FILES:
+            shutil.copy2(folder / file, out / "models" / name / file)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     subprocess.run([*command, str(out), str(HERE.parent)], check=True)
     (wheel,) = out.glob("*.whl")

@@ -1,5 +1,7 @@
 """Example images belong to labels, and a label is never a path."""
 
+from pathlib import Path
+
 import pytest
 
 from agit_hub.shipped import EXAMPLES, example_images, example_label, shipped_models
@@ -25,3 +27,13 @@ def test_example_label_by_file_name_is_its_folder() -> None:
 def test_shipped_models_of_photographs_come_first() -> None:
     names = list(shipped_models())
     assert names[0] == "agit-horse2zebra" and names[-1] == "agit-shapes"
+
+
+def test_shipped_models_are_looked_for_in_given_places_first(tmp_path: Path) -> None:
+    for name in ("agit-apple2orange", "agit-shapes", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    found = shipped_models(tmp_path)
+    assert list(found) == list(shipped_models())
+    assert found["agit-apple2orange"].parent == found["agit-shapes"].parent == tmp_path
+    assert found["agit-horse2zebra"] == shipped_models()["agit-horse2zebra"]

@@ -55,7 +55,7 @@ def space(
 ) -> None:
     """Use a model in the browser: input, attention and translation side by side.
 
-    Without --model, a small demo model. Stop it with Ctrl-C.
+    Without --model, the models that ship with the project. Stop it with Ctrl-C.
     """
     require_extra("space")
     from agit_hub.space.app import run

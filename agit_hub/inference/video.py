@@ -1,6 +1,6 @@
 """Reading videos as upright frames, and writing them as H.264 in MP4, with PyAV."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,9 @@ from agit_hub.errors import VideoError
 _ENCODER_OPTIONS = {"crf": "16"}
 # From this height on players assume BT.709 for a video that does not state its colour space.
 _HD_HEIGHT = 720
+# FFmpeg recognizes a file by its content. Formats that name other files or addresses to read (playlists,
+# lists of parts, scripts) are not among these, so that a video reads nothing but itself.
+FORMATS = ("mov", "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "mpegvideo", "ogg")
 # Colour spaces and ranges in H.264's and PyAV's numbering.
 _UNSPECIFIED, _BT709, _LIMITED = 2, 1, 1
 
@@ -68,19 +71,27 @@ class Frame(NamedTuple):
 class Video:
     """Reads a video one frame at a time.
 
+    Args:
+        path: The file.
+        formats: FFmpeg's names of the formats that it may have.
+        max_pixels: Of a frame; larger ones are not decoded.
+
     Raises:
-        VideoError: If the file is not a video.
+        VideoError: If the file is not a video, in another format, or its frames are too large.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, formats: Sequence[str] = FORMATS, max_pixels: int | None = None
+    ) -> None:
         self.path = path
         self._failure = f"{path} is damaged or not a video"
         with _video_errors(self._failure):
-            self._container: InputContainer = av.open(path)
-        stream = self._container.streams.best("video")
-        if not isinstance(stream, VideoStream):
+            self._container = _open(path, formats, max_pixels)
+        try:
+            stream = self._checked(max_pixels)
+        except VideoError:
             self._container.close()
-            raise VideoError(f"{path} has no video stream.")
+            raise
         stream.thread_type = "AUTO"
         self._stream = stream
         self.rate = stream.average_rate or Fraction(25)
@@ -97,12 +108,36 @@ class Video:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
+    def _checked(self, max_pixels: int | None) -> VideoStream:
+        """Return the video stream, if it can be decoded."""
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            raise VideoError(f"{self.path} has no video stream.")
+        if stream.codec_context is None:
+            raise VideoError(f"{self.path} has a video stream that cannot be decoded here.")
+        if max_pixels is not None:
+            width, height = stream.width, stream.height
+            if width * height > max_pixels:
+                raise VideoError(
+                    f"{self.path} has frames of {width} x {height} pixels; {max_pixels / 1e6:g} "
+                    "megapixels is the limit here."
+                )
+            # The file may state another size than its frames have.
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        return stream
+
     @property
     def length(self) -> int | None:
         """The approximate number of frames, if the file states it."""
         if self._stream.frames or not self._container.duration:
             return self._stream.frames or None
         return round(self._container.duration / av.time_base * self.rate)
+
+    @property
+    def seconds(self) -> float | None:
+        """The duration, if the file states it."""
+        duration = self._container.duration
+        return duration / av.time_base if duration else None
 
     def frames(self) -> Iterator[Frame]:
         """Decode the frames in presentation order.
@@ -197,7 +232,7 @@ class _Audio:
 
     def __init__(self, path: Path, output: OutputContainer) -> None:
         # Opened again, so that audio and frames are read independently.
-        self._input: InputContainer = av.open(path)
+        self._input = _open(path)
         self._output = output
         self._packets: Iterator[Packet[AudioStream]] = iter(())
         stream = self._input.streams.best("audio")
@@ -230,6 +265,18 @@ class _Audio:
         for frame in self._input.decode(stream):
             yield from encoder.encode(frame)
         yield from encoder.encode(None)
+
+
+def _open(
+    path: Path, formats: Sequence[str] = FORMATS, max_pixels: int | None = None
+) -> InputContainer:
+    """Open a file that may read nothing but itself."""
+    options = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
+    if max_pixels is not None:
+        # Larger ones are not even looked at; those in between get a sentence with their size.
+        options["max_pixels"] = str(4 * max_pixels)
+    # A name such as `concat:a|b` is a file's name as well.
+    return av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def run(
 
     Args:
         models: Run folders, models' folders or files, or Hub repos: in a list, or separated by commas;
-            the demo model by default.
+            those that ship with the project by default.
         server: Where it is served.
         offer_hub: Whether to list strangers' models on the Hub too.
 
@@ -30,7 +30,8 @@ def run(
     port = server.prepare()
     # Gradio reads its variables when it is imported.
     from agit_hub.space.models import named_models
-    from agit_hub.space.page import build_page, launch
+    from agit_hub.space.page.build import build_page
+    from agit_hub.space.page.launch import launch
     from agit_hub.space.service import SpaceService
     from agit_hub.space.zerogpu import ZeroGpu, gpu_duration
 

@@ -1,21 +1,34 @@
 """The Space's API: two named endpoints, for `gradio_client` and MCP."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from PIL import Image
 
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.prediction import Rendering
 from agit_hub.space.edits import SETTINGS, make_edits
+from agit_hub.space.limits import MAX_FEATHER
 from agit_hub.space.messages import guarded
 from agit_hub.space.service import SpaceService
-from agit_hub.space.uploaded_image import UploadedImage
+from agit_hub.space.uploaded_image import DESCRIPTION, UploadedImage
+
+Schema = dict[str, Any]
+_MAXIMA = {"threshold": 1, "feather": MAX_FEATHER, "strength": 1}
+_FULL_SIZE = "at the image's own size"
+_RESULTS = {
+    "translation": f"The translation, lossless, {_FULL_SIZE} and in its mode.",
+    "attention": f"The attention map in grey, lossless, {_FULL_SIZE}: white changes, black does not.",
+    "panel": "Input, attention and translation side by side, for people.",
+    "map": f"The attention map in grey, lossless, {_FULL_SIZE}: white changes, black does not.",
+    "overlay": "The attention map as a heat map over the image, for people.",
+}
 
 
 def add_endpoints(service: SpaceService) -> None:
@@ -31,50 +44,39 @@ def add_endpoints(service: SpaceService) -> None:
     def translate(image: str | None, to: str, *_rest: Any) -> tuple[str, str, str]:
         """Translate the object in an image and leave the rest unchanged, byte for byte.
 
-        Args:
-            image: The image, as a file.
-            to: The label to translate to, such as zebra; the model's target if empty.
-            {settings}
-            model: A Hub repo such as user/model; the Space's own if empty.
+        {parameters}
 
         Returns:
-            Three files: the translation, the attention map in grey, and a panel of input, attention and
-            translation.
+            Three files: the translation, the attention map in grey, and a panel of all three images.
         """
         *settings, model = _rest
         name, rendering = render(image, to, model, *settings)
         translation, attention_map, panel = service.files(rendering, name)
         return translation, attention_map, panel
 
-    def attention(image: str | None, to: str = "", model: str = "") -> tuple[str, Image.Image]:
-        """Show where a model's attention is in an image.
+    def attention(image: str | None, to: str, model: str) -> tuple[str, Image.Image]:
+        """Show where a model's attention is in an image: what it would change.
 
-        Args:
-            image: The image, as a file.
-            to: The label to translate to, such as zebra; the model's target if empty.
-            model: A Hub repo such as user/model; the Space's own if empty.
+        {parameters}
 
         Returns:
-            The attention map in grey, and a heat map over the image.
+            Two files: the attention map in grey, and a heat map over the image.
         """
         name, rendering = render(image, to, model)
         (grey,) = service.files(rendering, name, ["attention"])
         return grey, rendering.overlay()
 
-    _describe_settings(translate)
+    described = _descriptions(service)
+    _describe(translate, described, ("image", "to", *SETTINGS, "model"))
+    _describe(attention, described, ("image", "to", "model"))
     with gr.Group(visible=False):
         image = UploadedImage(type="filepath", image_mode=None, label="image")
-        to, model = gr.Textbox("", label="to"), gr.Textbox("", label="model")
+        to, model = (_parameter(gr.Textbox, name, described) for name in ("to", "model"))
         settings = [
-            (gr.Checkbox if name == "invert" else gr.Number)(
-                getattr(AttentionEdits, name), label=name
-            )
+            _parameter(gr.Checkbox if name == "invert" else gr.Number, name, described)
             for name in SETTINGS
         ]
-        outputs = [
-            gr.Image(label=label, format="png")
-            for label in ("translation", "attention", "panel", "map", "overlay")
-        ]
+        outputs = [_result(name) for name in _RESULTS]
         gr.Button().click(
             guard(translate), [image, to, *settings, model], outputs[:3],
             api_name="translate",
@@ -82,16 +84,63 @@ def add_endpoints(service: SpaceService) -> None:
         gr.Button().click(guard(attention), [image, to, model], outputs[3:], api_name="attention")
 
 
-def _describe_settings(endpoint: Callable[..., Any]) -> None:
-    """Give an endpoint a parameter, with default and description, for each of `SETTINGS`."""
-    defaults = {"image": Parameter.empty, "to": ""}
-    defaults |= {name: getattr(AttentionEdits, name) for name in SETTINGS} | {"model": ""}
+def _descriptions(service: SpaceService) -> dict[str, str]:
+    """Return what is said of each parameter, with the values that it may have."""
+    options, first = AttentionEdits.options(), next(iter(service.models))
+    labels = service.pipeline(first).model.config.labels
+    described = {name: options[name].help for name in SETTINGS}
+    described["feather"] += f" 0 to {MAX_FEATHER}."
+    return {
+        "image": DESCRIPTION,
+        "to": (
+            f"The label to translate to: {labels[1]} or {labels[0]} with the model {first}; the model's "
+            "target if empty."
+        ),
+        **described,
+        "model": (
+            f"One of {', '.join(service.models)}, or a public Hub repo such as user/model; {first} if "
+            "empty."
+        ),
+    }
+
+
+def _parameter(kind: type[Component], name: str, described: Mapping[str, str]) -> Component:
+    """Return the component of a parameter that describes itself to programs."""
+    default = "" if kind is gr.Textbox else getattr(AttentionEdits, name)
+    component = kind(value=default, label=name)
+    component.api_info = lambda: _schema(component, name, described[name])  # type: ignore[method-assign]
+    example = 0.5 if default is None else default
+    component.example_payload = lambda: example  # type: ignore[method-assign]
+    return component
+
+
+def _schema(component: Component, name: str, description: str) -> Schema:
+    info = dict(type(component).api_info(component))
+    if name in _MAXIMA:
+        info |= {"minimum": 0, "maximum": _MAXIMA[name]}
+    return info | {"description": description, "additional_description": description}
+
+
+def _result(name: str) -> gr.Image:
+    component = gr.Image(label=name, format="png")
+    info = dict(type(component).api_info_as_output(component))
+    info |= {"title": "Image", "additional_description": _RESULTS[name]}
+    component.api_info_as_output = lambda: info  # type: ignore[method-assign]
+    return component
+
+
+def _describe(
+    endpoint: Callable[..., Any], described: Mapping[str, str], names: tuple[str, ...]
+) -> None:
+    """Give an endpoint named parameters with defaults and descriptions."""
     endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
-            for name, default in defaults.items()
-        ]
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=_default(name)) for name in names]
     )
-    options = AttentionEdits.options()
-    lines = (f"{name}: {options[name].help}" for name in SETTINGS)
-    endpoint.__doc__ = (endpoint.__doc__ or "").replace("{settings}", "\n            ".join(lines))
+    lines = "\n            ".join(["Args:", *(f"{name}: {described[name]}" for name in names)])
+    endpoint.__doc__ = (endpoint.__doc__ or "").replace("{parameters}", lines)
+
+
+def _default(name: str) -> Any:
+    if name == "image":
+        return Parameter.empty
+    return getattr(AttentionEdits, name) if name in SETTINGS else ""

@@ -9,6 +9,22 @@ MAX_BRUSH_MEGAPIXELS = 4
 MAX_BRUSH_MEGABYTES = 4
 MAX_FEATHER = 100  # pixels; wider blurs are slow
 
+# Videos: of a longer one the first seconds are translated.
+MAX_VIDEO_MEGABYTES = 100
+MAX_VIDEO_MEGAPIXELS = 9.5
+"""Of a frame as it is in the file: 4096 x 2304 pixels."""
+VIDEO_FORMATS = ("mov", "matroska", "avi")
+"""FFmpeg's names: MP4 and MOV, MKV and WebM, AVI."""
+MAX_FILM_SECONDS = 10
+MAX_FILM_RATE, MAX_FILM_RATE_ON_CPU = 30, 12
+"""Frames of a second; the others are left out."""
+MAX_FILM_SIDE = 1280
+"""Pixels of the longer side of a translated frame; larger ones are shrunk."""
+MAX_DECODED_FRAMES = 2400
+"""240 of a second."""
+MAX_FILM_WORK_SECONDS = 400
+"""What is translated until then is a film."""
+
 # Models that visitors name, checked before their weights are fetched.
 MAX_MODEL_MEGABYTES = 500
 MAX_MODEL_WORK = 64 * 512**2

@@ -1,9 +1,11 @@
 """What visitors are told: sentences without the host's paths, as text and not as HTML."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from html import escape
+from inspect import isgeneratorfunction
 from typing import Any
 
 import gradio as gr
@@ -31,19 +33,33 @@ def visitor_message(error: Exception) -> str:
 
 
 def guarded(handler: Handler, visitors: Visitors) -> Handler:
-    """Make a handler keep to its visitor's share, and show its errors as messages on the page."""
+    """Make a handler keep to its visitor's share, and show its errors as messages on the page.
+
+    A handler that yields, so that it can be stopped between its steps, keeps to them over all of them.
+    """
 
     @wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            request = LocalContext.request.get(None)
-            with visitors.computing(visitor_address(request) if request else ""):
-                return handler(*args, **kwargs)
-        except gr.Error:  # of ZeroGPU
-            raise
-        except Exception as error:
-            # Gradio shows messages as HTML.
-            message = escape(visitor_message(error), quote=False)
-            raise gr.Error(message, title="Invalid input", print_exception=False) from error
+        with _on_behalf_of_visitor(visitors):
+            return handler(*args, **kwargs)
 
-    return run
+    @wraps(handler)
+    def run_steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with _on_behalf_of_visitor(visitors):
+            yield from handler(*args, **kwargs)
+
+    return run_steps if isgeneratorfunction(handler) else run
+
+
+@contextmanager
+def _on_behalf_of_visitor(visitors: Visitors) -> Iterator[None]:
+    try:
+        request = LocalContext.request.get(None)
+        with visitors.computing(visitor_address(request) if request else ""):
+            yield
+    except gr.Error:  # of ZeroGPU
+        raise
+    except Exception as error:
+        # Gradio shows messages as HTML.
+        message = escape(visitor_message(error), quote=False)
+        raise gr.Error(message, title="Invalid input", print_exception=False) from error

@@ -9,10 +9,10 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import gradio as gr
@@ -23,13 +23,18 @@ from PIL import Image
 from agit_hub import AGITPipeline
 from agit_hub.atomic import owned_folder
 from agit_hub.data.images import open_image
+from agit_hub.environment import require_extra
 from agit_hub.errors import ModelLoadError, SpaceError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.image_io import lossless_suffix, save_image
 from agit_hub.inference.prediction import NO_EDITS, Prediction, Rendering
 from agit_hub.models.location import find_model
+from agit_hub.shipped import example_images
+from agit_hub.space.cards import card_text
 from agit_hub.space.limits import (
     MAX_BATCH,
+    MAX_FILM_RATE,
+    MAX_FILM_RATE_ON_CPU,
     MAX_MEGABYTES,
     MAX_MEGAPIXELS,
     MAX_REMEMBERED_MEGABYTES,
@@ -37,16 +42,17 @@ from agit_hub.space.limits import (
 )
 from agit_hub.space.memory import num_bytes, without_unused_info
 from agit_hub.space.messages import visitor_message
+from agit_hub.space.sharing import before_after, save_animation, share_card
 from agit_hub.space.visitor_models import VisitorModels
 from agit_hub.space.visitors import Visitors
 from agit_hub.space.zerogpu import MODELS_KEPT, ZeroGpu
 from agit_hub.visualization import grey_map
 
-PREVIEW = 1280  # pixels of the longer side on the page; files and API have the image's own size
+if TYPE_CHECKING:
+    from agit_hub.space.films import FilmStep
 
 _REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 ARROW = " → "
-_FRONT_MATTER = re.compile(r"\A\s*---\r?\n.*?^---\s*$", re.DOTALL | re.MULTILINE)
 _DRAW: dict[str, Callable[[Rendering], Image.Image]] = {
     "translated": lambda rendering: rendering.image,
     "attention": lambda rendering: grey_map(rendering.attention),
@@ -199,8 +205,49 @@ class SpaceService:
                     errors.append(message if named else f"{Path(path).name}: {message}")
         return panels, str(folder / "translations.zip") if panels else None, errors
 
+    def share_card(self, rendering: Rendering, name: str, to: str, model: str) -> str:
+        """Save a card to share as PNG, and return its path; `name` is of the input's file."""
+        target = self.label(model, to)
+        (source,) = set(self.pipeline(model).model.config.labels) - {target}
+        path = self._new_folder() / f"{_safe_stem(name)}-card.png"
+        share_card(rendering, self._name(model), (source, target)).save(path)
+        return str(path)
+
+    def animation(self, rendering: Rendering, name: str) -> str:
+        """Save a loop from the input to the output as WebP, and return its path."""
+        path = self._new_folder() / f"{_safe_stem(name)}-before-after.webp"
+        save_animation(before_after(rendering), path)
+        return str(path)
+
+    def film(
+        self, path: str, to: str, model: str, edits: AttentionEdits
+    ) -> "tuple[list[str], Iterator[FilmStep]]":
+        """Begin to translate a video: return the files that it will have, and the steps to take.
+
+        The files are input and output side by side, and the output alone.
+
+        Raises:
+            PackageError: If the package `av` is missing.
+        """
+        require_extra("video")
+        from agit_hub.space.films import FRAMES_PER_GPU_CALL, translate_film
+
+        pipeline, label = self.pipeline(model), self.label(model, to)
+        folder, stem = self._new_folder(), _safe_stem(path)
+        outputs = folder / f"{stem}-side-by-side.mp4", folder / f"{stem}-translated.mp4"
+        frames_per_call = 1 if self._gpu is None else FRAMES_PER_GPU_CALL
+        on_cpu = self._gpu is None and pipeline.device.type == "cpu"
+        rate = MAX_FILM_RATE_ON_CPU if on_cpu else MAX_FILM_RATE
+        steps = translate_film(Path(path), outputs, pipeline, label, edits, frames_per_call, rate)
+        return [str(output) for output in outputs], steps
+
+    def examples(self, model: str) -> list[Path]:
+        """Return the example images of a model's labels, those of its source first."""
+        labels = self.pipeline(model).model.config.labels
+        return [path for label in labels for path in example_images(label)]
+
     def card(self, model: str) -> str:
-        """Return a model's card as Markdown, without its front matter, or a note if it has none."""
+        """Return a model's card as Markdown for the page, or a note if it has none."""
         name = self._name(model)
         own = self.models.get(name)
         try:
@@ -211,7 +258,7 @@ class SpaceService:
                 file = Path(hf_hub_download(own, "README.md"))
             else:
                 file = self._visitor_models.card(name)
-            return _FRONT_MATTER.sub("", file.read_text(encoding="utf-8"), 1)
+            return card_text(file.read_text(encoding="utf-8"))
         except Exception:  # each transport has its own errors
             return f"*{name} has no card, or the Hub is unreachable.*"
 
@@ -236,17 +283,6 @@ class SpaceService:
         folder = root / uuid4().hex
         folder.mkdir()
         return folder
-
-
-def preview(rendering: Rendering) -> Rendering:
-    """Return a rendering small enough for the page."""
-    return rendering.resize(fit_size(rendering.input.size, PREVIEW))
-
-
-def fit_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return a size (width, height) with neither side longer than `longest`, its aspect kept."""
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _save(image: Image.Image, stem: Path) -> Path:

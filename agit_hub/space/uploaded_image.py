@@ -18,9 +18,9 @@ _EXPECTED = (
     "send a file (gradio_client.handle_file), or its content as "
     '{"url": "data:image/png;base64,..."}'
 )
-_DESCRIPTION = (
+DESCRIPTION = (
     f"The image: a file of at most {MAX_MEGAPIXELS} megapixels and {MAX_MEGABYTES} MB, uploaded, or its "
-    'content as {"url": "data:image/png;base64,..."}.'
+    'content as {"url": "data:image/png;base64,..."}. Web addresses are not fetched.'
 )
 
 
@@ -48,7 +48,11 @@ class UploadedImage(gr.Image):
     def api_info(self) -> dict[str, Any]:
         """Describe the parameter for programs and agents; Gradio takes the docstring of its class."""
         info = dict(super().api_info())
-        return info | {"title": "Image", "additional_description": _DESCRIPTION}
+        return info | {
+            "title": "Image",
+            "description": DESCRIPTION,
+            "additional_description": DESCRIPTION,
+        }
 
     def example_payload(self) -> Any:
         """Return an example for the API page; Gradio's is an address, which is not fetched here."""

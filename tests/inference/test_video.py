@@ -311,3 +311,33 @@ def test_translate_video_without_colour_tags_is_bt709(
     with av.open(work / "out" / "clip.mp4") as container:
         context = container.streams.video[0].codec_context
         assert (context.color_primaries, context.color_trc, context.colorspace) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{other}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{other.name}'\n",
+    ],
+)
+def test_video_that_names_another_file_does_not_read_it(
+    make_video: MakeVideo, content: str
+) -> None:
+    other = make_video("other.mp4")
+    path = other.with_name("playlist.mp4")
+    path.write_text(content.format(other=other))
+    with pytest.raises(VideoError, match=r"playlist\.mp4 is damaged or not a video"):
+        Video(path)
+
+
+def test_video_in_an_unknown_codec_is_refused(make_video: MakeVideo) -> None:
+    path = make_video()
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz1").replace(b"avcC", b"xyzC"))
+    with pytest.raises(VideoError, match="has a video stream that cannot be decoded here"):
+        Video(path)
+
+
+def test_video_with_a_name_like_an_address_is_a_file(make_video: MakeVideo) -> None:
+    path = make_video("concat:a|b %20.mp4")
+    with Video(path) as video:
+        assert len(list(video.frames())) == 6

@@ -1,6 +1,8 @@
 """The Space in a process of its own, over HTTP and in a real browser."""
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,10 +83,25 @@ def _address(started: subprocess.Popen[str], log: list[str]) -> str:
     raise AssertionError(f"The Space did not start:\n{''.join(log)}")
 
 
+def relabelled(folder: Path, source: str, target: str) -> Path:
+    """Copy the small model with other labels, and so with other examples."""
+    shutil.copytree(DEMO_MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    labels = {"source_label": source, "target_label": target}
+    (folder / "config.json").write_text(json.dumps(config | labels))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a Space with the demo model, and return its address."""
-    with serve(tmp_path_factory.mktemp("space") / "files") as started:
+    """Start a Space with small models, and return its address."""
+    folder = tmp_path_factory.mktemp("space")
+    models = [
+        DEMO_MODEL,
+        relabelled(folder / "small-horses", "horse", "zebra"),
+        relabelled(folder / "small-fruit", "apple", "orange"),
+    ]
+    with serve(folder / "files", AGIT_MODELS=",".join(map(str, models))) as started:
         yield started.address
 
 

@@ -14,7 +14,9 @@ from agit_hub import AGITPipeline
 from agit_hub.data import shapes
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.prediction import Prediction
+from agit_hub.shipped import example_images
 from tests.space.conftest import DEMO_MODEL, SPACE
+from tests.space.videos import write_video
 
 Pixels = npt.NDArray[np.int16]
 
@@ -159,7 +161,7 @@ def test_painting_attends_where_nothing_was(
 ) -> None:
     before = _upload(page, image_path)
     with page.expect_response("**/upload*"):  # the editor is ready when it has sent its layers
-        page.get_by_role("tab", name="Paint attention").click()
+        page.get_by_role("tab", name="Paint").click()
     canvas = page.locator("#brush canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -229,6 +231,82 @@ def test_page_example_selects_its_direction(page: Page) -> None:
     example = Image.open(SPACE / "examples" / "striped" / "striped-2.png")
     pipeline = AGITPipeline.from_pretrained(DEMO_MODEL, device="cpu")
     assert np.array_equal(output, _pixels(pipeline(example, to="plain").images[0]))
+
+
+def _choose(page: Page, model: str) -> None:
+    box = page.get_by_label("Model")
+    box.fill(model)
+    box.press("Enter")
+
+
+def test_page_model_brings_its_examples(page: Page) -> None:
+    _change(page, lambda: _choose(page, "small-horses"))
+    expect(page.get_by_label("horse \u2192 zebra")).to_be_checked()
+    expect(page.locator("#examples button")).to_have_count(12)
+    shown = page.locator("#input img").get_attribute("src")
+    assert shown is not None and shown.endswith(example_images("horse")[0].name)
+    _choose(page, "small-fruit")
+    expect(page.locator("#no-examples")).to_contain_text("drop your own above (apple or orange)")
+    expect(page.locator("#examples")).to_have_count(0)
+    expect(page.locator("#input img")).to_have_count(0)
+    expect(page.locator("#status")).to_have_text("No image yet.")
+
+
+def test_page_status_is_read_by_screen_readers(page: Page) -> None:
+    status = page.locator("#status")
+    expect(status).to_have_attribute("aria-live", "polite")
+    expect(status).to_have_attribute("role", "status")
+    expect(status).to_contain_text("448 x 448 pixels")
+    _change(page, _set(page, "threshold", 1))
+    expect(status).to_contain_text("Nothing changes. Edited in ")
+
+
+def test_page_animation_and_card_are_downloads(
+    page: Page, image_path: Path, prediction: Prediction, tmp_path: Path
+) -> None:
+    _upload(page, image_path)
+    page.get_by_role("tab", name="Share", exact=True).click()
+    for name, suffix, kind in (
+        ("animation", "before-after.webp", "WEBP"),
+        ("share-card", "card.png", "PNG"),
+    ):
+        page.locator(f"#make-{name}").click()
+        page.locator(f"#{name} img").wait_for()
+        with page.expect_download() as download:
+            page.locator(f"#download-{name}").click()
+        assert download.value.suggested_filename == f"three_objects-{suffix}"
+        download.value.save_as(tmp_path / suffix)
+        with Image.open(tmp_path / suffix) as image:
+            assert image.format == kind
+    _change(page, _set(page, "strength", 0.5))  # what was made shows something else now
+    expect(page.locator("#download-animation")).to_have_count(0)
+
+
+def test_page_video_is_translated_and_can_be_stopped(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Video", exact=True).click()
+    clip = write_video(tmp_path / "clip.mp4", frames=6)
+    page.locator("#video input[type=file]").set_input_files(clip)
+    page.locator("#start-video").click()
+    page.locator("#film video").wait_for()
+    expect(page.locator("#video-status")).to_contain_text("6 frames, 0.8 s of film")
+    expect(page.locator("#film-files a")).to_have_count(2)
+    page.locator("#video").get_by_role("button", name="Clear").click()
+    long = write_video(tmp_path / "long.mp4", frames=120, rate=12, size=(640, 480))
+    page.locator("#video input[type=file]").set_input_files(long)
+    page.locator("#start-video").click()
+    expect(page.locator("#film")).to_contain_text("of the film")
+    page.locator("#stop-video").click()
+    expect(page.locator("#video-status")).to_have_text("Stopped; nothing of the film is kept.")
+
+
+def test_page_video_that_is_none_shows_message(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
+    page.get_by_role("tab", name="Video", exact=True).click()
+    page.locator("#start-video").click()
+    expect(page.get_by_text("No video yet: drop one above.")).to_be_visible()
+    page.locator("#video input[type=file]").set_input_files(tmp_path / "notes.mp4")
+    page.locator("#start-video").click()
+    expect(page.get_by_text("notes.mp4 is damaged or not a video")).to_be_visible()
 
 
 def test_page_batch_reports_invalid_file(page: Page, tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ from agit_hub.inference.prediction import Prediction
 from agit_hub.space.edits import make_edits, open_strokes
 from agit_hub.space.limits import MAX_BRUSH_MEGABYTES
 from agit_hub.space.memory import num_bytes, without_unused_info
-from agit_hub.space.page import build_page
 from agit_hub.space.service import SpaceService
-from agit_hub.space.uploaded_image import UploadedImage
 from agit_hub.space.uploaded_strokes import UploadedStrokes
 from tests.damaged_exif import DAMAGED, write_damaged
 from tests.space.conftest import DEMO_MODEL
@@ -133,15 +131,6 @@ def test_results_and_previews_do_not_tell_where_a_photo_was_taken(
     with Image.open(service.files(rendering, "photo")[0]) as result:
         assert result.getexif()[ExifTags.Base.Make] == "Camera"
     assert "comment" not in rendering.input.info
-
-
-def test_api_describes_the_image_in_our_words(service: SpaceService) -> None:
-    info = build_page(service).get_api_info()
-    (image, *_) = info["named_endpoints"]["/attention"]["parameters"]
-    described = str(image)
-    assert "at most 24 megapixels and 40 MB" in image["python_type"]["description"]
-    assert "gradio" not in described.replace("gradio.FileData", "").lower()
-    assert UploadedImage().example_payload()["path"] == "image.png"
 
 
 def test_service_label_with_spaces_and_arrow_is_a_direction(

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import pickle
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,16 @@ import pytest
 from PIL import Image
 
 from agit_hub.data import shapes
-from agit_hub.errors import EditError, ImageError, SpaceError
+from agit_hub.errors import EditError, ImageError, PackageError, SpaceError
 from agit_hub.models.agit import AGITModel
 from agit_hub.space import service as service_module
 from agit_hub.space.edits import PAINT, make_edits
-from agit_hub.space.handlers import Handlers
 from agit_hub.space.limits import MAX_BATCH
-from agit_hub.space.service import PREVIEW, SpaceService, preview
+from agit_hub.space.previews import PREVIEW, preview
+from agit_hub.space.service import SpaceService
 from agit_hub.space.zerogpu import Result, Run, ZeroGpu
 from tests.space.conftest import DEMO_MODEL
+from tests.space.videos import write_video
 
 
 @pytest.fixture
@@ -166,6 +169,34 @@ def test_service_cache_keeps_no_failure(image_path: str) -> None:
     assert service.predict(image_path, "striped", "demo").input.size == (96, 96)
 
 
+def test_service_film_takes_few_gpu_calls(tmp_path: Path) -> None:
+    gpu = CountingGpu()
+    service = SpaceService({"demo": str(DEMO_MODEL)}, ZeroGpu(gpu))
+    path = write_video(tmp_path / "clip.mp4", frames=20, rate=20)
+    files, steps = service.film(str(path), "striped", "demo", make_edits([]))
+    assert [step.frames for step in steps] == [*range(1, 21), 20]
+    assert gpu.calls == 2  # of 16 frames and 4
+    assert [Path(file).name for file in files] == ["clip-side-by-side.mp4", "clip-translated.mp4"]
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_service_film_without_its_package_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(PackageError, match=r"av.*agit-hub\[video\]"):
+        SpaceService({"demo": str(DEMO_MODEL)}).film("a.mp4", "", "demo", make_edits([]))
+
+
+def test_service_card_has_no_front_matter_and_no_images(tmp_path: Path) -> None:
+    shutil.copytree(DEMO_MODEL, tmp_path / "m")
+    text = "---\ntags: [a]\n---\n# Mine\n![map](maps.png)\n<img src='https://example.org/a.png'>\nend\n"
+    (tmp_path / "m" / "README.md").write_text(text)
+    card = SpaceService({"m": str(tmp_path / "m")}).card("m")
+    note = "*(an image: see the model's repository)*"
+    assert card == f"\n# Mine\n{note}\n{note}\nend\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
 def test_zerogpu_forked_worker_does_not_wait_for_parent_lock() -> None:
     gpu = ZeroGpu(lambda run: run)
@@ -177,12 +208,3 @@ def test_zerogpu_forked_worker_does_not_wait_for_parent_lock() -> None:
         child.join(timeout=10)
     child.kill()
     assert child.exitcode == 0
-
-
-def test_handlers_select_model_keeps_known_direction() -> None:
-    handlers = Handlers(SpaceService({"demo": str(DEMO_MODEL)}))
-    directions = ["plain \u2192 striped", "striped \u2192 plain"]
-    for to, kept in ((directions[1], directions[1]), ("horse \u2192 zebra", directions[0])):
-        update, *thresholds = handlers.select_model("demo", to)
-        assert update["value"] == kept and thresholds == [0.1, 0.1]
-        assert update["choices"] == directions

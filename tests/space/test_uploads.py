@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from agit_hub.data import shapes
-from tests.space.conftest import serve
+from tests.space.conftest import DEMO_MODEL, serve
 
 
 @pytest.fixture(scope="module")
 def open_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Requests that Gradio refuses leave tracebacks in its log.
-    with serve(tmp_path_factory.mktemp("space") / "files", check_log=False) as started:
+    folder = tmp_path_factory.mktemp("space") / "files"
+    with serve(folder, check_log=False, AGIT_MODELS=str(DEMO_MODEL)) as started:
         yield started.address
 
 
@@ -43,13 +44,16 @@ def test_endpoints_read_uploads_only(
 def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
     config = httpx.get(f"{open_space}/config").json()
     inputs = {part["id"]: part["type"] for part in config["components"]}
+    by_name = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
     requests = 0
     for event in config["dependencies"]:
         kinds = [inputs[part] for part in event["inputs"]]
-        if kinds[:1] != ["image"]:
+        if kinds[:1] not in (["image"], ["file"]):
             continue
         requests += 1
-        data = [{"path": str(_private(tmp_path))}, "striped", "demo", *[None] * (len(kinds) - 3)]
+        file: object = {"path": str(_private(tmp_path))}
+        many = kinds[0] == "file" and event["inputs"][0] == by_name["many"]
+        data = [[file] if many else file, "striped", "demo", *[None] * (len(kinds) - 3)]
         sent = {"data": data[: len(kinds)], "fn_index": event["id"], "session_hash": f"s{requests}"}
         httpx.post(f"{open_space}/gradio_api/queue/join", json=sent)
         with httpx.stream(
@@ -57,7 +61,7 @@ def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
         ) as answer:
             text = "".join(answer.iter_text())
         assert '"success":false' in text.replace(" ", ""), event["id"]
-    assert requests >= 6
+    assert requests >= 10
 
 
 def _ask(address: str, image: object) -> str:

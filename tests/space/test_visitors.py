@@ -1,7 +1,7 @@
 """Shares of visitors, and what they are told."""
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,3 +153,31 @@ def test_guarded_messages_are_text_and_not_html() -> None:
     with pytest.raises(gr.Error) as raised:
         guarded(fail, Visitors())()
     assert raised.value.message == "&lt;img src=x> is no label &amp; 'no' file".replace(">", "&gt;")
+
+
+def test_guarded_steps_are_counted_over_all_and_when_stopped() -> None:
+    clock = Clock()
+    visitors = Visitors(clock)
+
+    def steps() -> Iterator[int]:
+        for number in range(9):
+            clock.seconds += 300
+            yield number
+
+    run = guarded(steps, visitors)()
+    assert [next(run) for _ in range(3)] == [0, 1, 2]
+    run.close()
+    with pytest.raises(gr.Error, match="used 600 seconds"):
+        list(guarded(steps, visitors)())
+
+
+def test_guarded_steps_that_fail_show_a_message() -> None:
+    def fail() -> Iterator[int]:
+        yield 1
+        raise SpaceError("/tmp/a/film.mp4 is bad.")
+
+    run = guarded(fail, Visitors())()
+    assert next(run) == 1
+    with pytest.raises(gr.Error) as raised:
+        next(run)
+    assert raised.value.message == "film.mp4 is bad."

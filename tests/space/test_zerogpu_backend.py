@@ -144,8 +144,8 @@ def test_service_networks_stay_on_cpu_with_zerogpu_only(accelerator: torch.devic
         SpaceService(named_models(str(DEMO_MODEL))),
         SpaceService(named_models(str(DEMO_MODEL)), ZeroGpu(_in_process)),
     )
-    assert local.pipeline("demo").device.type == accelerator.type
-    assert on_zerogpu.pipeline("demo").device.type == "cpu"
+    assert local.pipeline(DEMO_MODEL.name).device.type == accelerator.type
+    assert on_zerogpu.pipeline(DEMO_MODEL.name).device.type == "cpu"
 
 
 def test_zerogpu_runs_networks_on_accelerator(accelerator: torch.device) -> None:

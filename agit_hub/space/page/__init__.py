@@ -1,0 +1,1 @@
+"""The Space's page: one module for each tab, and what they share."""
