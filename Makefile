@@ -14,7 +14,7 @@ PRECISION := $(shell grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo bf16
 # Accelerate gives a CPU process one thread unless told otherwise.
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 
-.PHONY: demo test quality style docs space space-bundle web static-space soak bench clean
+.PHONY: demo test slow quality style docs space space-bundle web static-space soak bench clean
 
 # uv installs in a third of pip's time; where it is unavailable, pip does the same.
 INSTALL = sh -c '$(BIN)/python -m uv pip install --quiet --python $(BIN)/python "$$@" \
@@ -38,8 +38,11 @@ demo: $(BIN)/agit-demo-ready ## translate photographs, then train on the built-i
 		$(if $(wildcard $(RUN)/config.yaml),--resume)
 	$(BIN)/agit evaluate --model $(RUN) --source shapes --target shapes
 
-test: $(BIN)/agit-ready ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+test: $(BIN)/agit-ready ## the tests, but for the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not slow"
+
+slow: $(BIN)/agit-ready ## the slow tests: several processes, browsers, exports
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not soak"
 
 docs: $(BIN)/agit-ready ## the documentation as a site, in dist/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -48,6 +48,7 @@ def test_push_publishes_a_run_and_prints_its_url(agit: Agit, make_run: MakeRun, 
     assert "samples.png" not in hub.files("user/model")
 
 
+@pytest.mark.slow
 def test_push_without_token_is_an_error_line(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
     run = str(make_run())
     done = agit("push", run, "--repo", "user/model", "--license", "mit", hub=hub, token=None)
@@ -84,6 +85,7 @@ def test_push_out_writes_repository_without_publishing(
     assert "user/model" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_push_empty_gallery_is_a_user_error(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
     settings = ["--repo", "user/model", "--license", "mit", "--gallery", str(tmp_path)]
     done = agit("push", str(make_run()), "--out", str(tmp_path / "preview"), *settings)
@@ -91,6 +93,7 @@ def test_push_empty_gallery_is_a_user_error(agit: Agit, make_run: MakeRun, tmp_p
     assert "has no images: put some in its folders source and target" in done.stderr
 
 
+@pytest.mark.slow
 def test_push_missing_notes_are_a_user_error(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
     settings = ["--repo", "user/model", "--license", "mit", "--notes", str(tmp_path / "no.md")]
     done = agit("push", str(make_run()), "--out", str(tmp_path / "preview"), *settings)

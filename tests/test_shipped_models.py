@@ -42,6 +42,7 @@ def test_loading_shipped_model_does_not_import_the_compiler() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "to"), [("horse", "zebra"), ("zebra", "horse")])
 def test_shipped_horse2zebra_changes_animals_alone(label: str, to: str) -> None:
     """In each photograph something is attended to, and much is left as it is, byte for byte."""

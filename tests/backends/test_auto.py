@@ -42,6 +42,7 @@ def _assert_equal_up_to_rounding(one: Image.Image, other: Image.Image) -> None:
     assert difference.max() <= 1 and difference.mean() < 0.01
 
 
+@pytest.mark.slow
 def test_from_pretrained_openvino_exports_and_matches_torch(saved: Path) -> None:
     images = [
         noise("RGB", size, seed=n)

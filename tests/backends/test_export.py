@@ -23,6 +23,8 @@ from agit_hub.models.agit import AGITModel
 from tests.backends.conftest import Files
 from tests.conftest import MakeModel
 
+pytestmark = pytest.mark.slow
+
 FORMATS: list[Format] = ["onnx", "openvino"]
 
 # How a user runs the file with ONNX Runtime alone.

@@ -15,6 +15,8 @@ from agit_hub.backends.runtimes import Format
 from agit_hub.models.agit import AGITModel
 from tests.backends.conftest import Files
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 100
 
 

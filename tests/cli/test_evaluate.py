@@ -104,6 +104,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     return done, out
 
 
+@pytest.mark.slow
 def test_evaluate_demo_model_on_shapes(shapes: tuple[Result, Path]) -> None:
     done, out = shapes
     assert done.exit_code == 0 and _says_what_is_measured(done)

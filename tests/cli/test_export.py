@@ -12,6 +12,8 @@ from agit_hub.cli import app
 from agit_hub.inference.pipeline import AGITPipeline
 from tests.conftest import MakeModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.space.conftest import DEMO_MODEL, SPACE, free_port
 
+pytestmark = pytest.mark.slow
+
 
 def _agit(*arguments: str, program: str = "pass") -> subprocess.CompletedProcess[str]:
     words = ["-c", f"import sys; {program}; from agit_hub.cli import main; main()"]

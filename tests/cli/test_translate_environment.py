@@ -71,6 +71,7 @@ def test_translate_home_in_options_is_expanded(
     assert listing(work / "res") == ["a.png"] and not (work / "~").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_translate_without_permissions(work: Path, model: Path) -> None:
     """In a process of its own, which root's rights are taken from."""

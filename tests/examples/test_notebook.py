@@ -13,6 +13,8 @@ from PIL import Image
 from testing.hub_server import Hub
 from tests.conftest import MakeModel
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "examples" / "horse2zebra.ipynb"
 CONFIG = """\

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Page
 
 from tests.space.videos import write_video
 
+pytestmark = pytest.mark.slow
+
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 
 

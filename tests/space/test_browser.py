@@ -18,6 +18,8 @@ from agit_hub.shipped import example_images
 from tests.space.conftest import DEMO_MODEL, SPACE
 from tests.space.videos import write_video
 
+pytestmark = pytest.mark.slow
+
 Pixels = npt.NDArray[np.int16]
 
 

@@ -14,6 +14,8 @@ from agit_hub import AGITPipeline
 from agit_hub.data import shapes
 from tests.space.conftest import DEMO_MODEL, serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(space: str, tmp_path_factory: pytest.TempPathFactory) -> Client:

@@ -21,6 +21,8 @@ from agit_hub.shipped import SMALL_MODEL, example_images
 from tests.space.conftest import SPACE
 from tests.space.test_web import _canvas, _saved
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

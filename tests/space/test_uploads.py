@@ -10,6 +10,8 @@ import pytest
 from agit_hub.data import shapes
 from tests.space.conftest import DEMO_MODEL, serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def open_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -19,6 +19,8 @@ from agit_hub.data import shapes
 from agit_hub.inference.pipeline import AGITPipeline
 from tests.space.conftest import DEMO_MODEL, SPACE
 
+pytestmark = pytest.mark.slow
+
 Bytes = npt.NDArray[np.uint8]
 
 

@@ -19,9 +19,12 @@ from agit_hub.data import shapes
 from tests.space.conftest import DEMO_MODEL
 from tests.space.zerogpu import Emulated, zerogpu
 
-pytestmark = pytest.mark.skipif(
-    not torch.version.cuda, reason="ZeroGPU's patches need a PyTorch that was built for CUDA"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not torch.version.cuda, reason="ZeroGPU's patches need a PyTorch that was built for CUDA"
+    ),
+]
 LARGE = 512  # pixels that the second model works on
 REQUESTS = 30
 ANSWER = 60  # seconds, on a busy machine

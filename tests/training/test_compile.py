@@ -33,6 +33,7 @@ def test_torch_compile_compiles_six_networks_only(
     assert trainers[0].published.generator_st._compiled_call_impl is None
 
 
+@pytest.mark.slow
 def test_torch_compile_sample_grids_run_eagerly(
     tmp_path: Path, arguments: Arguments, process: type[Process]
 ) -> None:

@@ -22,6 +22,8 @@ from agit_hub.training.config_loader import parse
 from agit_hub.training.trainer import Trainer
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, Train, read_until
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 FOREVER = {"train.max_steps": 100_000, "train.decay_from": 1.0}

@@ -15,6 +15,8 @@ from agit_hub.cli.train import main
 from tests.training.conftest import ROOT, SCRIPT, Arguments, Process, read_until
 from tests.training.test_distributed import ENVIRONMENT, FOREVER, LAUNCH
 
+pytestmark = pytest.mark.slow
+
 States = Callable[[Path], dict[str, Any]]
 AssertSame = Callable[[Any, Any, str], None]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agit_hub.runs import flatten
-from agit_hub.training import option_names
 from agit_hub.training.config_loader import parse
+from agit_hub.training.options import names
 from tests.training.test_config_loader import PLACES, _config, _error, _yaml
 
 # What people type, and the value.
@@ -104,6 +104,6 @@ def test_parse_bare_name_of_several_options_lists_them() -> None:
 
 def test_neighbours_names_are_no_options_and_lead_to_options() -> None:
     known = {*flatten(asdict(_config())), "output_dir", "num_processes"}
-    for name, meant in option_names._NEIGHBOURS.items():
+    for name, meant in names._NEIGHBOURS.items():
         assert name not in known and name == name.lower()
         assert {meant.split()[0].rstrip(",")} <= known | {"HF_TOKEN", "HF_HOME", "--resume"}, meant

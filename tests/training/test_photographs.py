@@ -15,9 +15,12 @@ from tests.training.conftest import Process
 
 PHOTOS = os.environ.get("AGIT_PHOTOS")
 
-pytestmark = pytest.mark.skipif(
-    not PHOTOS, reason="AGIT_PHOTOS names no folder of photographs (trainA, trainB, ...)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PHOTOS, reason="AGIT_PHOTOS names no folder of photographs (trainA, trainB, ...)"
+    ),
+]
 
 
 def test_horse2zebra_small_trains_resumes_and_translates(

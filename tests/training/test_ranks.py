@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from agit_hub.cli.train import main
@@ -22,6 +23,7 @@ def _train_from_own_model(*commands: list[str]) -> None:
     raise SystemExit(main(commands[int(os.environ["RANK"])]))
 
 
+@pytest.mark.slow
 def test_ranks_with_different_models_train_that_of_the_first(
     tmp_path: Path,
     arguments: Arguments,

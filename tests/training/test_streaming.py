@@ -32,6 +32,8 @@ from tests.training.hub_datasets import (
     two_configs,
 )
 
+pytestmark = pytest.mark.slow
+
 Configure = Callable[..., TrainConfig]
 
 

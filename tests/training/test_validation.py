@@ -306,6 +306,7 @@ def test_patience_exhausted_ends_resumed_run_unless_increased(
     assert (raised.step, raised.finished) == (8, True) and _validated(metrics(run)) == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 def test_patience_two_processes_ends_both(
     images: Path,
     arguments: Arguments,
@@ -382,6 +383,7 @@ def test_damaged_held_out_images_exit_with_message(
     assert re.search("error: .*step 2.* 3 of 4", log)
 
 
+@pytest.mark.slow
 def test_validation_two_processes_runs_on_first(
     images: Path,
     arguments: Arguments,
