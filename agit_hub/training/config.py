@@ -70,6 +70,9 @@ class TrainSettings:
     update_order: Literal["joint", "official"] = "joint"
     """`joint` updates both generators in one step; `official` one after the other, as the authors' code
     does."""
+    directions: Literal["both", "source_to_target", "target_to_source"] = "both"
+    """Directions to train. One alone takes half of the time; the networks of the other one stay as they
+    are, for example those of `init_from`. It requires `lambda_cyc` 0, since a cycle needs both."""
     attention_warmup_steps: int = 0
     """Steps of attention training on pseudo-labels before the first step of the run: attention on
     features learns where objects are from the domain labels alone (not in the paper). 0 disables it."""
@@ -145,6 +148,11 @@ class TrainSettings:
             raise ConfigError(
                 f"pool_size is 0 and discriminator_updates {self.discriminator_updates}: further updates "
                 "take their fakes from the image pools. Set pool_size to at least 1."
+            )
+        if self.directions != "both" and self.lambda_cyc > 0:
+            raise ConfigError(
+                f"directions is {self.directions} and lambda_cyc {self.lambda_cyc:g}: a cycle needs both "
+                "directions. Set lambda_cyc to 0, with lambda_structure, or train both."
             )
         lengths = ("max_steps", "steps_per_epoch", "collapse_patience", "checkpointing_steps")
         check_range(self, *lengths, "checkpoints_total_limit", low=1)

@@ -155,7 +155,12 @@ class MetricLogger:
     def update(self, step: int, metrics: dict[str, Tensor]) -> None:
         """Add the metrics of optimiser step `step`, counted from 1, without a device sync."""
         self._since_log.add_all(metrics)
-        watched = [metrics[f"attention/{side}/{name}"] for name in _WATCHED for side in SIDES]
+        # Of a direction that is not trained there is no change: its mean instead is never idle.
+        watched = [
+            metrics.get(f"attention/{side}/{name}", metrics[f"attention/{side}/mean"])
+            for name in _WATCHED
+            for side in SIDES
+        ]
         self._unchecked.append(torch.stack(watched))
         losses = torch.stack([v for name, v in metrics.items() if name.startswith("loss/")])
         self._bad_steps = torch.where(losses.isfinite().all(), 0.0, self._bad_steps + 1)
@@ -254,9 +259,9 @@ class MetricLogger:
 
     def _report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the metrics on the progress bar, or as a line if there is no terminal."""
-        g = (metrics["loss/adversarial_st"] + metrics["loss/adversarial_ts"]) / 2
-        d = (metrics["loss/discriminator_s"] + metrics["loss/discriminator_t"]) / 2
-        cycle = sum(metrics.get(f"loss/cycle_{domain}", 0.0) for domain in "st") / 2
+        g, d, cycle = (
+            _mean_of(metrics, f"loss/{name}_") for name in ("adversarial", "discriminator", "cycle")
+        )
         attention = f"{metrics['attention/source/mean']:.3f}/{metrics['attention/target/mean']:.3f}"
         rate, total = metrics["images_per_second"], self._schedule.total_steps
         if self._terminal:
@@ -287,6 +292,12 @@ class MetricLogger:
         self._validation = dict(shared["validation"])
         self._since_log.load_state_dict(own["since_log"], self._accelerator.device)
         self._unreadable = set(own["unreadable"])
+
+
+def _mean_of(metrics: Mapping[str, float], prefix: str) -> float:
+    """Return the mean over the directions or domains that are measured; 0 without any."""
+    values = [value for name, value in metrics.items() if name.startswith(prefix)]
+    return sum(values) / max(1, len(values))
 
 
 def _tracker_values(config: TrainConfig) -> dict[str, Any]:

@@ -33,6 +33,11 @@ _UPDATES: dict[Literal["joint", "official"], tuple[tuple[Direction, ...], ...]] 
     "joint": (("st", "ts"),),
     "official": (("st",), ("ts",)),
 }
+_TRAINED: dict[str, tuple[Direction, ...]] = {
+    "both": ("st", "ts"),
+    "source_to_target": ("st",),
+    "target_to_source": ("ts",),
+}
 SIDE_OF: dict[Direction, Side] = {"st": "source", "ts": "target"}
 # Weight of the penalty for maps whose mean is below `attention_floor`.
 _LAMBDA_FLOOR = 0.5
@@ -70,7 +75,11 @@ class Step:
             "ts": ImagePool(settings.pool_size, 2 * pool_seed + 1),
         }
         self._settings = settings
-        self._updates = _UPDATES[settings.update_order]
+        self._trained = trained = _TRAINED[settings.directions]
+        chosen = [
+            tuple(d for d in each if d in trained) for each in _UPDATES[settings.update_order]
+        ]
+        self._updates = tuple(each for each in chosen if each)
         self._accelerator = accelerator
 
         def optimizer(**kinds: Iterable[nn.Module]) -> AcceleratedOptimizer:
@@ -108,7 +117,8 @@ class Step:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
             `loss/adversarial_ts`, `loss/cycle_s`, `loss/cycle_t` (before lambda),
             `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
-            `attention/target/*` (see `attention_metrics` and `mean_change`).
+            `attention/target/*` (see `attention_metrics` and `mean_change`). Of a direction that is not
+            trained there are no losses, and no change.
         """
         if self._settings.torch_compile_mode != "default":
             # Allow CUDA graphs to overwrite the outputs of the previous step.
@@ -149,18 +159,40 @@ class Step:
         if phase.train_attention:
             trained += [networks.attention(d) for d in directions]
         # The directions' graphs are independent, so only one at a time is held in memory.
-        parts = [(number, d) for number in range(len(batches)) for d in SIDE_OF]
+        parts = [(number, d) for number in range(len(batches)) for d in self._trained]
         with _only_trainable(networks, trained):
             rates = {
                 "generators": phase.learning_rate,
                 "attention": phase.attention_learning_rate,
             }
             self._update(_generators(directions), loss, parts, rates, len(batches))
+        maps = [
+            self._maps(batch, each, metrics)
+            for batch, each in zip(batches, translated, strict=True)
+        ]
         pooled = [
-            {d: self._pooled_batch(d, batch, translations) for d in directions}
-            for batch, translations in zip(batches, translated, strict=True)
+            {d: self._pooled_batch(d, batch, each[d], own) for d in directions}
+            for batch, each, own in zip(batches, translated, maps, strict=True)
         ]
         self._update_discriminators(directions, pooled, phase, metrics)
+
+    def _maps(
+        self, batch: Batch, translated: Mapping[Direction, Translation], metrics: MeanMetrics
+    ) -> dict[Direction, Tensor]:
+        """Return the maps of the real images of both directions, also of one that is not trained."""
+        maps = {d: translation.attention for d, translation in translated.items()}
+        for d in SIDE_OF:
+            if d not in maps:
+                with torch.no_grad(), self._accelerator.autocast():
+                    image = batch.source if d == "st" else batch.target
+                    maps[d] = self.networks.attention(d)(image)
+                self._measure(d, maps[d], metrics)
+        return maps
+
+    def _measure(self, direction: Direction, attention: Tensor, metrics: MeanMetrics) -> None:
+        measured = attention_metrics(attention, self._settings.attention_threshold)
+        for name, value in measured.items():
+            metrics.add(f"attention/{SIDE_OF[direction]}/{name}", value)
 
     def _generator_loss(
         self,
@@ -173,10 +205,7 @@ class Step:
     ) -> Tensor:
         """Compute the loss of one direction for generators and attention."""
         settings, domain, translation = self._settings, direction[0], cycle.translation
-        for name, value in attention_metrics(
-            translation.attention, settings.attention_threshold
-        ).items():
-            metrics.add(f"attention/{SIDE_OF[direction]}/{name}", value)
+        self._measure(direction, translation.attention, metrics)
         image = batch.source if direction == "st" else batch.target
         change = mean_change(image, translation.image)
         metrics.add(f"attention/{SIDE_OF[direction]}/change", change)
@@ -218,13 +247,17 @@ class Step:
             self._update(_discriminators(directions), loss, parts, rates, len(batches))
 
     def _pooled_batch(
-        self, direction: Direction, batch: Batch, translated: dict[Direction, Translation]
+        self,
+        direction: Direction,
+        batch: Batch,
+        fake: Translation,
+        maps: Mapping[Direction, Tensor],
     ) -> DiscriminatorBatch:
         """Exchange the fakes through the image pool, and combine them with the real images."""
-        fake, reverse = translated[direction], translated["ts" if direction == "st" else "st"]
+        reverse: Direction = "ts" if direction == "st" else "st"
         real = batch.target if direction == "st" else batch.source
         pooled = self.pools[direction].query(fake.image, fake.attention)
-        return DiscriminatorBatch(real, reverse.attention, *pooled)
+        return DiscriminatorBatch(real, maps[reverse], *pooled)
 
     def _replay_batch(self, direction: Direction, batch: Batch, phase: Phase) -> DiscriminatorBatch:
         """Combine other real images with fakes sampled from the image pool."""

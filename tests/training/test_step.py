@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from agit_hub.config import AGITConfig
 from agit_hub.data.loader import Batch
+from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel
 from agit_hub.models.discriminators import PatchDiscriminator
 from agit_hub.training.config import SwitchConfig, TrainSettings
@@ -352,3 +353,45 @@ def test_step_sets_networks_to_training_mode() -> None:
         assert networks.model.attention_s.training
         after.append(networks.state_dict())
     assert all(torch.equal(value, after[1][name]) for name, value in after[0].items())
+
+
+def _flat(networks: TrainingNetworks) -> dict[str, Tensor]:
+    by_name = _by_name(networks).items()
+    return {name: torch.cat([p.detach().flatten() for p in each]) for name, each in by_name}
+
+
+@pytest.mark.parametrize("order", ["joint", "official"])
+@pytest.mark.parametrize(
+    ("directions", "trained"),
+    [
+        ("source_to_target", {"generator_st", "attention_s", "discriminator_t"}),
+        ("target_to_source", {"generator_ts", "attention_t", "discriminator_s"}),
+    ],
+)
+def test_one_direction_is_trained_as_in_both_and_the_other_stays(
+    order: str, directions: str, trained: set[str]
+) -> None:
+    """Without a cycle, a joint step's directions are independent of each other."""
+    orders = {"both": "joint", directions: order}
+    weights = {"before": _flat(_networks("paper"))}
+    for name, update_order in orders.items():
+        networks = _networks("paper")
+        settings = _settings(lambda_cyc=0.0, update_order=update_order, directions=name)
+        metrics = _step(networks, settings)(_batches(1), Schedule(settings, 10).phase(0))
+        weights[name] = _flat(networks)
+    for key, before in weights["before"].items():
+        assert torch.equal(weights[directions][key], before) == (key not in trained)
+        if key in trained:
+            torch.testing.assert_close(weights[directions][key], weights["both"][key])
+    losses = {key.rpartition("/")[2] for key in metrics if key.startswith("loss/")}
+    d = "st" if "generator_st" in trained else "ts"
+    assert losses == {f"adversarial_{d}", f"discriminator_{d[1]}"}
+    # Both maps are measured, since both are needed.
+    assert {"attention/source/mean", "attention/target/mean"} <= metrics.keys()
+    change = {key for key in metrics if key.endswith("/change")}
+    assert change == {f"attention/{'source' if d == 'st' else 'target'}/change"}
+
+
+def test_one_direction_with_a_cycle_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"directions is target_to_source and lambda_cyc 10"):
+        _settings(directions="target_to_source")
