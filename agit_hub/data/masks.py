@@ -95,6 +95,16 @@ def mask_map(image: Image.Image) -> MaskMap:
     return _scaled(values, image.format != "JPEG")
 
 
+def decode_mask(data: Path | bytes) -> Image.Image:
+    """Decode a mask file, given by its path or its content, as greys: white on objects.
+
+    Raises:
+        Exception: Of almost any type, if the data are damaged.
+    """
+    with open_encoded(data) as image:
+        return Image.fromarray(np.rint(mask_map(image) * 255).astype(np.uint8))
+
+
 def array_map(values: npt.NDArray[Any]) -> MaskMap:
     """Convert an array of integers or truth values to a map, as `mask_map` does with an image's."""
     if values.dtype == bool:
