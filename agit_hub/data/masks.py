@@ -69,6 +69,8 @@ def read_mask(path: Path) -> MaskMap:
     try:
         with open_encoded(path) as image:
             return mask_map(image)
+    except FileNotFoundError as error:
+        raise MaskError(f"The mask {path} does not exist.") from error
     except UNREADABLE as error:
         raise MaskError(f"The mask {path} cannot be read: {error}") from error
 

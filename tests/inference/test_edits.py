@@ -352,7 +352,7 @@ def test_apply_edits_mask_file_equals_its_array(tmp_path: Path) -> None:
 def test_apply_edits_unusable_mask_raises(tmp_path: Path) -> None:
     with pytest.raises(EditError, match="2 x 6 pixels and its image 6 x 1"):
         _edited(NETWORK, mask=np.ones((6, 2)))
-    with pytest.raises(EditError, match=r"mask .*none\.png cannot be read"):
+    with pytest.raises(EditError, match=r"mask .*none\.png does not exist"):
         AttentionEdits(mask=tmp_path / "none.png")
     with pytest.raises(EditError, match=r"mask ranges from 0 to 2"):
         AttentionEdits(mask=[[0.0, 2.0]])
