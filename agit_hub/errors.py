@@ -76,6 +76,10 @@ class SpaceError(UserError):
     """A request that the Space does not accept; the message is shown to the user."""
 
 
+class MaskError(UserError):
+    """A mask that cannot be used, or not be told apart; the message names it and the remedy."""
+
+
 class EvaluationError(UserError):
     """An evaluation that cannot run with the given options or images."""
 

@@ -11,6 +11,8 @@ from agit_hub.models.backbone import FrozenBackbone
 
 # The backbone's block whose features `structure_change` compares.
 _STRUCTURE_BLOCK = 6
+# Least probability in a cross-entropy.
+_LEAST = 1e-12
 
 
 def adversarial_generator(prediction: Tensor) -> Tensor:
@@ -59,6 +61,30 @@ def attention_shortfall(attention: Tensor, floor: float) -> Tensor:
         A scalar in [0, 1], 0 at the floor and above.
     """
     return F.relu(1 - attention.mean() / floor)
+
+
+def mask_loss(attention: Tensor, mask: Tensor) -> Tensor:
+    """Return the distance of maps from masks: binary cross-entropy plus Dice (not in the paper).
+
+    It is averaged over all images, those without a mask counting as 0, so that a batch in parts has the
+    loss of the whole, however the masks are distributed over the parts.
+
+    Args:
+        attention: Maps, (N, 1, H, W) in [0, 1].
+        mask: The same shape, in [0, 1]; negative for an image without a mask.
+
+    Returns:
+        A scalar, 0 if no image has a mask.
+    """
+    known = (mask >= 0).flatten(1).all(dim=1).float()
+    found, wanted = attention.float().flatten(1), mask.clamp_min(0).flatten(1)
+    # Not torch's own: it raises for values that are not finite, which are reported elsewhere.
+    objects, background = (each.clamp_min(_LEAST).log() for each in (found, 1 - found))
+    entropy = -(wanted * objects + (1 - wanted) * background).mean(dim=1)
+    shared = (found * wanted).sum(dim=1)
+    # The smoothing of one pixel defines it for an empty mask.
+    dice = 1 - (2 * shared + 1) / (found.sum(dim=1) + wanted.sum(dim=1) + 1)
+    return ((entropy + dice) * known).mean()
 
 
 def cycle_consistency(image: Tensor, cycle: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def test_module_imports_have_no_cycle() -> None:
 
 # Modules that read datasets, which need the extra `train`; drawing shapes and decoding images do not.
 READING = {name for name in FILES if name.startswith("agit_hub.data.")} - {
-    f"agit_hub.data.{name}" for name in ("config", "images", "listing", "shapes")
+    f"agit_hub.data.{name}" for name in ("config", "images", "listing", "masks", "shapes")
 }
 # Packages that may import them: agit-hub[eval] includes agit-hub[train].
 READERS = ("agit_hub.data", "agit_hub.evaluation", "agit_hub.cli.evaluate", "agit_hub.cli.inspect")

@@ -1,5 +1,7 @@
 """The losses against values computed by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from agit_hub.losses import (
     adversarial_generator,
     attention_shortfall,
     cycle_consistency,
+    mask_loss,
 )
 
 
@@ -56,3 +59,22 @@ def test_attention_shortfall_is_relative_to_floor() -> None:
     assert maps.grad.flatten().tolist() == pytest.approx([-1 / 0.2 / 4] * 4)
     assert attention_shortfall(torch.zeros(2, 1, 2, 2), 0.3).item() == 1
     assert attention_shortfall(torch.full((2, 1, 2, 2), 0.4), 0.3).item() == 0
+
+
+def test_mask_loss_is_cross_entropy_plus_dice_of_images_with_masks() -> None:
+    attention = torch.tensor([[0.5, 0.5, 0.25, 0.25], [0.9, 0.9, 0.9, 0.9]]).reshape(2, 1, 2, 2)
+    mask = torch.tensor([[1.0, 1.0, 0.0, 0.0], [-1.0] * 4]).reshape(2, 1, 2, 2)
+    entropy = -(2 * math.log(0.5) + 2 * math.log(0.75)) / 4
+    dice = 1 - (2 * 1 + 1) / (1.5 + 2 + 1)
+    # Over both images: the second has no mask.
+    assert mask_loss(attention, mask).item() == pytest.approx((entropy + dice) / 2)
+    assert mask_loss(attention, torch.full_like(mask, -1)).item() == 0
+    assert mask_loss(mask.clamp_min(0), mask.clamp_min(0)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_mask_loss_saturated_map_stays_finite_and_reports_nan() -> None:
+    mask = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    attention = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2).requires_grad_()
+    mask_loss(attention, mask).backward()
+    assert attention.grad is not None and attention.grad.isfinite().all()
+    assert mask_loss(torch.full_like(mask, math.nan), mask).isnan()

@@ -11,12 +11,13 @@ from agit_hub.errors import ConfigError
 DATASET = "PATH_OR_REPO[,KEY=VALUE...]"
 
 
-def parse_dataset(text: str, name: str, **unset: Any) -> DomainConfig:
+def parse_dataset(text: str, name: str, *, masks: bool = False, **unset: Any) -> DomainConfig:
     """Parse `user/pair,split=test`; an existing path is taken whole, with its commas.
 
     Args:
         text: The argument.
         name: How error messages call it: `--source`.
+        masks: Whether the key `masks` is known: only a training reads them.
         **unset: Values of keys that the text does not set.
 
     Raises:
@@ -25,7 +26,8 @@ def parse_dataset(text: str, name: str, **unset: Any) -> DomainConfig:
     if expand_home(text).exists():
         return DomainConfig(path=text, **unset)
     path, *rest = text.split(",")
-    known = [field.name for field in fields(DomainConfig) if field.name != "path"]
+    unknown = {"path"} if masks else {"path", "masks"}
+    known = [field.name for field in fields(DomainConfig) if field.name not in unknown]
     values: dict[str, Any] = {}
     for item in rest:
         key, equals, value = (part.strip() for part in item.partition("="))

@@ -57,7 +57,7 @@ def inspect(
         "revision": revision,
     }
     unset = {key: value for key, value in options.items() if value is not None}
-    configs = [parse_dataset(path, "The path", **unset) for path in paths]
+    configs = [parse_dataset(path, "The path", masks=True, **unset) for path in paths]
     loaded, problem = _load(configs)
     report = _report(loaded, problem, None if not loaded else out)
     if as_json:
@@ -113,6 +113,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for each in report["domains"]:
         count = "an unknown number of" if each["images"] is None else each["images"]
         lines += [f"{each['domain']}: {count} images from {each['from']}"]
+        if each["masks"] is not None:
+            lines += [f"  masks: {_masks(each['masks'])}"]
         for key in ("sizes", "modes", "formats", "splits"):
             if each.get(key):
                 lines.append(f"  {key}: {_counts(each[key])}")
@@ -130,6 +132,11 @@ def _lines(report: dict[str, Any]) -> list[str]:
     elif report["domains"]:
         lines.append(f"Not two domains to train on: {report['problem']}")
     return lines
+
+
+def _masks(count: dict[str, Any]) -> str:
+    found = "an uncounted number" if count["found"] is None else count["found"]
+    return f"{found} of {count['images']} images ({count['place']})"
 
 
 def _counts(counts: dict[str, int]) -> str:

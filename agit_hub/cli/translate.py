@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +29,7 @@ from agit_hub.inference.edits import AttentionEdits
 if TYPE_CHECKING:
     from agit_hub.inference.batch import FileResult, TranslateOptions
     from agit_hub.inference.inputs import Job
+    from agit_hub.inference.mask_files import MaskUse
     from agit_hub.inference.pipeline import AGITPipeline
 
 
@@ -81,6 +82,19 @@ def translate(
             "attention unchanged, bit by bit; JPEG does not."
         ),
     ] = "png",
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where images may change: white; black stays as it is. A file for all, or a folder "
+            "with a mask named like each image."
+        ),
+    ] = None,
+    mask_as: Annotated[
+        Literal["region", "attention"],
+        typer.Option(
+            help="region multiplies attention by --mask; attention takes it in place of the network's."
+        ),
+    ] = "region",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing results instead of skipping them.")
     ] = False,
@@ -125,7 +139,7 @@ def translate(
             overwrite=overwrite,
             keep_location=keep_location,
         )
-        jobs = _plan(paths, out, options)
+        jobs, options = _plan(paths, out, options, mask, mask_as)
         check_device(device)
         pipe = _load(model, to, revision=revision, device=device, backend=backend, dtype=dtype)
         _summarize(_translate(pipe, options, jobs), to, out)
@@ -155,16 +169,35 @@ def _parse_numbers(text: str, count: int, flag: str) -> tuple[float, ...]:
     return numbers
 
 
-def _plan(paths: Sequence[str], out: Path, options: "TranslateOptions") -> "list[Job]":
-    """Find the inputs, and check them before a model is loaded."""
+def _plan(
+    paths: Sequence[str],
+    out: Path,
+    options: "TranslateOptions",
+    mask: Path | None,
+    mask_as: "MaskUse",
+) -> "tuple[list[Job], TranslateOptions]":
+    """Find the inputs and their masks, and check them before a model is loaded."""
     from agit_hub.data.listing import Skipped
     from agit_hub.inference.batch import check_inputs_kept
     from agit_hub.inference.inputs import plan_jobs
+    from agit_hub.inference.mask_files import JobMasks, find_masks, without_masks
 
+    if mask_as == "attention" and (mask is None or options.edits.invert):
+        problem = (
+            "--mask is missing" if mask is None else "--invert is set: invert the mask instead"
+        )
+        raise UserError(f"--mask-as is attention, and {problem}.")
     skipped = Skipped()
     jobs = plan_jobs(paths, out, skipped)
     for sentence in skipped.sentences():
         print(sentence, file=sys.stderr)
+    if mask is not None:
+        images = without_masks(jobs, mask)
+        if len(images) < len(jobs):
+            count = _count(len(jobs) - len(images), "mask")
+            print(f"{count} among the images not translated", file=sys.stderr)
+        jobs = images
+        options = replace(options, masks=JobMasks(find_masks(mask, jobs), mask_as))
     check_inputs_kept(jobs, options)
     check_writable(out, "--out")
     if any(job.is_video for job in jobs):
@@ -172,7 +205,7 @@ def _plan(paths: Sequence[str], out: Path, options: "TranslateOptions") -> "list
         from agit_hub.inference.video import check_encoder
 
         check_encoder()
-    return jobs
+    return jobs, options
 
 
 def _load(model: str, to: str, dtype: str, **options: Any) -> "AGITPipeline":

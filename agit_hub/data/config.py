@@ -26,6 +26,10 @@ class DomainConfig:
     """Select the images with this label, by name or number."""
     data_dir: str | None = None
     """A folder inside the path, such as `trainA`."""
+    masks: str | None = None
+    """Masks of some or all images, white on objects, towards which attention is trained: a folder with
+    masks named like the images, or a column with them or their paths. null for none: the method needs
+    none."""
     revision: str | None = None
     """A branch, tag or commit of the dataset; null for the newest commit, which is then recorded."""
     storage: Literal["stream", "download", "remote"] = "stream"

@@ -13,8 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from agit_hub.data.domains.base import Domain, Location
 from agit_hub.data.images import UNREADABLE, random_crop
+from agit_hub.data.masks import fits
 from agit_hub.data.ordering import ShuffledIndex
 from agit_hub.errors import DataError, DatasetError
+
+NO_MASK = -1.0
+"""The value of a mask's pixels if an image has no mask."""
 
 
 class UnpairedBatch(NamedTuple):
@@ -25,7 +29,11 @@ class UnpairedBatch(NamedTuple):
     target: Tensor
     """(N, 3, size, size), uint8."""
     unreadable: list[str]
-    """Damaged images that were skipped."""
+    """Damaged images and masks that were skipped."""
+    source_mask: Tensor | None = None
+    """(N, 1, size, size), float32 in [0, 1], and -1 where an image has no mask; None if no source image
+    has one."""
+    target_mask: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -68,17 +76,28 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
 
     def __getitem__(self, position: int) -> UnpairedBatch:
         unreadable: list[str] = []
-        source, target = (self._sample(side, position, unreadable) for side in (0, 1))
-        return UnpairedBatch(source, target, unreadable)
+        (source, source_mask), (target, target_mask) = (
+            self._sample(side, position, unreadable) for side in (0, 1)
+        )
+        return UnpairedBatch(source, target, unreadable, source_mask, target_mask)
 
-    def _sample(self, side: int, position: int, unreadable: list[str]) -> Tensor:
+    def _sample(
+        self, side: int, position: int, unreadable: list[str]
+    ) -> tuple[Tensor, Tensor | None]:
         location = self._orders[side].locate(self._in_stream(position))
-        image = _readable(self._domains[side], location, unreadable)
+        domain = self._domains[side]
+        location, image = _readable(domain, location, unreadable)
         random = np.random.default_rng((self.seed, side, 1, position))
         zoom = self.zoom ** random.random() if self.zoom > 1 else 1.0
         resized = round(self.size * self.crop_margin * zoom)
         crop = random_crop(image, self.size, self.flip, random, resized)
-        return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(crop.of(image))).permute(2, 0, 1)
+        if not domain.has_masks:
+            return pixels, None
+        mask = _mask(domain, location, image, unreadable)
+        if mask is None:
+            return pixels, torch.full((1, self.size, self.size), NO_MASK)
+        return pixels, torch.from_numpy(np.array(crop.of(mask))).unsqueeze(0) / 255
 
     def _in_stream(self, position: int) -> int:
         if self.shuffle or self.epoch is None:
@@ -86,16 +105,34 @@ class UnpairedDataset(Dataset[UnpairedBatch]):
         return position % self.epoch
 
 
-def _readable(domain: Domain, location: Location, unreadable: list[str]) -> Image.Image:
-    """Return the image at a location or, if it is damaged, the next readable one."""
+def _readable(
+    domain: Domain, location: Location, unreadable: list[str]
+) -> tuple[Location, Image.Image]:
+    """Return the image at a location or, if it is damaged, the next readable one, and its location."""
     for block, row in _locations_from(domain, location):
         try:
-            return domain.image(block, row)
+            return Location(block, row), domain.image(block, row)
         except DatasetError:
             raise
         except UNREADABLE as error:
             unreadable.append(f"{domain.describe(block, row)} ({error})")
     raise DataError(f"None of the {domain.length} images can be read; the first: {unreadable[0]}.")
+
+
+def _mask(
+    domain: Domain, location: Location, image: Image.Image, unreadable: list[str]
+) -> Image.Image | None:
+    """Return the mask of an image; None if it has none that is readable and has its shape."""
+    try:
+        mask = domain.mask(*location)
+        if mask is not None and not fits(mask.size, image.size):
+            raise ValueError(f"{mask.width} x {mask.height} pixels, another aspect ratio")
+    except DatasetError:
+        raise
+    except UNREADABLE as error:
+        unreadable.append(f"the mask of {domain.describe(*location)} ({error})")
+        return None
+    return mask
 
 
 def _locations_from(domain: Domain, start: Location) -> Iterator[Location]:
@@ -129,7 +166,14 @@ def collate(samples: list[UnpairedBatch]) -> UnpairedBatch:
         torch.stack([sample.source for sample in samples]),
         torch.stack([sample.target for sample in samples]),
         [name for sample in samples for name in sample.unreadable],
+        _stack([sample.source_mask for sample in samples]),
+        _stack([sample.target_mask for sample in samples]),
     )
+
+
+def _stack(masks: list[Tensor | None]) -> Tensor | None:
+    found = [mask for mask in masks if mask is not None]
+    return torch.stack(found) if found else None
 
 
 def make_loader(

@@ -4,7 +4,7 @@ import io
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -191,21 +191,48 @@ def fitted_size(image: Image.Image, shorter_side: int) -> tuple[int, int]:
     return width, height
 
 
+class Crop(NamedTuple):
+    """A square of a resized image, perhaps mirrored."""
+
+    resized: tuple[int, int]
+    """Width and height of the whole image, resized."""
+    left: int
+    top: int
+    size: int
+    """Side in pixels."""
+    mirror: bool
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """Return the square of an RGB image, or of its mask at whatever size (L, averaged by area).
+
+        Only the pixels of the square are computed; resizing is antialiased in both directions.
+        """
+        (width, height), left, top, size, mirror = self
+        if (width, height) == image.size:
+            crop = image.crop((left, top, left + size, top + size))
+        else:
+            x, y = image.width / width, image.height / height
+            right, bottom = min((left + size) * x, image.width), min((top + size) * y, image.height)
+            is_mask = image.mode == "L"
+            resample = Image.Resampling.BOX if is_mask else Image.Resampling.BICUBIC
+            box, gap = (left * x, top * y, right, bottom), None if is_mask else 3.0
+            crop = image.resize((size, size), resample, box, reducing_gap=gap)
+        return ImageOps.mirror(crop) if mirror else crop
+
+
 def random_crop(
     image: Image.Image,
     size: int,
     flip: bool,
     random: np.random.Generator,
     shorter_side: int | None = None,
-) -> Image.Image:
-    """Crop a random square of a resized image and flip it horizontally with probability 0.5.
-
-    Only the pixels of the square are computed; resizing is antialiased in both directions.
+) -> Crop:
+    """Choose a random square of a resized image, mirrored with probability 0.5.
 
     Args:
         image: RGB.
         size: Side of the square in pixels.
-        flip: Whether half of the squares are flipped.
+        flip: Whether half of the squares are mirrored.
         random: Source of the random numbers.
         shorter_side: Shorter side of the resized image; None keeps the image's size.
     """
@@ -213,11 +240,4 @@ def random_crop(
     left = int(random.integers(width - size + 1))
     top = int(random.integers(height - size + 1))
     mirror = random.random() < 0.5
-    if (width, height) == image.size:
-        crop = image.crop((left, top, left + size, top + size))
-    else:
-        x, y = image.width / width, image.height / height
-        right, bottom = min((left + size) * x, image.width), min((top + size) * y, image.height)
-        box = (left * x, top * y, right, bottom)
-        crop = image.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3.0)
-    return ImageOps.mirror(crop) if flip and mirror else crop
+    return Crop((width, height), left, top, size, flip and mirror)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property, partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from fsspec.utils import glob_translate
@@ -37,6 +37,7 @@ class Inventory:
     Args:
         store: The store.
         folders: Only what lies in these folders counts, if anything does.
+        masks: Folders and columns of masks, which are no images to train on.
 
     Raises:
         DataError: If it holds no images.
@@ -46,13 +47,17 @@ class Inventory:
     items: list[Item]
     """Images, or parquet or webdataset shards."""
 
-    def __init__(self, store: FileStore, folders: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: FileStore, folders: Sequence[str] = (), masks: Sequence[str] = ()
+    ) -> None:
         self.store = store
         self.footer = cache(partial(read_footer, store))
         self._index = cache(partial(read_index, store))
         layout = LayoutFinder(store, self.footer, self._index).find(folders)
         self.kind, self.items, self.skipped = layout.kind, layout.items, layout.skipped
         self.tables = layout.metadata
+        self._mask_columns = set(masks)
+        self._set_aside(masks)
         if not self.items:
             reasons = "".join(f" {sentence}." for sentence in self.skipped.sentences())
             raise DataError(
@@ -66,6 +71,27 @@ class Inventory:
         if self.kind != "files":
             return Metadata([])
         return read_metadata(self.store, self.tables, self.items)
+
+    @property
+    def path_columns(self) -> list[str]:
+        """The columns of tables that name images, without those of masks."""
+        return [c for c in self.metadata.path_columns if c not in self._mask_columns]
+
+    def _set_aside(self, masks: Sequence[str]) -> None:
+        """Take the masks among image files out of the items."""
+        if self.kind != "files":
+            return
+        for name in masks:
+            folder = Path(name).expanduser().resolve()
+            if folder.is_dir():
+                if not self.store.fetches and folder.is_relative_to(self.store.key):
+                    inside = {
+                        i for i in self.items if folder in Path(self.store.identity(i.file)).parents
+                    }
+                    self.items = [item for item in self.items if item not in inside]
+            elif self.tables:
+                named = self.metadata.items(name)
+                self.items = [item for item in self.items if item not in named]
 
     def groups(self, items: Sequence[Item]) -> list[Group]:
         """Return the configs and splits of items: those of the dataset card, else those of the paths."""
@@ -132,14 +158,19 @@ class Inventory:
             return list(self.footer(file).schema.names)
         return sorted({extension for sample in self._index(file) for extension in sample})
 
+    def all_image_columns(self, file: str) -> list[str]:
+        """Return the columns of a parquet shard that hold images, masks among them."""
+        return image_columns(self.footer(file).schema)
+
     def image_columns(self, file: str) -> list[str]:
-        """Return the columns of a shard that hold images.
+        """Return the columns of a shard that hold images, without those of masks.
 
         Extensions of a webdataset that never occur in one sample are one column: `jpg;png`.
         """
         if self.kind == "parquet":
-            return image_columns(self.footer(file).schema)
-        found = [c for c in self.columns(file) if has_image_name(f"a.{c}")]
+            return [c for c in self.all_image_columns(file) if c not in self._mask_columns]
+        columns = [c for c in self.columns(file) if c not in self._mask_columns]
+        found = [c for c in columns if has_image_name(f"a.{c}")]
         apart = all(sum(c in sample for c in found) < 2 for sample in self._index(file))
         return [OR.join(found)] if apart and len(found) > 1 else found
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from agit_hub.data import shapes
 from agit_hub.data.accounting import check_different, left_out
 from agit_hub.data.config import DomainConfig
+from agit_hub.data.domain_masks import MaskCount, attach_masks
 from agit_hub.data.domains.base import Domain, EncodedDomain, Location, locations
 from agit_hub.data.domains.files import FilesDomain
 from agit_hub.data.domains.parquet import ParquetDomain, count_missing, row_groups
@@ -34,6 +35,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _CONNECTIONS = 2
 # Seconds to ask the Hub for a dataset whose name is more likely a mistyped folder.
 _TYPO_TIMEOUT = 10
+_MASK_KEYS = "data.source.masks", "data.target.masks"
 # Images of shards whose headers are read.
 _SAMPLE = 32
 
@@ -67,6 +69,8 @@ class LoadedDomain(NamedTuple):
     """Black and white of its images of more than 8 bits; None for those of their type."""
     skipped: Skipped = Skipped()
     """What is left out of the store."""
+    masks: MaskCount | None = None
+    """How many images have a mask; None if the configuration names no masks."""
     survey: Survey | None = None
     """The headers of all images, or of a sample; None for datasets on the Hub."""
     inventory: Inventory | None = None
@@ -117,7 +121,8 @@ def load_domains(
         )
     if _is_same(store_s, store_t):
         folders = [source.data_dir, target.data_dir]
-        inventory = Inventory(store_s, [f for f in folders if f] if all(folders) else ())
+        masks = [each.masks for each in (source, target) if each.masks]
+        inventory = Inventory(store_s, [f for f in folders if f] if all(folders) else (), masks)
         views = resolve_pair(inventory, source, target, splits)
         part_s, part_t = _Part(inventory, views[0], source), _Part(inventory, views[1], target)
     else:
@@ -170,7 +175,8 @@ def _is_same(first: FileStore, second: FileStore) -> bool:
 
 
 def _find_part(store: FileStore, config: DomainConfig, side: str, how: Loading) -> _Part:
-    inventory = Inventory(store, [config.data_dir] if config.data_dir else ())
+    masks = [config.masks] if config.masks else []
+    inventory = Inventory(store, [config.data_dir] if config.data_dir else (), masks)
     return _Part(inventory, resolve_domain(inventory, config, side, how.splits), config)
 
 
@@ -178,6 +184,8 @@ def _load_one(
     store: FileStore | None, config: DomainConfig, side: str, how: Loading, number: int
 ) -> LoadedDomain:
     if store is None:
+        if config.masks:
+            raise DataError(f"{side}.masks is {config.masks}: the built-in shapes take no masks.")
         domain = ShapesDomain(config.name, how.size or shapes.SIZE)
         return LoadedDomain(domain, config, f"the built-in shapes, {config.name}")
     part = _find_part(store, config, side, how)
@@ -237,10 +245,23 @@ def _load(part: _Part, how: Loading, number: int) -> LoadedDomain:
         if missing := sum(count_missing(footer, view.column) for footer in files):
             notes.append(f"{missing} row{'s' * (missing > 1)} without an image skipped")
     domain.value_range = chosen
+    masks = config.masks and attach_masks(
+        domain, inventory, config.masks, _MASK_KEYS[number], found, skipped
+    )
     resolved = replace(config, revision=store.revision, **view.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""
     summary = f"{store.name}{at} ({view})"
-    return LoadedDomain(domain, resolved, summary, tuple(notes), chosen, skipped, found, inventory)
+    return LoadedDomain(
+        domain,
+        resolved,
+        summary,
+        tuple(notes),
+        chosen,
+        skipped,
+        masks or None,
+        found,
+        inventory,
+    )
 
 
 def _make_domain(part: _Part, size: int | None) -> FilesDomain | ParquetDomain | WebDataset:

@@ -35,10 +35,14 @@ OnUnreadable = Callable[[list[str]], None]
 
 
 class Batch(NamedTuple):
-    """Unpaired images, each (N, 3, H, W) in [-1, 1]."""
+    """Unpaired images, each (N, 3, H, W) in [-1, 1], and masks of some of them."""
 
     source: Tensor
     target: Tensor
+    source_mask: Tensor | None = None
+    """(N, 1, H, W) in [0, 1], 1 on objects, and `NO_MASK` for an image without a mask; None if no image
+    of the domain has one."""
+    target_mask: Tensor | None = None
 
 
 @dataclass
@@ -135,7 +139,11 @@ class UnpairedLoader:
             )
             for pixels in (batch.source, batch.target)
         )
-        return Batch(source, target)
+        masks = (
+            None if mask is None else mask.to(self.device, non_blocking=True)
+            for mask in (batch.source_mask, batch.target_mask)
+        )
+        return Batch(source, target, *masks)
 
 
 def keep_in_memory(

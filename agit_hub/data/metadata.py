@@ -59,6 +59,16 @@ class Metadata:
         """Return the images that a column names."""
         return {item for table in self.tables for item in table.named.get(column, {})}
 
+    def beside(self, column: str) -> dict[Item, Item]:
+        """Return the file that a column names for each image that another one names."""
+        found: dict[Item, Item] = {}
+        for table in self.tables:
+            files = {id(row): item for item, row in table.named.get(column, {}).items()}
+            for other, rows in table.named.items():
+                if other != column:
+                    found |= {i: files[id(row)] for i, row in rows.items() if id(row) in files}
+        return found
+
     def split(self, item: Item) -> str | None:
         """Return the split that the name of the table is which names an image."""
         if item not in self._rows:
@@ -94,7 +104,10 @@ def _read_table(store: FileStore, file: Item, images: dict[str, Item]) -> Table:
     missing = 0
     for column in columns:
         found: dict[Item, Row] = {}
-        paths = [(row[column], row) for row in rows if isinstance(row.get(column), str)]
+        # An image without a mask has no path in that column.
+        paths = [
+            (row[column], row) for row in rows if isinstance(row.get(column), str) and row[column]
+        ]
         for path, row in paths:
             if (item := _find(path, folder, store, images)) is not None:
                 found[item] = row

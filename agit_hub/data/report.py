@@ -49,6 +49,7 @@ def describe_domain(loaded: LoadedDomain) -> dict[str, Any]:
         **facts,
         "headers_read": sampled,
         "value_range": loaded.value_range,
+        "masks": None if loaded.masks is None else loaded.masks._asdict(),
         "skipped": skipped.to_list(),
         "skipped_total": len(skipped),
         "notes": list(loaded.notes),
@@ -64,7 +65,7 @@ def describe_contents(inventory: Inventory) -> dict[str, Any]:
         splits[group.split] = splits.get(group.split, 0) + len(group.items)
     if inventory.kind == "files":
         metadata = inventory.metadata
-        columns, names = metadata.path_columns, metadata.columns
+        columns, names = inventory.path_columns, metadata.columns
         labels = {name: metadata.values(inventory.items, name) for name in names}
     else:
         first = inventory.items[0].file

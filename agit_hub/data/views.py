@@ -117,10 +117,11 @@ def _file_views(inventory: Inventory, view: DatasetView, config: DomainConfig) -
     views = [view]
     if config.column is not None:
         assert metadata is not None
-        if not metadata.path_columns:
+        columns = inventory.path_columns
+        if not columns:
             raise _no_columns(inventory)
-        if config.column not in metadata.path_columns:
-            raise unavailable(inventory, "column", config.column, metadata.path_columns)
+        if config.column not in columns:
+            raise unavailable(inventory, "column", config.column, columns)
         named = metadata.items(config.column)
         items = tuple(item for item in view.items if item in named)
         views = [replace(view, items=items, column=config.column)]
@@ -138,7 +139,7 @@ def _file_views(inventory: Inventory, view: DatasetView, config: DomainConfig) -
 
 def by_path_column(inventory: Inventory, view: DatasetView) -> list[DatasetView]:
     """Return a view for each column of tables that names images, if there are several; else the view."""
-    columns = inventory.metadata.path_columns if view.column is None else []
+    columns = inventory.path_columns if view.column is None else []
     if len(columns) < 2:
         return [view]
     named = {column: inventory.metadata.items(column) for column in columns}

@@ -117,15 +117,19 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: value for key, value in config.items() if key not in ("output_dir", "hub")}
     for section in ("data", "eval"):
         if section in shared:
-            sides = {
-                side: {**shared[section][side], "path": _public_path(shared[section][side])}
-                for side in ("source", "target")
-            }
+            sides = {side: _public_domain(shared[section][side]) for side in ("source", "target")}
             shared[section] = {**shared[section], **sides}
     origin = shared["train"].get("init_from")
     if origin:
         shared["train"] = shared["train"] | {"init_from": Path(origin).name}
     return shared
+
+
+def _public_domain(domain: Mapping[str, Any]) -> dict[str, Any]:
+    public = {**domain, "path": _public_path(domain)}
+    if domain.get("masks"):
+        public["masks"] = Path(domain["masks"]).name
+    return public
 
 
 def _public_path(domain: Mapping[str, Any]) -> str:
@@ -154,6 +158,8 @@ def _datasets_used(run: RunRecord) -> list[dict[str, str]]:
             origin = f"a folder of the author's, {code(path)}"
         if settings:
             origin += f" ({settings})"
+        if domain.get("masks"):
+            origin += ", with masks of objects"
         count = str(counts.get(side) or "not counted")
         rows.append({"label": label, "origin": origin, "count": count})
     return rows
@@ -167,7 +173,9 @@ def _procedure(run: RunRecord) -> list[tuple[str, str]]:
     ramp = train["lambda_cyc_warmup_steps"]
     ramped = f", risen from 0 over {ramp} steps" if ramp else ""
     warmup = train.get("attention_warmup_steps")
-    warmed_up = ", before the first step from the domain labels alone" if warmup else ""
+    masks = any(run.config["data"][side].get("masks") for side in ("source", "target"))
+    labels = "labels and masks of some images" if masks else "labels alone"
+    warmed_up = f", before the first step from the domain {labels}" if warmup else ""
     crop = run.config["data"].get("crop_size")
     squares = f", trained on squares of {crop}" if crop else ""
     ema, precision = train["ema_decay"], train["mixed_precision"]

@@ -1,5 +1,6 @@
 """Operations on attention maps: masks of any kind as maps, thresholds, objects, boxes, feathering."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from agit_hub.data.images import DEEP_MODES
-from agit_hub.errors import EditError
+from agit_hub.data.masks import array_map, fits, mask_map, read_mask
+from agit_hub.errors import EditError, MaskError
 
 Map = npt.NDArray[np.float32]
 """Attention, (H, W) in [0, 1]."""
@@ -47,6 +49,46 @@ def as_map(mask: Any, name: str) -> Map:
             "(divide bytes by 255)."
         )
     return array
+
+
+def as_mask(mask: Any) -> Map:
+    """Convert a mask to float32 (H, W) in [0, 1], 1 where translation is allowed.
+
+    Args:
+        mask: The path of an image, or an image, as `agit_hub.data.masks.mask_map` reads it; or an array
+            (H, W) of bytes, truth values, or floats in [0, 1].
+
+    Raises:
+        EditError: If it is none of these, or cannot be read.
+    """
+    try:
+        if isinstance(mask, str | Path):
+            return read_mask(Path(mask).expanduser())
+        if isinstance(mask, Image.Image):
+            return mask_map(mask)
+    except MaskError as error:
+        raise EditError(str(error)) from error
+    array = np.asarray(mask)
+    is_whole = array.ndim == 2 and array.size and array.dtype.kind in "bu"
+    return as_map(array_map(array) if is_whole else array, "mask")
+
+
+def fit_mask(mask: Map, size: tuple[int, int]) -> Map:
+    """Resize a mask to an image's size (width, height); a pixel whose own mask is 0 stays 0.
+
+    Raises:
+        EditError: If their aspect ratios differ.
+    """
+    own = mask.shape[1], mask.shape[0]
+    if not fits(own, size):
+        raise EditError(
+            f"The mask is {own[0]} x {own[1]} pixels and its image {size[0]} x {size[1]}: their aspect "
+            "ratios differ."
+        )
+    if own == size:
+        return mask
+    nearest = Image.fromarray(mask > 0).resize(size, Image.Resampling.NEAREST)
+    return np.where(np.asarray(nearest), resize_map(mask, size), np.float32(0))
 
 
 def resize_map(mask: Any, size: tuple[int, int]) -> Map:

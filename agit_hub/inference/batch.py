@@ -17,6 +17,7 @@ from agit_hub.errors import ImageError, InputPathError, VideoError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.image_io import Format, output_suffix, save_image
 from agit_hub.inference.inputs import Job
+from agit_hub.inference.mask_files import JobMasks
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.inference.temporal_smoothing import TemporalSmoother
@@ -60,6 +61,8 @@ class TranslateOptions:
 
     to: str
     edits: AttentionEdits
+    masks: JobMasks | None = None
+    """Where each file may change."""
     smoothing: float = 0.0
     """Temporal smoothing of videos, in [0, 1)."""
     batch_size: int = 1
@@ -73,6 +76,14 @@ class TranslateOptions:
 
     def __post_init__(self) -> None:
         TemporalSmoother(self.smoothing)  # raises if it is out of range
+
+    def edits_of(self, job: Job) -> AttentionEdits:
+        """Return the edits of a file.
+
+        Raises:
+            MaskError: If its mask cannot be read.
+        """
+        return self.edits if self.masks is None else self.masks.edits(job, self.edits)
 
 
 class BatchTranslator:
@@ -150,7 +161,7 @@ class BatchTranslator:
         if isinstance(prediction, str):
             return FileResult(job, "failed", prediction)
         try:
-            rendering = prediction.render(self._options.edits)
+            rendering = prediction.render(self._options.edits_of(job))
         except _ANY_ERROR as error:
             return FileResult(job, "failed", f"{job.source}: {_reason(error)}")
         try:
@@ -186,7 +197,8 @@ class BatchTranslator:
                     times.append(frame.time)
                     yield frame.image
 
-            stream = self._pipe.stream(images(), options.to, options.edits, options.smoothing)
+            edits = options.edits_of(job)
+            stream = self._pipe.stream(images(), options.to, edits, options.smoothing)
             for number, rendering in enumerate(stream, 1):
                 time = times.pop()
                 for kind, writer in writers.items():

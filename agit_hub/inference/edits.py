@@ -5,6 +5,7 @@ NumPy and SciPy are imported on use, so that `agit --help` does not wait for the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agit_hub.errors import EditError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from agit_hub.inference.attention_maps import Map
 
     Mask = npt.ArrayLike | Image.Image
+    MaskOrPath = Mask | str | Path
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -43,7 +45,8 @@ def _edit(default: Any, help: str, **options: Any) -> Any:
 class AttentionEdits:
     """How the network's map becomes the final one; fields apply in this order.
 
-    A mask is a map (H, W) in [0, 1], booleans, or a greyscale image, resized to the image's size.
+    A mask is a map (H, W) in [0, 1], booleans, or a greyscale image, resized to the image's size. `mask`
+    may also be bytes or a file, and must have the aspect ratio of the image.
     Points and boxes are in pixels of the upright image: x to the right, y downwards.
 
     Raises:
@@ -70,9 +73,12 @@ class AttentionEdits:
     )
     paint: "Mask | None" = _edit(None, "A mask: attention is at least this.")
     erase: "Mask | None" = _edit(None, "A mask: attention is reduced by this share.")
+    mask: "MaskOrPath | None" = _edit(
+        None, "Change nothing where this mask or its file is black, all where it is white."
+    )
     feather: float = _edit(
         0.0,
-        "Pixels over which the map's edges fade, within region and erase.",
+        "Pixels over which the map's edges fade, within region, erase and mask.",
         flag="--feather",
         slider=(40, 1),
     )
@@ -83,7 +89,7 @@ class AttentionEdits:
     def __post_init__(self) -> None:
         import numpy as np
 
-        from agit_hub.inference.attention_maps import as_map, is_box
+        from agit_hub.inference.attention_maps import as_map, as_mask, is_box
 
         if self.threshold is not None:
             _check_range("threshold", self.threshold, 1)
@@ -97,6 +103,8 @@ class AttentionEdits:
             mask = getattr(self, name)
             if mask is not None and not (name == "region" and is_box(mask)):
                 object.__setattr__(self, name, as_map(mask, name))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", as_mask(self.mask))
 
     @classmethod
     def options(cls) -> dict[str, EditOption]:
@@ -116,7 +124,7 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
         (H, W) in [0, 1]; exactly 0 where the image must not change.
 
     Raises:
-        EditError: If a point or a box does not match the image or its map.
+        EditError: If a point, a box or the mask does not match the image or its map.
     """
     import numpy as np
 
@@ -132,7 +140,7 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
     attention = maps.apply_threshold(attention, tau)
     if len(edits.points):
         attention = select_objects(attention, edits.points, edits.strict_points)
-    # What region and erase allow, whatever is blurred afterwards.
+    # What region, erase and mask allow, whatever is blurred afterwards.
     limit = np.ones_like(attention)
     if edits.region is not None:
         inside = maps.box_map if maps.is_box(edits.region) else maps.resize_map
@@ -143,6 +151,9 @@ def apply_edits(network_map: "Map", edits: AttentionEdits, threshold: float) -> 
         attention, limit = np.maximum(attention, painted), np.maximum(limit, painted)
     if edits.erase is not None:
         kept = 1 - maps.resize_map(edits.erase, size)
+        attention, limit = attention * kept, limit * kept
+    if edits.mask is not None:
+        kept = maps.fit_mask(edits.mask, size)  # type: ignore[arg-type]  # converted
         attention, limit = attention * kept, limit * kept
     if edits.feather:
         attention = np.minimum(maps.feather_edges(attention, edits.feather), limit)

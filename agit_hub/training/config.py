@@ -79,6 +79,10 @@ class TrainSettings:
     discriminator_mask: Literal["hard", "soft"] = "hard"
     """Mask of the discriminators' input after the switch: `hard` at `attention_threshold` (the paper), or
     `soft`, which rises from 0 to 1 over up to five times the threshold (not in the paper)."""
+    lambda_mask: float | None = None
+    """Weight of the loss between attention and the masks of `data.source.masks` and `data.target.masks`
+    (not in the paper): binary cross-entropy plus Dice, averaged over all images, of which those without
+    a mask count 0 and train attention by the method alone. null is 1 if a domain names masks."""
     lambda_structure: float = 0.0
     """Weight of the structure loss: the change of the feature self-similarity between input and
     translation (not in the paper)."""
@@ -161,13 +165,18 @@ class TrainSettings:
         check_range(self, "discriminator_layers", low=1, high=5)
         rates = ("learning_rate", "attention_learning_rate", "discriminator_learning_rate")
         check_range(self, "num_epochs", *rates, "max_grad_norm", low=0, open_low=True)
-        weights = ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_structure")
+        weights = ("lambda_cyc", "lambda_cyc_warmup_steps", "lambda_mask", "lambda_structure")
         check_range(self, *weights, low=0)
         check_range(self, "pool_size", "attention_warmup_steps", low=0)
         check_range(self, "seed", low=0, high=2**32 - 1)
         check_range(self, "decay_from", "attention_threshold", low=0, high=1)
         shares = ("adam_beta1", "ema_decay", "attention_floor")
         check_range(self, *shares, low=0, high=1, open_high=True)
+
+    @property
+    def mask_weight(self) -> float:
+        """Weight of the mask loss, where there are masks: `lambda_mask`, or its default."""
+        return 1.0 if self.lambda_mask is None else self.lambda_mask
 
 
 @dataclass(frozen=True)
@@ -315,6 +324,42 @@ class TrainConfig:
         for side in ("source", "target"):
             if not getattr(self.data, side).path:
                 raise ConfigError(f"data.{side}.path is missing: --data.{side}.path FOLDER")
+        self._check_masks()
+
+    def _check_masks(self) -> None:
+        """Refuse masks that nothing is trained with, and a loss without masks."""
+        for side in ("source", "target"):
+            if getattr(self.eval, side).masks:
+                raise ConfigError(
+                    f"eval.{side}.masks is set, and validation uses no masks: see agit evaluate --masks."
+                )
+        named = [f"data.{side}" for side in ("source", "target") if getattr(self.data, side).masks]
+        given = self.train.lambda_mask
+        if given and not named:
+            raise ConfigError(
+                f"train.lambda_mask is {given} and no domain names masks: set data.source.masks or "
+                "data.target.masks, or unset it."
+            )
+        if named and given == 0:
+            raise ConfigError(
+                f"{named[0]}.masks is set and train.lambda_mask 0, so masks train nothing: unset one "
+                "of them."
+            )
+        if named and not self._trains_attention:
+            raise ConfigError(
+                f"{named[0]}.masks is set, and attention is not trained: use model.attention network or "
+                "features, and without train.attention_warmup_steps a later train.switch."
+            )
+
+    @property
+    def _trains_attention(self) -> bool:
+        switch, train = self.train.switch, self.train
+        is_frozen = switch.freeze_attention and (
+            switch.step == 0 or (switch.step, switch.epoch) == (None, 0)
+        )
+        return self.model.attention != "ones" and (
+            train.attention_warmup_steps > 0 or not is_frozen
+        )
 
     @property
     def crop_size(self) -> int:

@@ -7,6 +7,7 @@ Before the first step of the run the attention networks are trained in three sta
    of the other domain's images and for the border, where objects are rare.
 2. Its predictions are propagated to cells with similar features (a random walk) and normalised to
    [0, 1]: a pseudo-label for the whole object instead of its most discriminative part.
+   Where an image has a mask, the teacher learns it too, and the mask is the label.
 3. The attention network learns the pseudo-labels, except for cells between object and background. Then
    its maps are sharpened, because faint attention leaves a veil of translation on the background.
 
@@ -14,6 +15,7 @@ docs/research/recipe.md describes the results, and alternatives that failed.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -57,6 +59,8 @@ class _DomainFeatures(NamedTuple):
     """The same for a crop of half the side of each image, enlarged to the image's size."""
     corners: list[tuple[int, int]]
     """Row and column of the top left corner of each crop on the grid."""
+    masks: Tensor | None
+    """(N, 1, grid, grid) in [0, 1], negative for images without a mask; None if none has one."""
 
 
 def domain_label_loss(own: Tensor, other: Tensor, logit_decay: float = _LOGIT_DECAY) -> Tensor:
@@ -75,52 +79,89 @@ def domain_label_loss(own: Tensor, other: Tensor, logit_decay: float = _LOGIT_DE
     return labels + logit_decay * (own.square().mean() + other.square().mean())
 
 
-def learn_domain_labels(networks: TrainingNetworks, batches: Iterator[Batch], steps: int) -> float:
+def learn_domain_labels(
+    networks: TrainingNetworks, batches: Iterator[Batch], steps: int, masked_batches: int = 0
+) -> float:
     """Train both attention networks on the domain labels, and return the mean of their last losses.
 
     Args:
         networks: Networks whose attention networks are newly created `FeatureAttention` modules.
         batches: Whole images, in which objects are complete and rarely at the border.
         steps: Training steps of the attention networks on pseudo-labels.
+        masked_batches: Further batches that are searched for images with masks.
     """
     model = networks.model
     assert model.features is not None
-    domains = _extract(model.features, batches)
+    domains = _extract(model.features, batches, masked_batches)
     means = _means(domains)
     cells = [_cells(domain.whole, means) for domain in domains]
-    teachers = _train_teachers(cells)
+    teachers = _train_teachers(cells, [domain.masks for domain in domains])
     losses = []
     for attention, domain, own_cells, teacher in zip(
         (model.attention_s, model.attention_t), domains, cells, teachers, strict=True
     ):
         assert isinstance(attention, FeatureAttention)
         labels = _pseudo_labels(teacher, own_cells)
+        if domain.masks is not None:
+            labels = torch.where(domain.masks < 0, labels, domain.masks)
         losses.append(_train_attention(attention, domain, labels, steps))
     return sum(losses) / len(losses)
 
 
 @torch.no_grad()
-def _extract(features: FrozenBackbone, batches: Iterator[Batch]) -> list[_DomainFeatures]:
+def _extract(
+    features: FrozenBackbone, batches: Iterator[Batch], masked_batches: int
+) -> list[_DomainFeatures]:
     """Extract the features of images of both domains, and of a random crop of each."""
-    wholes: tuple[list[list[Tensor]], list[list[Tensor]]] = [], []
-    crops: tuple[list[list[Tensor]], list[list[Tensor]]] = [], []
-    corners: list[tuple[int, int]] = []
-    while len(corners) < _IMAGES:
+    collectors = [_Collector(features) for _ in "st"]
+    while len(collectors[0].corners) < _IMAGES:
         batch = next(batches)
         # The same crop position for the whole batch.
-        row, column = (int(torch.randint(_GRID // 2 + 1, ())) for _ in range(2))
-        corners += [(row, column)] * len(batch.source)
-        for whole, cropped, image in zip(wholes, crops, batch, strict=True):
-            height, width = image.shape[2:]
-            top, left = row * height // _GRID, column * width // _GRID
-            crop = image[:, :, top : top + height // 2, left : left + width // 2]
-            crop = F.interpolate(crop, size=(height, width), mode="bilinear")
-            whole.append([each.half() for each in features(image, BLOCKS)])
-            cropped.append([each.half() for each in features(crop, BLOCKS)])
-    return [
-        _DomainFeatures(_join_batches(whole), _join_batches(cropped), corners)
-        for whole, cropped in zip(wholes, crops, strict=True)
-    ]
+        corner = _random_corner()
+        collectors[0].add(batch.source, batch.source_mask, corner)
+        collectors[1].add(batch.target, batch.target_mask, corner)
+    for batch in islice(batches, masked_batches):
+        for collector, image, mask in zip(
+            collectors, batch[:2], (batch.source_mask, batch.target_mask), strict=True
+        ):
+            if mask is None or len(collector.corners) >= 2 * _IMAGES:
+                continue
+            has_mask = (mask >= 0).flatten(1).all(dim=1)
+            if has_mask.any():
+                collector.add(image[has_mask], mask[has_mask], _random_corner())
+    return [collector.features() for collector in collectors]
+
+
+def _random_corner() -> tuple[int, int]:
+    row, column = (int(torch.randint(_GRID // 2 + 1, ())) for _ in range(2))
+    return row, column
+
+
+class _Collector:
+    """Collects the features of a domain, a batch at a time."""
+
+    def __init__(self, features: FrozenBackbone) -> None:
+        self._features = features
+        self._whole: list[list[Tensor]] = []
+        self._crop: list[list[Tensor]] = []
+        self._masks: list[Tensor] = []
+        self.corners: list[tuple[int, int]] = []
+
+    def add(self, image: Tensor, mask: Tensor | None, corner: tuple[int, int]) -> None:
+        (row, column), (height, width) = corner, image.shape[2:]
+        self.corners += [corner] * len(image)
+        top, left = row * height // _GRID, column * width // _GRID
+        crop = image[:, :, top : top + height // 2, left : left + width // 2]
+        crop = F.interpolate(crop, size=(height, width), mode="bilinear")
+        self._whole.append([each.half() for each in self._features(image, BLOCKS)])
+        self._crop.append([each.half() for each in self._features(crop, BLOCKS)])
+        if mask is not None:
+            self._masks.append(_to_grid(mask))
+
+    def features(self) -> _DomainFeatures:
+        whole, crop = _join_batches(self._whole), _join_batches(self._crop)
+        masks = torch.cat(self._masks) if self._masks else None
+        return _DomainFeatures(whole, crop, self.corners, masks)
 
 
 def _join_batches(batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -152,8 +193,8 @@ def _cells(whole: Sequence[Tensor], means: Sequence[Tensor]) -> Tensor:
     return torch.cat([(_to_grid(block) - mean).half() for block, mean in blocks], dim=1)
 
 
-def _train_teachers(cells: Sequence[Tensor]) -> list[nn.Sequential]:
-    """Train a classifier of single cells for each domain, on the domain labels."""
+def _train_teachers(cells: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[nn.Sequential]:
+    """Train a classifier of single cells for each domain, on the domain labels and the masks."""
     device = cells[0].device
     teachers = [
         nn.Sequential(
@@ -170,7 +211,8 @@ def _train_teachers(cells: Sequence[Tensor]) -> list[nn.Sequential]:
     )
     for step in range(_TEACHER_STEPS):
         _set_learning_rate(optimizer, 2 * _LEARNING_RATE, step, _TEACHER_STEPS)
-        chosen = [each[_sample(len(each), _TEACHER_BATCH)].float() for each in cells]
+        places = [_sample(len(each), _TEACHER_BATCH) for each in cells]
+        chosen = [each[place].float() for each, place in zip(cells, places, strict=True)]
         inputs = F.dropout2d(torch.cat(chosen), _DROPOUT)
         loss = inputs.new_zeros(())
         for side, teacher in enumerate(teachers):
@@ -178,10 +220,20 @@ def _train_teachers(cells: Sequence[Tensor]) -> list[nn.Sequential]:
             own, other = maps[side], maps[1 - side]
             loss = loss + domain_label_loss(own, other)
             loss = loss + F.softplus(own[:, border.flatten()]).mean()
+            mask = masks[side]
+            if mask is not None:
+                loss = loss + _mask_loss(own, mask[places[side]].flatten(1))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return teachers
+
+
+def _mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Compute the cross-entropy with the masks of the images that have one, (N, cells) each."""
+    known = (masks >= 0).float()
+    losses = F.binary_cross_entropy_with_logits(logits, masks.clamp_min(0), reduction="none")
+    return (losses * known).sum() / known.sum().clamp_min(1)
 
 
 @torch.no_grad()

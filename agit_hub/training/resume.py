@@ -114,6 +114,8 @@ class TrainingState:
     metric_logger: MetricLogger
     counts: list[int | None]
     """Images of both domains."""
+    masks: list[int | None]
+    """Masks of both domains; None for none, or if they are not counted."""
 
     def of_all(self, progress: Progress) -> dict[str, Any]:
         """Return the state that all processes share."""
@@ -123,6 +125,7 @@ class TrainingState:
             "switch_postponed": progress.switch_postponed,
             "processes": self.accelerator.num_processes,
             "images": self.counts,
+            "masks": self.masks,
             "metrics": self.metric_logger.shared_state(),
             **{
                 name: None if each is None else each.state_dict()
@@ -154,7 +157,9 @@ class TrainingState:
         saved = checkpoint.unpack(packed)
         own = checkpoint.unpack(ranks[accelerator.process_index])
         self.metric_logger.checkpoint = path
-        self._check_counts(saved["images"])
+        self._check_counts("images", saved["images"], self.counts)
+        # Runs of earlier versions have none.
+        self._check_counts("masks", saved.get("masks", [None, None]), self.masks)
         for name, each in self.shared.items():
             if each is not None:
                 each.load_state_dict(saved[name])
@@ -166,10 +171,10 @@ class TrainingState:
             torch.cuda.set_rng_state(own["random_cuda"], accelerator.device)
         return Progress(saved["step"], saved["total_steps"], saved["switch_postponed"])
 
-    def _check_counts(self, saved: list[int | None]) -> None:
-        for side, before, count in zip(("source", "target"), saved, self.counts, strict=True):
+    def _check_counts(self, what: str, saved: list[int | None], now: list[int | None]) -> None:
+        for side, before, count in zip(("source", "target"), saved, now, strict=True):
             if None not in (before, count) and before != count:
                 raise ConfigError(
-                    f"data.{side} had {before} images when this run was saved and has {count}: restore "
+                    f"data.{side} had {before} {what} when this run was saved and has {count}: restore "
                     "them, or start again in another --output_dir."
                 )

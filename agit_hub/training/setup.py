@@ -220,6 +220,13 @@ def run_summary(setup: RunSetup, step: int, total: int, accelerator: Accelerator
     for label, side in zip(labels.labels, (setup.source, setup.target), strict=True):
         yield f"{label}: {side.summary}"
         yield from side.notes
+    held_out = ", held-out ones included" if config.eval.holdout else ""
+    for name, side in (("source", setup.source), ("target", setup.target)):
+        if side.masks is not None:
+            yield (
+                f"masks: {side.masks} {name} images ({side.masks.place}){held_out}, train.lambda_mask "
+                f"{config.train.mask_weight:g}"
+            )
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     if device.type == "cpu" and accelerator.num_processes == 1 and threads < cores:
         yield (

@@ -15,7 +15,13 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from agit_hub.data.loader import Batch
-from agit_hub.losses import ADVERSARIAL, attention_shortfall, cycle_consistency, structure_change
+from agit_hub.losses import (
+    ADVERSARIAL,
+    attention_shortfall,
+    cycle_consistency,
+    mask_loss,
+    structure_change,
+)
 from agit_hub.models.agit import Translation
 from agit_hub.models.equations import foreground, soft_mask
 from agit_hub.training.attention_monitor import Side, attention_metrics, mean_change
@@ -116,7 +122,8 @@ class Step:
         Returns:
             Means over the micro-batches, scalars on the device: `loss/adversarial_st`,
             `loss/adversarial_ts`, `loss/cycle_s`, `loss/cycle_t` (before lambda),
-            `loss/discriminator_s`, `loss/discriminator_t`, and `attention/source/*`,
+            `loss/discriminator_s`, `loss/discriminator_t`, with masks `loss/mask_s` and `loss/mask_t`
+            (before lambda, images without a mask counting as 0), and `attention/source/*`,
             `attention/target/*` (see `attention_metrics` and `mean_change`). Of a direction that is not
             trained there are no losses, and no change.
         """
@@ -224,6 +231,11 @@ class Step:
         score = self._score(direction, masked, phase)
         value = ADVERSARIAL[settings.adversarial].generator(score)
         loss = loss + metrics.add(f"loss/adversarial_{direction}", value)
+        mask = batch.source_mask if direction == "st" else batch.target_mask
+        if mask is not None:
+            value = metrics.add(f"loss/mask_{domain}", mask_loss(translation.attention, mask))
+            if phase.train_attention:
+                loss = loss + settings.mask_weight * value
         if settings.attention_floor and phase.train_attention:
             shortfall = attention_shortfall(translation.attention, settings.attention_floor)
             loss = loss + _LAMBDA_FLOOR * shortfall

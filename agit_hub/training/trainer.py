@@ -134,6 +134,7 @@ class Trainer:
             self._train_step.pools,
             self._metric_logger,
             self._counts,
+            [each.masks and each.masks.found for each in (self._setup.source, self._setup.target)],
         )
         self._resumed: Progress | None = None
         if self._setup.checkpoint is not None:
@@ -304,10 +305,16 @@ class Trainer:
         steps = self.config.train.attention_warmup_steps
         self._metric_logger.info(f"Training attention on the domain labels for {steps} steps.")
         images = self._loader.whole_images(self._metric_logger.record_unreadable)
-        loss = learn_domain_labels(self._networks, images, steps)
+        loss = learn_domain_labels(self._networks, images, steps, self._masked_batches())
         self._metric_logger.info(f"Attention is trained on the domain labels: loss {loss:.3f}.")
         for network in (self._networks.model.attention_s, self._networks.model.attention_t):
             broadcast_weights(self._accelerator, network)  # each has trained on its own samples
+
+    def _masked_batches(self) -> int:
+        """Return how many batches hold every image once, if some of them have masks."""
+        if self._setup.source.masks is None and self._setup.target.masks is None:
+            return 0
+        return math.ceil((self._loader.epoch or 0) / self.config.train.batch_size)
 
     def _switch_if_due(self) -> None:
         step, total = self._state.step, self._state.total_steps

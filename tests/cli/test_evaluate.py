@@ -327,6 +327,7 @@ def _check_user_error(done: Result, message: str) -> None:
         (["--source", "empty"], "empty"),
         (["--source", "user/pair,splt=test"], "Did you mean 'split'"),
         (["--source", "user/pair,colour=red"], "unknown key 'colour'; known keys are name, split"),
+        (["--source", "user/pair,masks=m"], "unknown key 'masks'"),
         (["--target", "shapes,plain"], "--target has 'plain'; settings are KEY=VALUE"),
         (["--target", "shapes,storage=maybe"], "storage"),
         (["--protocol", "lite1"], "'lite1'"),

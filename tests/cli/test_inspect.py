@@ -96,3 +96,15 @@ def test_inspect_user_error_is_one_line(arguments: list[str], message: str) -> N
     done = _agit(*arguments)
     assert done.exit_code == 2 and message in done.stderr
     assert done.stderr.count("error: ") == 1
+
+
+def test_inspect_counts_masks(tmp_path: Path) -> None:
+    write_folder(tmp_path, "horses/1.png", "horses/2.png", "horses/3.png")
+    (tmp_path / "horses" / "masks").mkdir()
+    (tmp_path / "horses" / "masks" / "2.png").write_bytes(png(9))
+    report = _report("horses,masks=horses/masks")
+    (domain,) = report["domains"]
+    assert domain["images"] == 3
+    assert domain["masks"] == {"found": 1, "images": 3, "place": "horses/masks"}
+    assert "  masks: 1 of 3 images (horses/masks)" in _agit("horses,masks=horses/masks").stdout
+    assert _report("horses")["domains"][0]["masks"] is None

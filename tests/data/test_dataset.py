@@ -26,6 +26,8 @@ class Numbered:
     window = 1
     shards = (0,)
 
+    has_masks = False
+
     def __init__(self, length: int, side: int = SIZE) -> None:
         self.length = length
         self._side = side
@@ -40,6 +42,9 @@ class Numbered:
         assert block == 0 and 0 <= row < self.length
         y, x = np.mgrid[: self._side, : self._side].astype(np.uint8)
         return Image.fromarray(np.stack([x, y, np.full_like(x, row)], axis=-1))
+
+    def mask(self, block: int, row: int) -> None:
+        return None
 
     def describe(self, block: int, row: int) -> str:
         return f"number {row}"

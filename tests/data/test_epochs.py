@@ -17,6 +17,8 @@ class Numbered:
 
     window = 2
 
+    has_masks = False
+
     def __init__(self, shards: int) -> None:
         lengths = [(3, 3, 1), (2,), (1, 4), (3,), (2, 2)][:shards]
         self._lengths = [length for shard in lengths for length in shard]
@@ -33,6 +35,9 @@ class Numbered:
     def image(self, block: int, row: int) -> Image.Image:
         number = sum(self._lengths[:block]) + row
         return Image.new("RGB", (SIZE, SIZE), (number, 0, 0))
+
+    def mask(self, block: int, row: int) -> None:
+        return None
 
     def describe(self, block: int, row: int) -> str:
         return f"{block} {row}"

@@ -145,7 +145,9 @@ def test_fitted_size_scales_the_shorter_side(
 def test_random_crop_downscaling_is_antialiased() -> None:
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32))).convert("RGB")
     random = np.random.default_rng(0)
-    fitted = np.asarray(random_crop(stripes, 16, False, random, shorter_side=16), dtype=float)
+    fitted = np.asarray(
+        random_crop(stripes, 16, False, random, shorter_side=16).of(stripes), dtype=float
+    )
     assert fitted.shape == (16, 16, 3)
     assert np.abs(fitted[:, 2:-2] - 127.5).max() < 12
 
@@ -160,7 +162,7 @@ def test_random_crop_equals_crop_of_the_resized_image(size: tuple[int, int]) -> 
         left = int(chances.integers(whole.width - 32 + 1))
         top = int(chances.integers(whole.height - 32 + 1))
         expected = whole.crop((left, top, left + 32, top + 32))
-        difference = np.asarray(crop, dtype=int) - np.asarray(expected, dtype=int)
+        difference = np.asarray(crop.of(image), dtype=int) - np.asarray(expected, dtype=int)
         assert np.abs(difference).max() <= 2  # each of the two passes rounds
 
 
@@ -174,7 +176,8 @@ def test_random_crop_reaches_every_position_and_flips_half() -> None:
     random = np.random.default_rng(0)
     places, mirrored, count = set(), 0, 600
     for _ in range(count):
-        crop = np.asarray(random_crop(_placed(20, 18), 16, flip=True, random=random), dtype=int)
+        placed = _placed(20, 18)
+        crop = np.asarray(random_crop(placed, 16, flip=True, random=random).of(placed), dtype=int)
         assert crop.shape == (16, 16, 3)
         flipped = crop[0, 0, 0] > crop[0, 1, 0]
         mirrored += flipped
@@ -190,8 +193,9 @@ def test_random_crop_reaches_every_position_and_flips_half() -> None:
 
 def test_random_crop_without_flip_never_flips() -> None:
     random = np.random.default_rng(0)
-    crops = [random_crop(_placed(16, 16), 16, flip=False, random=random) for _ in range(40)]
-    assert {crop.tobytes() for crop in crops} == {_placed(16, 16).tobytes()}
+    image = _placed(16, 16)
+    crops = [random_crop(image, 16, flip=False, random=random) for _ in range(40)]
+    assert {crop.of(image).tobytes() for crop in crops} == {image.tobytes()}
 
 
 def _blobs(width: int, height: int) -> Image.Image:

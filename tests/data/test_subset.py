@@ -13,6 +13,8 @@ class Known:
 
     window = 2
 
+    has_masks = False
+
     def __init__(self, lengths: tuple[int, ...], counted: bool = True) -> None:
         self._lengths = lengths
         self.blocks = len(lengths)
@@ -29,6 +31,9 @@ class Known:
     def image(self, block: int, row: int) -> Image.Image:
         assert 0 <= row < self._lengths[block]
         return Image.new("RGB", (1, 1), (block, row, 0))
+
+    def mask(self, block: int, row: int) -> None:
+        return None
 
     def describe(self, block: int, row: int) -> str:
         return f"{block}/{row}"

@@ -59,6 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_model: MakeModel) -> I
             path = work / place / f"{Path(place).name}-{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(path)
+            mask = work / "masks" / f"{path.stem}.png"
+            mask.parent.mkdir(exist_ok=True)
+            Image.new("L", (32, 24), 255).save(mask)
     shutil.copy(work / "more" / "more-0.jpg", work / "horse.jpg")
     Image.open(work / "horse.jpg").save(work / "input.png")
     _film(work / "clip.mp4")

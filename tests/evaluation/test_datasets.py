@@ -10,7 +10,7 @@ from PIL import Image
 from agit_hub.data import shapes
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.load import load_domains
-from agit_hub.errors import DataError, EvaluationError
+from agit_hub.errors import DataError, EvaluationError, MaskError
 from agit_hub.evaluation.datasets import (
     DomainEvalDataset,
     EvalDataset,
@@ -212,7 +212,7 @@ def test_unusable_mask_is_refused(tmp_path: Path, damage: object, message: str) 
     for number in range(4):
         _mask(masks / f"{number:02}.png", np.zeros((12, 16), np.uint8))
     damage(masks / "02.png")  # type: ignore[operator]
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises((EvaluationError, MaskError), match=message):
         list(_dataset(folder, masks))
 
 

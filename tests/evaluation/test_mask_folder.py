@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from agit_hub.errors import EvaluationError
+from agit_hub.errors import MaskError
 from agit_hub.evaluation.mask_folder import MaskFolder
 
 OBJECT = np.zeros((8, 8), bool)
@@ -69,11 +69,11 @@ def test_masks_of_images_with_one_name_are_told_apart_by_folders(tmp_path: Path)
 
 def test_masks_shared_by_two_images_or_ambiguous_are_refused(tmp_path: Path) -> None:
     _save(tmp_path / "one" / "1.png")
-    with pytest.raises(EvaluationError, match=r"1\.png would be the mask of both .*a/1\.jpg"):
+    with pytest.raises(MaskError, match=r"1\.png would be the mask of both .*a/1\.jpg"):
         MaskFolder(tmp_path / "one", "horse", [Path("a/1.jpg"), Path("b/1.jpg")])
     _save(tmp_path / "two" / "x" / "1.png")
     _save(tmp_path / "two" / "y" / "1.png")
-    with pytest.raises(EvaluationError, match=r"2 masks for 1\.jpg, x/1\.png and y/1\.png"):
+    with pytest.raises(MaskError, match=r"2 masks for 1\.jpg, x/1\.png and y/1\.png"):
         MaskFolder(tmp_path / "two", "horse", [Path("a/1.jpg")])
 
 

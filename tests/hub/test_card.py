@@ -61,12 +61,19 @@ def test_card_lists_metrics_that_were_not_measured(make_run: MakeRun) -> None:
 
 
 def test_card_contains_no_path_of_the_machine(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(**{"train.init_from": str(tmp_path / "secret" / "before")})
+    run = make_run(
+        **{
+            "train.init_from": str(tmp_path / "secret" / "before"),
+            "data.source.masks": str(tmp_path / "secret" / "hints"),
+        }
+    )
     card = str(_card(run))
+    assert "`horses`, with masks of objects" in card
     assert str(tmp_path) not in card and "/home/joe" not in card and "output_dir" not in card
     assert "a folder of the author's, `horses`" in card and "init_from: before" in card
     settings = shareable(read_run(run).config)
     assert settings["data"]["source"]["path"] == "horses"
+    assert settings["data"]["source"]["masks"] == "hints"
     assert settings["data"]["target"]["path"] == "shapes"
 
 

@@ -1,6 +1,7 @@
 """Every edit of attention, in order, against values computed by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ NETWORK = _row(0, 0.0625, 0.25, 0.5, 0.75, 1)
         ({"region": (2, 0, 4, 1)}, [0, 0, 0.25, 0.5, 0, 0]),
         ({"paint": [[0, 0.25, 0.5, 0.25, 0, 0]]}, [0, 0.25, 0.5, 0.5, 0.75, 1]),
         ({"erase": [[0, 0, 0, 1, 0.5, 0.25]]}, [0, 0, 0.25, 0, 0.375, 0.75]),
+        ({"mask": [[1, 1, 0.5, 0, 0.5, 1]]}, [0, 0, 0.125, 0, 0.375, 1]),
+        ({"mask": np.array([[255, 255, 0, 51, 255, 0]], np.uint8)}, [0, 0, 0, 0.1, 0.75, 0]),
         ({"strength": 0.5}, [0, 0, 0.125, 0.25, 0.375, 0.5]),
         ({"strength": 0}, [0, 0, 0, 0, 0, 0]),
         ({"feather": 0}, [0, 0, 0.25, 0.5, 0.75, 1]),
@@ -58,7 +61,7 @@ NETWORK = _row(0, 0.0625, 0.25, 0.5, 0.75, 1)
 def test_apply_edits_single_edit_matches_reference(
     edits: dict[str, Any], expected: list[float]
 ) -> None:
-    assert _edited(NETWORK, **edits).tolist() == [expected]
+    np.testing.assert_array_equal(_edited(NETWORK, **edits), _row(*expected))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,8 @@ def test_apply_edits_single_edit_matches_reference(
         # Paint applies beyond a region and an object, and erase applies to paint.
         ({"region": (4, 0, 6, 1), "paint": [[0.5, 0, 0, 0, 0, 0]]}, [0.5, 0, 0, 0, 0.75, 1]),
         ({"paint": [[1] * 6], "erase": [[1, 0.5, 0, 0, 0, 1]]}, [0, 0.5, 1, 1, 1, 0]),
+        # A mask also applies to paint.
+        ({"paint": [[1] * 6], "mask": [[0, 0.5, 1, 1, 1, 0]]}, [0, 0.5, 1, 1, 1, 0]),
         # The threshold does not apply to what strength reduces.
         ({"threshold": 0.5, "strength": 0.25}, [0, 0, 0, 0.125, 0.1875, 0.25]),
     ],
@@ -335,3 +340,19 @@ def test_apply_edits_feather_stays_within_region_and_erase(feather: float) -> No
     paint = np.zeros_like(network)
     paint[25:, 30:] = 1
     assert _edited(network, region=box, paint=paint, feather=feather)[30, 40] > 0.4
+
+
+def test_apply_edits_mask_file_equals_its_array(tmp_path: Path) -> None:
+    values = np.array([[0, 51, 102, 153, 204, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    for mask in (str(tmp_path / "mask.png"), tmp_path / "mask.png", Image.fromarray(values)):
+        np.testing.assert_array_equal(_edited(NETWORK, mask=mask), _edited(NETWORK, mask=values))
+
+
+def test_apply_edits_unusable_mask_raises(tmp_path: Path) -> None:
+    with pytest.raises(EditError, match="2 x 6 pixels and its image 6 x 1"):
+        _edited(NETWORK, mask=np.ones((6, 2)))
+    with pytest.raises(EditError, match=r"mask .*none\.png does not exist"):
+        AttentionEdits(mask=tmp_path / "none.png")
+    with pytest.raises(EditError, match=r"mask ranges from 0 to 2"):
+        AttentionEdits(mask=[[0.0, 2.0]])

@@ -128,3 +128,37 @@ def test_apply_edits_region_and_erase_bind(
     inside[box[1] :, box[0] :] = True
     assert not found[~inside].any()
     assert found.min() >= 0 and (found <= 1 - erase + 1e-6).all()
+
+
+@FAST
+@given(
+    cases(),
+    st.one_of(st.just(0.0), st.floats(0.1, 30)),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_image_is_unchanged_where_its_mask_is_black(
+    case: Case, feather: float, scale: int, invert: bool, paint: bool
+) -> None:
+    height, width = case.attention.shape
+    random = np.random.default_rng(width)
+    mask = random.integers(0, 256, (height * scale, width * scale)).astype(np.uint8)
+    mask[random.random(mask.shape) < 0.5] = 0
+    mask.flat[0] = 255  # not numbers of classes
+    edits = AttentionEdits(
+        mask=mask,
+        feather=feather,
+        invert=invert,
+        threshold=0.0,
+        paint=np.ones_like(case.attention) if paint else None,
+    )
+    found = apply_edits(case.attention, edits, 0.1)
+    own = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+    black = np.asarray(own) == 0
+    assert not found[black].any() and found.min() >= 0 and found.max() <= 1
+    if scale == 1:
+        assert (found <= mask / np.float32(255) + 1e-6).all()
+    upright = to_upright(case.image)
+    result = composite_image(upright, case.change, found)
+    assert np.array_equal(_values(result)[black], _values(upright)[black])

@@ -39,7 +39,7 @@ def test_train_attention_triples_logits_at_the_end(features: FrozenBackbone) -> 
     blocks = [torch.randn(2, WIDTHS[block], 8, 8) for block in BLOCKS]
     with torch.no_grad():
         before = attention.coarse_logits(blocks)
-        domain = domain_labels._DomainFeatures(blocks, blocks, [(0, 0), (8, 8)])
+        domain = domain_labels._DomainFeatures(blocks, blocks, [(0, 0), (8, 8)], None)
         domain_labels._train_attention(attention, domain, torch.zeros(2, 1, 32, 32), steps=0)
         torch.testing.assert_close(attention.coarse_logits(blocks), 3 * before)
 
@@ -71,3 +71,51 @@ def test_learn_domain_labels_attends_to_domain_difference(
             map_ = attention(domain(channel))
 
         assert map_[:, :, 24:40, 24:40].mean() > map_[:, :, :8].mean() + 0.3
+
+
+def test_learn_domain_labels_follows_masks_where_there_are_some(
+    monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
+) -> None:
+    """The domains differ in one square, and the masks of some images show another one."""
+    monkeypatch.setattr(domain_labels, "_IMAGES", 8)
+    maps = []
+    for masked in (False, True):
+        torch.manual_seed(0)
+        model = SimpleNamespace(
+            features=features,
+            attention_s=FeatureAttention(features),
+            attention_t=FeatureAttention(features),
+        )
+
+        def batches(masked: bool = masked) -> Iterator[Batch]:
+            while True:
+                source, target = (torch.rand(4, 3, 64, 64) * 0.2 - 0.1 for _ in "st")
+                source[:, 0, 8:32, 8:32] = 1.0
+                for each in (source, target):
+                    each[:, 1, 32:56, 32:56] = 1.0
+                mask = torch.full((4, 1, 64, 64), -1.0)
+                mask[:2] = 0.0
+                mask[:2, :, 32:56, 32:56] = 1.0
+                yield Batch(source, target, mask if masked else None)
+
+        networks = SimpleNamespace(model=model)
+        domain_labels.learn_domain_labels(networks, batches(), 40, 2)  # type: ignore[arg-type]
+        with torch.inference_mode():
+            found = model.attention_s(next(batches()).source)
+        maps.append((found[:, :, 12:28, 12:28].mean(), found[:, :, 36:52, 36:52].mean()))
+    (own, common), (own_masked, common_masked) = maps
+    assert own >= common and common_masked > own_masked + 0.3, maps
+
+
+def test_extract_collects_images_with_masks_beyond_the_others(
+    monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
+) -> None:
+    monkeypatch.setattr(domain_labels, "_IMAGES", 4)
+    image = torch.zeros(2, 3, 32, 32)
+    mask = torch.cat([torch.ones(1, 1, 32, 32), torch.full((1, 1, 32, 32), -1.0)])
+    batches = iter([Batch(image, image, mask)] * 5)
+    source, target = domain_labels._extract(features, batches, 3)
+    # Four of two batches, and of three more those with a mask.
+    assert source.masks is not None and len(source.whole[0]) == len(source.corners) == 7
+    assert [bool(each.min() >= 0) for each in source.masks] == [True, False] * 2 + [True] * 3
+    assert target.masks is None and len(target.corners) == 4

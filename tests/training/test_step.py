@@ -53,8 +53,9 @@ def _networks(decoder: str, attention: str = "network") -> TrainingNetworks:
 def _centre_maps(networks: TrainingNetworks) -> None:
     """Move the maps' median to TAU: after the switch half of the pixels are masked."""
     (batch,) = _batches(1)
-    for network, images in zip(
-        (networks.model.attention_s, networks.model.attention_t), batch, strict=True
+    for network, images in (
+        (networks.model.attention_s, batch.source),
+        (networks.model.attention_t, batch.target),
     ):
         logits = torch.logit(network(images).detach()).flatten().sort().values
         # Between two pixels, so that rounding flips none.
@@ -157,7 +158,7 @@ def test_steps_equal_the_literal_reference(preset: str, switched: bool) -> None:
         metrics = step([batch], schedule.phase(number))
         expected = reference(
             state,
-            *batch,
+            *batch[:2],
             lr=RATE,
             lambda_cyc=LAMBDA,
             tau=TAU,
@@ -200,7 +201,7 @@ def test_discriminator_updates_equal_the_literal_reference(preset: str, switched
     metrics = step([first], schedule.phase(0), [[second], [third]])
     reference = literal.joint_step if preset == "paper" else literal.official_step
     more = {"lr": RATE, "tau": TAU, "switched": switched}
-    result = reference(state, *first, lambda_cyc=LAMBDA, decoder=preset, blocks=BLOCKS, **more)
+    result = reference(state, *first[:2], lambda_cyc=LAMBDA, decoder=preset, blocks=BLOCKS, **more)
     losses = [result["losses"]["discriminator_t"]]
     kept_t, kept_s = state.pool_t, state.pool_s
     state.pool_capacity = 0  # so that the reference uses the given fakes
@@ -267,11 +268,19 @@ def test_reference_maps_cross_threshold() -> None:
         assert 0.1 < share < 0.9
 
 
+@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("order", ["joint", "official"])
-def test_micro_batches_equal_large_batch(order: str) -> None:
-    settings = _settings(update_order=order, pool_size=0)
+def test_micro_batches_equal_large_batch(order: str, masks: bool) -> None:
+    settings = _settings(update_order=order, pool_size=0, lambda_mask=3.0)
     (large,) = _batches(1, size=4)
-    small = [Batch(large.source[k : k + 2], large.target[k : k + 2]) for k in (0, 2)]
+    if masks:  # of three source images, and one target image
+        mask = (large.source[:, :1] > 0).float()
+        absent = torch.full_like(mask, -1)
+        large = large._replace(
+            source_mask=torch.cat([mask[:3], absent[:1]]),
+            target_mask=torch.cat([absent[:3], mask[:1]]),
+        )
+    small = [Batch(*(each if each is None else each[k : k + 2] for each in large)) for k in (0, 2)]
     results = []
     for batches in ([large], small):
         networks = _networks(decoder="paper")

@@ -38,8 +38,10 @@ def test_run_writes_expected_files_and_metrics(
     files = {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()}
     assert files == {
         "config.yaml",
+        "index.html",
         "metrics.jsonl",
         "run.json",
+        "status.json",
         "samples/step-00000003.png",
         "samples/step-00000005.png",
         "checkpoints/step-00000005/state.pt",

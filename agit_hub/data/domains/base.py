@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from PIL import Image
 
 from agit_hub.data.images import Range, decode_image
+from agit_hub.data.masks import decode_mask
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -58,6 +59,18 @@ class Domain(Protocol):
         """
         ...
 
+    has_masks: bool
+    """Whether some of the images may have a mask."""
+
+    def mask(self, block: int, row: int) -> Image.Image | None:
+        """Return the mask of an image as greys, white on objects; None if it has none.
+
+        Raises:
+            DatasetError: If it is unavailable.
+            Exception: Of almost any type, if its data are damaged.
+        """
+        ...
+
     def describe(self, block: int, row: int) -> str:
         """Return where an image comes from, for messages."""
         ...
@@ -81,6 +94,8 @@ class EncodedDomain(ABC):
     value_range: Range | None = None
     """Values that become black and white in images of more than 8 bits; None for their type's range."""
 
+    has_masks: bool = False
+
     @abstractmethod
     def block_length(self, block: int) -> int:
         """Return the number of images in a block."""
@@ -102,6 +117,15 @@ class EncodedDomain(ABC):
         """Return an image as upright RGB."""
         return decode_image(self.encoded(block, row), self.shorter_side, self.value_range)
 
+    def encoded_mask(self, block: int, row: int) -> Path | bytes | None:
+        """Return the mask file of an image: its path, or its content; None if it has none."""
+        return None
+
+    def mask(self, block: int, row: int) -> Image.Image | None:
+        """Return the mask of an image as greys; None if it has none."""
+        data = self.encoded_mask(block, row)
+        return None if data is None else decode_mask(data)
+
 
 class DomainWrapper:
     """A domain that behaves like the one it wraps, except for what a subclass changes."""
@@ -111,6 +135,7 @@ class DomainWrapper:
         self.blocks: int = domain.blocks
         self.window: int = domain.window
         self.shards: Sequence[int] = domain.shards
+        self.has_masks: bool = domain.has_masks
 
     @property
     def length(self) -> int | None:

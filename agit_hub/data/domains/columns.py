@@ -92,6 +92,15 @@ def parent_rows(table: pa.Table, steps: Steps) -> Rows:
     return rows
 
 
+def has_content(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return which images of a column have bytes, or a path."""
+    if not pa.types.is_struct(values.type):
+        return values.is_valid()
+    fields = (n for n in ("bytes", "path") if values.type.get_field_index(n) >= 0)
+    first, *others = (pc.struct_field(values, name).is_valid() for name in fields)
+    return pc.or_(first, others[0]) if others else first
+
+
 def same_value(value: Any, wanted: Any) -> bool:
     """Return whether a value in a table is the one that an option names.
 

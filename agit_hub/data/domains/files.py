@@ -1,8 +1,8 @@
 """Images in files: loose, or in zips and tars."""
 
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,8 @@ class FilesDomain(EncodedDomain):
     remote: bool = False
     """Read ranges of the files without fetching them."""
     shorter_side: int | None = None
+    masks: Mapping[Item, Path | Item] = field(default_factory=dict)
+    """The masks of some images: files of their own, or of the store."""
     window = 1
 
     def __post_init__(self) -> None:
@@ -63,7 +65,16 @@ class FilesDomain(EncodedDomain):
 
     def encoded(self, block: int, row: int) -> Path | bytes:
         """Return the path of a loose image, or the bytes of one in an archive."""
-        file, member = self._blocks[block][row]
+        return self.read(self._blocks[block][row])
+
+    def encoded_mask(self, block: int, row: int) -> Path | bytes | None:
+        """Return the path of an image's mask, or its bytes."""
+        found = self.masks.get(self._blocks[block][row])
+        return self.read(found) if isinstance(found, Item) else found
+
+    def read(self, item: Item) -> Path | bytes:
+        """Return the path of a loose file, or the bytes of one in an archive."""
+        file, member = item
         if member is not None:
             archive = self._archives.get(file, self._open)
             if isinstance(archive, zipfile.ZipFile):

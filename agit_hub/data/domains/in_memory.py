@@ -1,7 +1,7 @@
 """A domain whose decoded images are kept in memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -34,8 +34,11 @@ class InMemoryDomain(DomainWrapper):
         super().__init__(domain)
         places = list(locations(domain))
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            images = threads.map(lambda place: _decode(domain, *place), places)
+            images = threads.map(lambda place: _decode(domain.image, place), places)
             self._images = dict(zip(places, images, strict=True))
+            masked = places if domain.has_masks else []
+            masks = threads.map(lambda place: _decode(domain.mask, place), masked)
+            self._masks = dict(zip(masked, masks, strict=True))
 
     def prepare(self, block: int) -> None:
         """Do nothing: all images are in memory."""
@@ -45,12 +48,20 @@ class InMemoryDomain(DomainWrapper):
         image = self._images[Location(block, row)]
         if isinstance(image, Exception):
             raise image
+        assert image is not None
         return image
+
+    def mask(self, block: int, row: int) -> Image.Image | None:
+        """Return the mask of an image; None if it has none."""
+        mask = self._masks.get(Location(block, row))
+        if isinstance(mask, Exception):
+            raise mask
+        return mask
 
     @property
     def megabytes(self) -> float:
         """Size of the decoded images."""
-        return sum(map(_bytes, self._images.values())) / 1e6
+        return sum(map(_bytes, [*self._images.values(), *self._masks.values()])) / 1e6
 
 
 def fit_in_memory(domains: Sequence[Domain]) -> bool:
@@ -65,19 +76,23 @@ def _estimate(domain: Domain) -> float:
     if domain.length is None:
         return float("inf")
     stride = max(1, domain.length // _SAMPLED)
-    sampled = [_decode(domain, *place) for place in islice(locations(domain), 0, None, stride)]
+    sampled = [_decode(domain.image, place) for place in islice(locations(domain), 0, None, stride)]
     sizes = [size for size in map(_bytes, sampled) if size]
     return domain.length * sum(sizes) / max(len(sizes), 1)
 
 
-def _decode(domain: Domain, block: int, row: int) -> Image.Image | Exception:
+def _decode(
+    decode: Callable[[int, int], Image.Image | None], place: Location
+) -> Image.Image | Exception | None:
     try:
-        return domain.image(block, row)
+        return decode(*place)
     except DatasetError:
         raise
     except UNREADABLE as error:
         return error
 
 
-def _bytes(image: Image.Image | Exception) -> int:
-    return 0 if isinstance(image, Exception) else 3 * image.width * image.height
+def _bytes(image: Image.Image | Exception | None) -> int:
+    if not isinstance(image, Image.Image):
+        return 0
+    return len(image.getbands()) * image.width * image.height

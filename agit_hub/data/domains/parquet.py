@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agit_hub.data.domains.base import EncodedDomain, ProcessCache
-from agit_hub.data.domains.columns import LIST, Rows, parent_rows, reach, steps_to
+from agit_hub.data.domains.columns import LIST, Rows, has_content, parent_rows, reach, steps_to
 from agit_hub.data.listing import extension_of
 from agit_hub.data.store import FileStore
 from agit_hub.errors import DataError
@@ -218,6 +219,8 @@ class ParquetDomain(EncodedDomain):
     remote: bool = False
     """Read row groups from the store each time without fetching the shards."""
     shorter_side: int | None = None
+    mask_column: str | None = None
+    """Holds the masks of some images, in their rows."""
 
     def __post_init__(self) -> None:
         self.blocks = len(self.groups)
@@ -229,6 +232,7 @@ class ParquetDomain(EncodedDomain):
         self.window = max(min(_WINDOW_ROWS // rows, _WINDOW_BYTES // size), 1)
         self._opened: ProcessCache[str, pq.ParquetFile | ArrowFile] = ProcessCache(_OPEN_SHARDS)
         self._decompressed: ProcessCache[int, pa.ChunkedArray] = ProcessCache(self.window)
+        self._masks: ProcessCache[int, pa.ChunkedArray] = ProcessCache(self.window)
 
     def block_length(self, block: int) -> int:
         """Return the number of images in a block."""
@@ -241,16 +245,35 @@ class ParquetDomain(EncodedDomain):
 
     def encoded(self, block: int, row: int) -> Path | bytes:
         """Return the bytes of an image, or the file that its row names."""
-        values = self._decompressed.get(block, self._decompress)
-        value = values[self._row(block, row)].as_py()
+        values = self._decompressed.get(block, partial(self._decompress, self.column))
+        found = self._content(block, values[self._row(block, row)].as_py())
+        if found is None:
+            raise ValueError("the row holds no image")
+        return found
+
+    def encoded_mask(self, block: int, row: int) -> Path | bytes | None:
+        """Return the bytes of an image's mask, or the file that its row names."""
+        if self.mask_column is None:
+            return None
+        values = self._masks.get(block, partial(self._decompress, self.mask_column))
+        return self._content(block, values[self._row(block, row)].as_py())
+
+    def count_masks(self) -> int:
+        """Count the images that have a mask, from the whole column."""
+        assert self.mask_column is not None
+        count = 0
+        for block, group in enumerate(self.groups):
+            valid = has_content(self._decompress(self.mask_column, block)).to_numpy()
+            count += int((valid if group.rows is None else valid[group.rows]).sum())
+        return count
+
+    def _content(self, block: int, value: Any) -> Path | bytes | None:
         data: bytes | None = value["bytes"] if isinstance(value, dict) else value
         if data:
             return data
         path = value.get("path") if isinstance(value, dict) else None
         file = path and self.store.find(path, self.groups[block].file)
-        if not file:
-            raise ValueError("the row holds no image")
-        return self.store.fetch(file)
+        return self.store.fetch(file) if file else None
 
     def describe(self, block: int, row: int) -> str:
         """Return the shard, the row group and the row in it."""
@@ -262,12 +285,12 @@ class ParquetDomain(EncodedDomain):
         rows = self.groups[block].rows
         return row if rows is None else int(rows[row])
 
-    def _decompress(self, block: int) -> pa.ChunkedArray:
+    def _decompress(self, column: str, block: int) -> pa.ChunkedArray:
         pa.default_memory_pool().release_unused()  # or memory grows with the dataset
         file, group, *_ = self.groups[block]
         opened = self._opened.get(file, self._open)
-        steps = steps_to(opened.schema_arrow, self.column)
-        column = str(steps[0]) if LIST in steps else self.column
+        steps = steps_to(opened.schema_arrow, column)
+        column = str(steps[0]) if LIST in steps else column
         return reach(opened.read_row_group(group, [column], use_threads=False), steps)
 
     def _open(self, file: str) -> "pq.ParquetFile | ArrowFile":

@@ -28,6 +28,7 @@ class ShapesDomain:
     window = 1
     shards: Sequence[int] = (0,)
     length = SHAPES_LENGTH
+    has_masks = False
 
     def __init__(self, label: str | None, size: int) -> None:
         if label not in shapes.LABELS:
@@ -54,6 +55,9 @@ class ShapesDomain:
         if self._use_cache:
             self._cache[row] = image
         return image
+
+    def mask(self, block: int, row: int) -> None:
+        """Return None: the drawings are trained on without masks."""
 
     def describe(self, block: int, row: int) -> str:
         """Return the label and the number of an image."""

@@ -47,6 +47,10 @@ class Subset(DomainWrapper):
         """Return an image as RGB."""
         return self._domain.image(block, self._row(block, row))
 
+    def mask(self, block: int, row: int) -> Image.Image | None:
+        """Return the mask of an image; None if it has none."""
+        return self._domain.mask(block, self._row(block, row))
+
     def describe(self, block: int, row: int) -> str:
         """Return where an image comes from."""
         return self._domain.describe(block, self._row(block, row))

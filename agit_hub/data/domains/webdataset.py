@@ -79,13 +79,15 @@ class WebDataset(EncodedDomain):
     label: tuple[str, str] | None
     """A column and the value that it must have."""
     shorter_side: int | None = None
+    mask_column: str | None = None
+    """The extension of masks that some samples have, such as `mask.png`."""
     window = 1
 
     def __post_init__(self) -> None:
         self.blocks = len(self.files)
         self.shards: Sequence[int] = range(self.blocks)
         self._lengths: dict[int, int] = {}
-        self._entries: ProcessCache[int, list[Entry]] = ProcessCache(_INDEXED_SHARDS)
+        self._entries: ProcessCache[int, list[tuple[Entry, Sample]]] = ProcessCache(_INDEXED_SHARDS)
 
     @property
     def length(self) -> int | None:
@@ -112,18 +114,29 @@ class WebDataset(EncodedDomain):
 
     def encoded(self, block: int, row: int) -> bytes:
         """Return the bytes of an image."""
-        entry = self._entries.get(block, self._find_entries)[row]
+        entry, _ = self._entries.get(block, self._find_entries)[row]
         return read_entry(self.store, self.files[block], entry)
+
+    def encoded_mask(self, block: int, row: int) -> bytes | None:
+        """Return the bytes of an image's mask."""
+        _, sample = self._entries.get(block, self._find_entries)[row]
+        mask = sample.get(self.mask_column) if self.mask_column else None
+        return None if mask is None else read_entry(self.store, self.files[block], mask)
+
+    def count_masks(self) -> int:
+        """Count the images that have a mask, in every shard."""
+        found = (self._entries.get(block, self._find_entries) for block in range(self.blocks))
+        return sum(self.mask_column in sample for entries in found for _, sample in entries)
 
     def describe(self, block: int, row: int) -> str:
         """Return the shard and the file in it."""
-        entry = self._entries.get(block, self._find_entries)[row]
+        entry, _ = self._entries.get(block, self._find_entries)[row]
         return f"{self.store.describe(self.files[block])}/{entry.path}"
 
-    def _find_entries(self, block: int) -> list[Entry]:
+    def _find_entries(self, block: int) -> list[tuple[Entry, Sample]]:
         file, extensions = self.files[block], self.column.split(OR)
         return [
-            sample[extension]
+            (sample[extension], sample)
             for sample in read_index(self.store, file)
             for extension in extensions
             if extension in sample
