@@ -145,7 +145,10 @@ def test_dataset_card_holds_labels_as_they_are(source: str, target: str) -> None
     assert [config["config_name"] for config in front["configs"]] == [source, target]
     body = card.split("\n---\n", 1)[1]
     assert [row[0].strip() for row in _cells(body)[1:]] == [source.strip(), target.strip()]
-    (block,) = (token for token in _PARSER.parse(body) if token.type == "fence")
+    snippet, block = (token for token in _PARSER.parse(body) if token.type == "fence")
+    nodes = ast.walk(ast.parse(snippet.content))
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    assert sorted(strings) == sorted(["user/data", source, "train", "image"])
     arguments = shlex.split(block.content.replace("\\\n", " "))
     at = arguments.index("--model.source_label")
     assert arguments[at + 1] == source and arguments[at + 3] == target
