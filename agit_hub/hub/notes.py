@@ -10,10 +10,10 @@ from agit_hub.environment import describe
 from agit_hub.errors import InputPathError
 
 MAX_BYTES = 100_000
-# Elements without an end, and those whose end may be left out.
+# Elements without an end, and the paragraph, whose end may be left out.
 _NEVER_OPEN = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
-     "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option"}
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "p", "source",
+     "track", "wbr"}
 )  # fmt: skip
 _PARSER = MarkdownIt("commonmark", {"html": True})
 

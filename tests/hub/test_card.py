@@ -147,7 +147,7 @@ def test_card_describes_losses_and_labels_of_attention(make_run: MakeRun) -> Non
 def test_card_shows_a_gallery_instead_of_training_images(make_run: MakeRun) -> None:
     text = _gallery_card(make_run(), notes="Photographs: Jo.").text
     assert "samples.png" not in text
-    parts = ("<Gallery />", "**horse to zebra**", "a.jpg", "**zebra to horse**", "b.jpg")
+    parts = ("<Gallery />", "### horse to zebra", "a.jpg", "### zebra to horse", "b.jpg")
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "## Notes by the author\n\nPhotographs: Jo.\n\n## Citation" in text

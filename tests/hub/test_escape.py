@@ -89,6 +89,13 @@ def test_fence_is_closed_by_itself_only(text: str) -> None:
     assert kinds == ["fence", "paragraph_open", "inline", "paragraph_close"]
 
 
+def _headings(text: str) -> list[str]:
+    """Return the headings as a reader sees them."""
+    tokens = _PARSER.parse(text)
+    starts = (at for at, token in enumerate(tokens) if token.type == "heading_open")
+    return [" ".join(_shown(tokens[at + 1].children or []).split()) for at in starts]
+
+
 def _table_columns(text: str) -> set[int]:
     body = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1$", "", text)
     return {len(row) for row in _cells(body)}
@@ -122,6 +129,11 @@ def test_card_holds_labels_as_they_are(record: RunRecord, source: str, target: s
         direction,
         f"{target} to {source}",
     ]
+    way, back = (
+        " ".join(f"{one} to {other}".split()) for one, other in ((source, target), (target, source))
+    )
+    headings = _headings(card.text)
+    assert headings[2:4] == [way, back] and headings[4] == "How to use it"
     blocks = [token for token in _PARSER.parse(card.text) if token.type == "fence"]
     snippets = [block.content for block in blocks if block.info == "python"]
     assert len(snippets) == 2

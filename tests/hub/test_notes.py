@@ -17,7 +17,7 @@ WHOLE = [
     "A < b, `<b>`, <https://example.org>, 1<br>2",
     "<details>\n<summary>more</summary>\n\nText\n\n</details>",
     "First\n\n---\n\nlicense: none\n\n---\n\n# Heading",
-    "<ul><li>one<li>two</ul><img src='a.png'>",
+    "<p>One\n<ul><li>one<li>two</ul><img src='a.png'>",
 ]
 BROKEN = {
     "```\nnever closed": "a block of code open",
