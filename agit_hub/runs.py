@@ -165,8 +165,14 @@ class RunFolder:
         write_bytes(self.config_file, text.encode())
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        """Write `run.json`: hardware, software and number of images."""
+        """Write `run.json`: hardware, software, number of images, and the Hub's model it began with."""
         _write_json(self.info_file, info)
+
+    def read_info(self) -> dict[str, Any]:
+        """Read `run.json`; empty if there is none."""
+        if not self.info_file.is_file():
+            return {}
+        return dict(json.loads(self.info_file.read_text(encoding="utf-8")))
 
     def write_best(self, info: Mapping[str, Any]) -> None:
         """Write `best.json`: the step and KID of the best weights."""
@@ -239,7 +245,7 @@ class RunRecord:
     curve: list[dict[str, float]]
     """Lines of `metrics.jsonl`, one for each log step."""
     machine: Mapping[str, Any]
-    """Content of `run.json`: device, libraries, number of images; empty if there is none."""
+    """Content of `run.json`: device, libraries, number of images, base model; empty if there is none."""
     measurements: list[MetricResult]
 
     @property
@@ -294,8 +300,7 @@ def read_run(folder: Path) -> RunRecord:
         config, measurements = run.read_config(), read_results(folder)
     except ValueError as error:
         raise RunFolderError(str(error)) from error
-    machine = json.loads(run.info_file.read_text("utf-8")) if run.info_file.is_file() else {}
-    return RunRecord(folder, config, run.read_metrics(), machine, measurements)
+    return RunRecord(folder, config, run.read_metrics(), run.read_info(), measurements)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -90,14 +90,14 @@ def test_push_empty_gallery_is_a_user_error(agit: Agit, make_run: MakeRun, tmp_p
     settings = ["--repo", "user/model", "--license", "mit", "--gallery", str(tmp_path)]
     done = agit("push", str(make_run()), "--out", str(tmp_path / "preview"), *settings)
     assert done.returncode == 2
-    assert "has no images: put some in its folders source and target" in done.stderr
+    assert "has no images: put some in its folders horse and zebra" in done.stderr
 
 
 @pytest.mark.slow
 def test_push_missing_notes_are_a_user_error(agit: Agit, make_run: MakeRun, tmp_path: Path) -> None:
     settings = ["--repo", "user/model", "--license", "mit", "--notes", str(tmp_path / "no.md")]
     done = agit("push", str(make_run()), "--out", str(tmp_path / "preview"), *settings)
-    assert done.returncode == 2 and "no.md cannot be read as text" in done.stderr
+    assert done.returncode == 2 and "no.md: it does not exist" in done.stderr
 
 
 def test_missing_package_names_the_extra_to_install(tmp_path: Path) -> None:

@@ -32,16 +32,22 @@ def _plot(run: RunRecord, labels: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     steps = [line["step"] for line in run.curve]
+    threshold = run.config["train"]["attention_threshold"]
     for (side, colour), label in zip(_COLOURS.items(), labels, strict=True):
         for name, style, words in (
             ("mean", "-", "mean of the map"),
-            ("area", ":", "share at or above tau"),
+            ("area", ":", f"share of pixels at {threshold:g} or more"),
         ):
             values = [line[f"attention/{side}/{name}"] for line in run.curve]
             axes.plot(steps, values, color=colour, linestyle=style, label=f"{words}, {label}")
     switched = [line["step"] for line in run.curve if line["switched"]]
     if switched:
-        axes.axvline(switched[0], color="grey", linewidth=1, label="the switch")
+        axes.axvline(
+            switched[0],
+            color="grey",
+            linewidth=1,
+            label="discriminators see the attended region alone",
+        )
     axes.set(xlabel="optimiser step", ylim=(-0.02, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     legend = figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=2)

@@ -14,9 +14,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 
 from agit_hub.data.retry import RetryPolicy
 from agit_hub.errors import PushError, PushRefusedError
-from agit_hub.hub.card import GRID, PLOT, build_card, read_notes
+from agit_hub.hub.card import GRID, PLOT, build_card, file_url
 from agit_hub.hub.escape import python
 from agit_hub.hub.gallery import GALLERY_FILES, write_gallery
+from agit_hub.hub.notes import read_notes
 from agit_hub.hub.plots import plot_attention
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
@@ -30,8 +31,8 @@ Kind = Literal["model", "dataset"]
 _OVERTAKEN = frozenset({409, 412})
 _TOKEN = re.compile(r"hf_\w+")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
-# What pushes of a model have ever written, and so remove where the new one has none.
-_MODEL_FILES = re.compile("|".join(map(re.escape, (GRID, PLOT, *GALLERY_FILES))))
+# Images of the card that pushes have ever written, and so remove where the new one has none.
+_IMAGES = re.compile("|".join((re.escape(GRID), re.escape(PLOT), GALLERY_FILES.pattern)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
     """
     run_folder = RunFolder.containing(run)
     is_repo = _REPO.fullmatch(str(run)) and not run.exists()
+    notes = read_notes(target.notes) if target.notes else ""
     if run_folder is None and (is_repo or is_model(run)):
-        _write_model(run, target, folder)
+        _write_model(run, target, folder, notes)
         return
     record = read_run(run if run_folder is None else run_folder.path)
     if target.dtype is None:
@@ -103,7 +105,6 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
     if target.gallery is not None:
         gallery = write_gallery(AGITPipeline.from_pretrained(folder), target.gallery, folder)
     samples = target.samples and gallery is None
-    notes = read_notes(target.notes) if target.notes else ""
     card = build_card(record, target.repo, target.license, samples, gallery, notes)
     (folder / "README.md").write_text(str(card), encoding="utf-8")
     if record.curve:
@@ -112,15 +113,19 @@ def write_repository(run: Path, target: Target, folder: Path) -> None:
         shutil.copy(record.grid, folder / GRID)
 
 
-def _write_model(source: Path, target: Target, folder: Path) -> None:
-    """Write a model that is not part of a run, with its own card if it has one."""
+def _write_model(source: Path, target: Target, folder: Path, notes: str) -> None:
+    """Write a model that is not part of a run, with its own card and the card's images if it has one."""
     AGITModel.from_pretrained(source).save_pretrained(folder, dtype=target.dtype)
     files = find_model(source)
     if files is not None and (files.folder / "README.md").is_file():
         shutil.copy(files.folder / "README.md", folder)
+        for image in files.folder.rglob("*"):
+            name = image.relative_to(files.folder).as_posix()
+            if _IMAGES.fullmatch(name) and image.is_file():
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copy(image, folder / name)
     card = ModelCard.load(folder / "README.md", ignore_metadata_errors=True)
     card.data.license = target.license
-    notes = read_notes(target.notes) if target.notes else ""
     (folder / "README.md").write_text(
         f"{card}\n{notes}\n" if notes else str(card), encoding="utf-8"
     )
@@ -152,14 +157,16 @@ def push_folder(folder: Path, target: Target, message: str) -> str:
     name = prepare_repo(target)
     _name_in_card(folder / "README.md", target.repo, name)
     calls = Calls(target.repo, target.hub_timeout)
-    return commit_all(calls, folder, name, message, branch=target.branch, replaced=_MODEL_FILES)
+    return commit_all(calls, folder, name, message, branch=target.branch, replaced=_IMAGES)
 
 
 def _name_in_card(card: Path, repo: str, name: str) -> None:
     """Complete the repository's name in a card by its user, which the Hub states when it is made."""
     if repo != name and card.is_file():
-        old, new = (f"from_pretrained({python(each)})" for each in (repo, name))
-        card.write_text(card.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        text = card.read_text(encoding="utf-8")
+        for write in (lambda each: f"from_pretrained({python(each)})", file_url):
+            text = text.replace(write(repo), write(name))
+        card.write_text(text, encoding="utf-8")
 
 
 class Calls:

@@ -16,7 +16,7 @@ from agit_hub.data.images import UNREADABLE
 from agit_hub.data.inventory import Inventory
 from agit_hub.data.store import FolderStore
 from agit_hub.errors import ConfigError, DataError
-from agit_hub.hub.escape import fence, markdown, shell
+from agit_hub.hub.escape import fence, markdown, python, shell
 from agit_hub.hub.image_location import without_location
 from agit_hub.hub.push import Calls, commit_all, make_repo
 from agit_hub.logging import get_logger
@@ -205,7 +205,7 @@ def _write_parquet(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
-    """Return the dataset card: its configs, and how to train on it."""
+    """Return the dataset card: what it holds, how to load it, and how to train on it."""
     labels = list(dict.fromkeys(split.label for split in splits))
     configs = [
         {
@@ -236,13 +236,28 @@ def dataset_card(repo: str, license_name: str, splits: list[Split]) -> str:
 
 # {markdown(source)} and {markdown(target)}
 
-Two sets of unpaired images for image-to-image translation.
+Two sets of images for image-to-image translation without pairs: no image belongs to
+one of the other set.
 
-| config | split | images | shards |
+## What it holds
+
+Each set is a configuration of the dataset.
+
+| set | split | images | files |
 |---|---|---|---|
 {counts}
 
-Train on it with agit-hub:
+## How to load it
+
+```python
+from datasets import load_dataset
+
+images = load_dataset({python(repo)}, {python(source)}, split={python(splits[0].name)})["image"]
+```
+
+## How to train on it
+
+With agit-hub, in a shell:
 
 {block}
 agit train --config horse2zebra_small \\

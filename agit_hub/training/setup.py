@@ -24,6 +24,7 @@ from agit_hub.models.discriminators import (
     PatchDiscriminator,
     ProjectedDiscriminator,
 )
+from agit_hub.models.location import find_model
 from agit_hub.runs import RunFolder
 from agit_hub.training import checkpoint
 from agit_hub.training.callbacks.push import check_repo
@@ -205,6 +206,17 @@ def _check_architecture(ours: AGITConfig, theirs: AGITConfig, init_from: str) ->
                 f"train.init_from {init_from} has {key} {getattr(theirs, key)!r} and this run "
                 f"model.{key} {getattr(ours, key)!r}: set --model.{key} {getattr(theirs, key)}."
             )
+
+
+def base_model(setup: RunSetup, folder: RunFolder) -> dict[str, str]:
+    """Return the entry of `run.json` that names the Hub's model a run began with; empty without one."""
+    init_from = setup.config.train.init_from
+    if setup.checkpoint is not None:
+        # A folder that it began with may be gone since, and its name look like a repository's.
+        base = folder.read_info().get("base_model")
+    else:
+        base = init_from if init_from and find_model(init_from) is None else None
+    return {"base_model": base} if base else {}
 
 
 def run_summary(setup: RunSetup, step: int, total: int, accelerator: Accelerator) -> Iterator[str]:

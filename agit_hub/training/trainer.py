@@ -39,7 +39,7 @@ from agit_hub.training.domain_labels import learn_domain_labels
 from agit_hub.training.metrics import MetricLogger
 from agit_hub.training.resume import Progress, TrainingState
 from agit_hub.training.schedule import Schedule
-from agit_hub.training.setup import build_networks, run_summary, setup_run
+from agit_hub.training.setup import base_model, build_networks, run_summary, setup_run
 from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal
 from agit_hub.training.step import Step
 
@@ -278,7 +278,8 @@ class Trainer:
     def _log_summary(self) -> None:
         if self._accelerator.is_main_process:
             counts = dict(zip(("source", "target"), self._counts, strict=True))
-            self.run_folder.write_info(describe_machine(self._accelerator) | {"images": counts})
+            facts = describe_machine(self._accelerator) | {"images": counts}
+            self.run_folder.write_info(facts | base_model(self._setup, self.run_folder))
         for line in self.summary():
             self._metric_logger.info(line)
 

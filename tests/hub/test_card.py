@@ -1,5 +1,6 @@
 """The card states what the run folder shows, names what was not measured, and hides private paths."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -10,6 +11,7 @@ from huggingface_hub import ModelCard
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import MetricResult, write_results
 from agit_hub.hub.card import build_card, shareable
+from agit_hub.hub.gallery import Example, Gallery
 from agit_hub.runs import read_run
 from agit_hub.training.config import TrainSettings
 from testing.hub_server import Hub
@@ -47,10 +49,14 @@ def test_card_shows_metrics_with_baseline_and_protocol(make_run: MakeRun) -> Non
     card = _card(run)
     (result,) = card.data.to_dict()["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == 0.8125
-    assert "map > 0.5, 64 images" in result["metrics"][0]["name"]
+    assert result["metrics"][0]["name"] == "Attention IoU"
+    assert result["metrics"][0]["args"] == {"protocol": "map > 0.5, 64 images"}
     assert result["dataset"]["split"] == "test" and result["dataset"]["name"] == "horses"
     assert "| Attention IoU | horse to zebra | 0.8125 |  | 0.25 |" in card.text
-    assert "Attention IoU, horse to zebra, on horses, test: map > 0.5, 64 images" in card.text
+    assert (
+        "horse to zebra, on horses, split test:\n\n- Attention IoU: map > 0.5, 64 images\n"
+        in card.text
+    )
     assert "Not measured: KID, FID, change outside the object." in card.text
 
 
@@ -91,7 +97,7 @@ def test_card_states_the_training_procedure(make_run: MakeRun) -> None:
     for row in (
         "| steps | 40 of batch 2, seed 3 |",
         "learning rate 0.0003",
-        "| discriminators see the attended region from | step 40 |",
+        "| discriminators see the attended region alone from | step 40 |",
         "| weights | moving average, decay 0.5 |",
         "| hardware | 1 x a fast GPU |",
         # Twice 20 steps of 4 images, 20 a second.
@@ -112,7 +118,7 @@ def test_card_states_the_step_of_the_switch(
     """Logged at 20 and 40; due at 15 and switched at 40 means that it was postponed."""
     curve = [line(step, 0.3, switched=float(step >= first)) for step in (20, 40)]
     text = _card(make_run(curve=curve, **{"train.switch.step": due})).text
-    assert f"| discriminators see the attended region from | {stated} |" in text
+    assert f"| discriminators see the attended region alone from | {stated} |" in text
 
 
 def test_card_states_that_imagenet_labels_were_used(make_run: MakeRun) -> None:
@@ -142,17 +148,80 @@ def test_card_describes_losses_and_labels_of_attention(make_run: MakeRun) -> Non
     recipe = {"config": "horse2zebra_cpu", "train.lambda_structure": 0.5}
     text = _card(make_run(**recipe)).text
     assert "| cycle consistency | weight 0 |" in text and "| structure loss | weight 0.5 |" in text
-    assert "ImageNet's labels, before the first step from the domain labels alone |" in text
+    assert "| attention alone | 300 steps before the first, with the two labels" in text
 
 
 def test_card_shows_a_gallery_instead_of_training_images(make_run: MakeRun) -> None:
-    run = make_run()
-    gallery, notes = {"zebra": "a.jpg", "horse": "b.jpg"}, "Photographs: Jo."
-    text = build_card(read_run(run), "user/model", "mit", True, gallery, notes).text
+    text = _gallery_card(make_run(), notes="Photographs: Jo.").text
     assert "samples.png" not in text
-    places = [text.index(part) for part in ("horse to zebra:", "a.jpg", "zebra to horse:", "b.jpg")]
+    parts = ("<Gallery />", "### horse to zebra", "a.jpg", "### zebra to horse", "b.jpg")
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert "## Notes\n\nPhotographs: Jo.\n\n## Citation" in text
+    assert "## Notes by the author\n\nPhotographs: Jo.\n\n## Citation" in text
+
+
+def _gallery_card(run: Path, repo: str = "user/model", notes: str = "") -> ModelCard:
+    examples = [
+        Example("zebra", "a-in.jpg", "a-out.jpg"),
+        Example("horse", "b-in.jpg", "b-out.jpg"),
+    ]
+    gallery = Gallery({"zebra": "a.jpg", "horse": "b.jpg"}, examples)
+    return build_card(read_run(run), repo, "mit", True, gallery, notes)
+
+
+def test_card_metadata_of_a_gallery_has_widget_and_thumbnail(make_run: MakeRun) -> None:
+    """`src` and `output.url` are paths in the repository; the Hub takes an address as thumbnail."""
+    data = _gallery_card(make_run()).data.to_dict()
+    assert data["widget"] == [
+        {"text": "horse to zebra", "src": "a-in.jpg", "output": {"url": "a-out.jpg"}},
+        {"text": "zebra to horse", "src": "b-in.jpg", "output": {"url": "b-out.jpg"}},
+    ]
+    assert data["thumbnail"] == "https://huggingface.co/user/model/resolve/main/a-out.jpg"
+
+
+def test_card_without_gallery_has_no_widget(make_run: MakeRun) -> None:
+    card = _card(make_run())
+    assert not {"widget", "thumbnail", "base_model"} & card.data.to_dict().keys()
+    assert "<Gallery />" not in card.text
+
+
+def test_card_names_the_base_model_of_the_hub(make_run: MakeRun) -> None:
+    run = make_run(**{"train.init_from": "user/before"})
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(facts | {"base_model": "user/before"}))
+    card = _card(run)
+    data = card.data.to_dict()
+    assert data["base_model"] == "user/before" and data["base_model_relation"] == "finetune"
+    link = "[user/before](https://huggingface.co/user/before)"
+    assert f"| began with the weights of | {link} |" in card.text
+
+
+def test_card_of_a_warm_start_from_a_folder_names_no_base_model(make_run: MakeRun) -> None:
+    card = _card(make_run(**{"train.init_from": "runs/before"}))
+    assert not {"base_model", "base_model_relation"} & card.data.to_dict().keys()
+    assert "| began with the weights of | a model of the author's, `before` |" in card.text
+    assert "runs/before" not in str(card)
+
+
+def test_card_says_once_what_all_protocols_begin_with(make_run: MakeRun) -> None:
+    run = make_run()
+    protocols = {
+        "kid": "64 images; whole; subsets",
+        "fid": "64 images; whole; biased",
+        "x": "64 images; whole",
+    }
+    write_results(
+        run,
+        [replace(IOU, metric=name, title=name, protocol=how) for name, how in protocols.items()],
+    )
+    stated = "- kid: whole; subsets\n- fid: whole; biased\n- x: whole\n"
+    assert f"on horses, split test: 64 images.\n\n{stated}" in _card(run).text
+
+
+def test_card_without_attention_claims_none(make_run: MakeRun) -> None:
+    text = _card(make_run(config="cyclegan")).text
+    assert "changes the whole image" in text
+    assert "finds the objects" not in text and "keep their outline" not in text
 
 
 @pytest.mark.parametrize(("mean", "collapsed"), [(0.001, True), (0.999, True), (0.2, False)])
@@ -164,7 +233,7 @@ def test_card_states_collapsed_attention(mean: float, collapsed: bool, make_run:
 
 def test_card_of_a_run_without_log_claims_nothing(make_run: MakeRun) -> None:
     text = _card(make_run(curve=[])).text
-    assert "Not measured: the run has no log." in text and "attention.png" not in text
+    assert "Not known: the run has no log." in text and "attention.png" not in text
 
 
 @pytest.mark.parametrize("changes", [{}, {"config": "cyclegan"}, {"train.switch.epoch": "null"}])

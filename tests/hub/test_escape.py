@@ -18,6 +18,7 @@ from agit_hub.errors import ConfigError
 from agit_hub.evaluation.results import MetricResult
 from agit_hub.hub.card import build_card
 from agit_hub.hub.escape import code, fence, markdown, python, shell
+from agit_hub.hub.gallery import Example, Gallery
 from agit_hub.hub.push_dataset import Split, dataset_card
 from agit_hub.runs import RunRecord, read_run
 from tests.hub.conftest import MakeRun
@@ -88,6 +89,13 @@ def test_fence_is_closed_by_itself_only(text: str) -> None:
     assert kinds == ["fence", "paragraph_open", "inline", "paragraph_close"]
 
 
+def _headings(text: str) -> list[str]:
+    """Return the headings as a reader sees them."""
+    tokens = _PARSER.parse(text)
+    starts = (at for at, token in enumerate(tokens) if token.type == "heading_open")
+    return [" ".join(_shown(tokens[at + 1].children or []).split()) for at in starts]
+
+
 def _table_columns(text: str) -> set[int]:
     body = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1$", "", text)
     return {len(row) for row in _cells(body)}
@@ -111,18 +119,28 @@ def test_card_holds_labels_as_they_are(record: RunRecord, source: str, target: s
         config={**record.config, "model": model, "data": data},
         measurements=[MetricResult("kid", "KID", 1.5, source, "test", target, direction)],
     )
-    card = build_card(run, "user/model", "mit", True)
+    examples = [Example(target, "a.jpg", "b.jpg"), Example(source, "c.jpg", "d.jpg")]
+    gallery = Gallery({target: "e.jpg", source: "f.jpg"}, examples)
+    card = build_card(run, "user/model", "mit", True, gallery)
     again = ModelCard(str(card))
     (result,) = again.data.to_dict()["model-index"][0]["results"]
     assert result["dataset"]["config"] == direction and result["dataset"]["name"] == source
-    blocks = [token for token in _PARSER.parse(card.text) if token.type == "fence"]
-    snippet = next(block for block in blocks if block.info == "python")
-    strings = [
-        node.value
-        for node in ast.walk(ast.parse(snippet.content))
-        if isinstance(node, ast.Constant)
+    assert [each["text"] for each in again.data.to_dict()["widget"]] == [
+        direction,
+        f"{target} to {source}",
     ]
-    assert target in strings and "user/model" in strings
+    way, back = (
+        " ".join(f"{one} to {other}".split()) for one, other in ((source, target), (target, source))
+    )
+    headings = _headings(card.text)
+    assert headings[2:4] == [way, back] and headings[4] == "How to use it"
+    blocks = [token for token in _PARSER.parse(card.text) if token.type == "fence"]
+    snippets = [block.content for block in blocks if block.info == "python"]
+    assert len(snippets) == 2
+    for snippet in snippets:
+        nodes = ast.walk(ast.parse(snippet))
+        strings = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        assert target in strings and "user/model" in strings
     written = next(block for block in blocks if block.info == "yaml")
     assert yaml.safe_load(written.content)["model"] == model
     assert _table_columns(card.text) == {2, 3, 5}
@@ -139,7 +157,10 @@ def test_dataset_card_holds_labels_as_they_are(source: str, target: str) -> None
     assert [config["config_name"] for config in front["configs"]] == [source, target]
     body = card.split("\n---\n", 1)[1]
     assert [row[0].strip() for row in _cells(body)[1:]] == [source.strip(), target.strip()]
-    (block,) = (token for token in _PARSER.parse(body) if token.type == "fence")
+    snippet, block = (token for token in _PARSER.parse(body) if token.type == "fence")
+    nodes = ast.walk(ast.parse(snippet.content))
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    assert sorted(strings) == sorted(["user/data", source, "train", "image"])
     arguments = shlex.split(block.content.replace("\\\n", " "))
     at = arguments.index("--model.source_label")
     assert arguments[at + 1] == source and arguments[at + 3] == target

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import HfApi
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors.torch import load
 
 from agit_hub import AGITModel, AGITPipeline
@@ -57,10 +57,15 @@ def test_push_again_without_samples_removes_what_was_shown(make_run: MakeRun, hu
     assert "samples.png" in hub.files(REPO)
 
 
-def test_push_repo_without_user_names_it_in_the_snippet(make_run: MakeRun, hub: Hub) -> None:
-    page = push_run(make_run(), Target("agit-horse2zebra", "mit"))
+def test_push_repo_without_user_names_it_in_the_card(
+    make_run: MakeRun, hub: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "source").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "source" / "one.png")
+    page = push_run(make_run(), Target("agit-horse2zebra", "mit", gallery=tmp_path / "photos"))
     card = hub.files(REPO)["README.md"].decode()
-    assert page.endswith(REPO) and f'AGITPipeline.from_pretrained("{REPO}")' in card
+    assert page.endswith(REPO) and card.count(f'AGITPipeline.from_pretrained("{REPO}")') == 2
+    assert f"thumbnail: https://huggingface.co/{REPO}/resolve/main/gallery/" in card
 
 
 def test_push_overtaken_by_another_removes_what_that_has_left(
@@ -91,8 +96,13 @@ def test_push_gallery_shows_translations_instead_of_samples(
     notes.write_text("Photographs: Jo.\n")
     push_run(make_run(), Target(REPO, "mit", gallery=tmp_path / "photos", notes=notes))
     files = hub.files(REPO)
-    expected = {*FILES, "source-to-target.jpg", "target-to-source.jpg"} - {"samples.png"}
-    assert files.keys() == expected
+    singles = {
+        f"gallery/{name}-{end}.jpg"
+        for name in ("source-to-target-1", "source-to-target-2", "target-to-source-1")
+        for end in ("input", "output")
+    }
+    panels = {"source-to-target.jpg", "target-to-source.jpg"}
+    assert files.keys() == ({*FILES} | panels | singles) - {"samples.png"}
     sizes = []
     for name in ("source-to-target.jpg", "target-to-source.jpg"):
         with Image.open(io.BytesIO(files[name])) as image:
@@ -100,6 +110,31 @@ def test_push_gallery_shows_translations_instead_of_samples(
     # Three images of 64 x 32 and two gaps of 4, of 200 x 32; two rows, 8 apart. Then one of 104 x 64.
     assert sizes == [(1200, 2 * 192 + 8), (1200, 738)]
     assert "Photographs: Jo." in files["README.md"].decode()
+
+
+def test_push_gallery_keeps_single_images_few_small_and_without_metadata(
+    make_run: MakeRun, hub: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "source").mkdir(parents=True)
+    photo = Image.new("RGB", (600, 150), "red")
+    exif = Image.Exif()
+    exif[0x010E] = "at home"
+    for number in range(5):
+        path = tmp_path / f"photos/source/{number}.jpg"
+        photo.save(path, exif=exif, comment=b"at home", icc_profile=ImageCms.ImageCmsProfile(
+            ImageCms.createProfile("sRGB")).tobytes())  # fmt: skip
+    run = make_run()
+    push_run(run, Target(REPO, "mit", gallery=tmp_path / "photos"))
+    files = hub.files(REPO)
+    names = sorted(name for name in files if name.startswith("gallery/"))
+    assert len(names) == 6 and names[-1] == "gallery/source-to-target-3-output.jpg"
+    for name in names:
+        with Image.open(io.BytesIO(files[name])) as image:
+            assert image.size == (512, 128) and image.format == "JPEG"
+            assert not {"exif", "comment", "icc_profile"} & image.info.keys()
+    hub.commit(REPO, {"gallery/mine.jpg": b"x"}, kind="model")
+    push_run(run, Target(REPO, "mit", samples=False))
+    assert [name for name in hub.files(REPO) if "/" in name] == ["gallery/mine.jpg"]
 
 
 def test_push_half_precision_halves_the_file(make_run: MakeRun, hub: Hub) -> None:
@@ -259,8 +294,15 @@ def test_push_model_folder_or_repo_publishes_it_with_its_card(
     folder = tmp_path / "plain"
     make_model().save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\ntags: [mine]\n---\n# My horses\n")
+    (folder / "gallery").mkdir()
+    shown = ["attention.png", "gallery/source-to-target-1-input.jpg"]
+    for name in (*shown, "private.png"):
+        (folder / name).write_bytes(b"image")
     push_run(folder, Target("user/first", "cc0-1.0"))
     push_run(Path("user/first"), Target("user/second", "cc-by-4.0", dtype=torch.float16))
+    assert sorted(hub.files("user/first")) == [
+        "README.md", shown[0], "config.json", shown[1], "model.safetensors"
+    ]  # fmt: skip
     card = hub.files("user/first")["README.md"].decode()
     assert "license: cc0-1.0" in card and "# My horses" in card and "- mine" in card
     assert "license: cc-by-4.0" in hub.files("user/second")["README.md"].decode()

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -214,6 +215,20 @@ def test_push_pair_card_has_counts_and_a_training_command(
     card = hub.files(REPO, kind="dataset")["README.md"].decode()
     assert "license: cc0-1.0" in card and f"--data.source.path {REPO}" in card
     assert "| cats | train | 5 | 1 |" in card and "| dogs | train | 3 | 1 |" in card
+
+
+def test_push_pair_card_loads_the_dataset_in_python(
+    folders: dict[str, Path], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
+    card = hub.files(REPO, kind="dataset")["README.md"].decode()
+    snippet = card.split("```python\n")[1].split("```")[0]
+    HfFileSystem.clear_instance_cache()
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert len(names["images"]) == 5
 
 
 def test_push_pair_unusable_folders_raise(

@@ -1,5 +1,6 @@
 """Runs initialised from trained networks."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from agit_hub.cli.train import main
 from agit_hub.errors import ConfigError
 from agit_hub.training.config import TrainConfig
 from agit_hub.training.trainer import Trainer
+from testing.hub_server import Hub
+from tests.online import connect
 from tests.training.conftest import Arguments, Train, saved_networks
 
 Configure = Callable[..., TrainConfig]
@@ -52,6 +55,38 @@ def test_init_from_is_ignored_when_resuming(tmp_path: Path, train: Train, states
     train(tmp_path / "parts", settings, resume=True)
     one, other = (saved_networks(states(tmp_path / name), 4) for name in ("whole", "parts"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def _base_model(run: Path) -> object:
+    return json.loads((run / "run.json").read_text()).get("base_model")
+
+
+def test_init_from_hub_repo_is_recorded_as_base_model_and_kept_when_resuming(
+    tmp_path: Path, train: Train, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, hub.url, tmp_path / "home")
+    train(tmp_path / "first", STILL)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "first/model").iterdir()}
+    hub.commit("user/base", files, kind="model")
+    settings = {"train.init_from": "user/base"}
+    train(tmp_path / "next", settings | {"train.max_steps": 2})
+    assert _base_model(tmp_path / "next") == "user/base"
+    train(tmp_path / "next", settings, resume=True)
+    assert _base_model(tmp_path / "next") == "user/base"
+
+
+def test_init_from_folder_is_no_base_model_even_when_it_is_gone(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runs/first` could be a repository's name."""
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "runs/first", STILL)
+    settings = {"train.init_from": "runs/first"}
+    train(tmp_path / "next", settings | {"train.max_steps": 2})
+    assert _base_model(tmp_path / "next") is None
+    (tmp_path / "runs").rename(tmp_path / "away")
+    train(tmp_path / "next", settings, resume=True)
+    assert _base_model(tmp_path / "next") is None
 
 
 @pytest.mark.parametrize(
