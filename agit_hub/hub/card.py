@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from agit_hub.evaluation.results import MetricResult, results_tables
 from agit_hub.hub.escape import code, fence, markdown, python
 from agit_hub.hub.gallery import Gallery
-from agit_hub.hub.training_facts import datasets_used, procedure, public_path
+from agit_hub.hub.training_facts import datasets_used, procedure, public_path, uses_masks
 from agit_hub.runs import RunRecord
 
 GRID = "samples.png"
@@ -61,6 +61,7 @@ def build_card(
         source=source,
         target=target,
         attends=run.config["model"]["attention"] != "ones",
+        masks=uses_masks(run),
         samples=samples and run.grid is not None,
         gallery=gallery,
         notes=notes,

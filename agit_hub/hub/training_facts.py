@@ -27,6 +27,11 @@ def public_path(domain: Mapping[str, Any]) -> str:
     return path if domain.get("revision") or path == "shapes" else Path(path).name
 
 
+def uses_masks(run: RunRecord) -> bool:
+    """Return whether attention was trained towards masks of some images."""
+    return any(run.config["data"][side].get("masks") for side in ("source", "target"))
+
+
 def datasets_used(run: RunRecord) -> list[dict[str, str]]:
     """Return a row for each domain: label, origin, settings and number of images."""
     rows = []
@@ -97,8 +102,11 @@ def procedure(run: RunRecord) -> list[tuple[str, str]]:
 def _attention_warmup(run: RunRecord) -> Iterator[tuple[str, str]]:
     """Yield how attention was trained before the first step, if it was."""
     steps = run.config["train"].get("attention_warmup_steps")
-    masks = any(run.config["data"][side].get("masks") for side in ("source", "target"))
-    guide = "the labels and masks of some images" if masks else "the two labels as its only guide"
+    guide = (
+        "the labels and masks of some images"
+        if uses_masks(run)
+        else "the two labels as its only guide"
+    )
     if steps:
         yield "attention alone", f"{steps} steps before the first, with {guide}"
 

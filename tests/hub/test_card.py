@@ -62,6 +62,7 @@ def test_card_shows_metrics_with_baseline_and_protocol(make_run: MakeRun) -> Non
 
 def test_card_lists_metrics_that_were_not_measured(make_run: MakeRun) -> None:
     text = _card(make_run()).text
+    assert "without pairs and without masks" in " ".join(text.split())
     assert "Not measured: KID, FID, attention IoU against true masks" in text
     assert "| reference |" not in text
 
@@ -74,7 +75,7 @@ def test_card_contains_no_path_of_the_machine(make_run: MakeRun, tmp_path: Path)
         }
     )
     card = str(_card(run))
-    assert "`horses`, with masks of objects" in card
+    assert "`horses`, with masks of objects" in card and "without masks" not in card
     assert str(tmp_path) not in card and "/home/joe" not in card and "output_dir" not in card
     assert "a folder of the author's, `horses`" in card and "init_from: before" in card
     settings = shareable(read_run(run).config)

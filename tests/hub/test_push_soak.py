@@ -66,10 +66,9 @@ def test_push_with_fifty_faults_keeps_repo_and_model_and_hides_the_token(
 
 
 CARD_LINES = """
-from PIL import Image
 from agit_hub import AGITPipeline
 pipe = AGITPipeline.from_pretrained("user/agit-horse2zebra")
-pipe(Image.open("image.jpg"), to="zebra").images[0].save("translated.png")
+pipe("image.jpg", to="zebra").images[0].save("translated.png")
 """
 
 
