@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agit_hub.training.config import TrainConfig
     from agit_hub.training.trainer import Trainer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AGITConfig",
     "AGITModel",

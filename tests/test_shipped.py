@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agit_hub.shipped import EXAMPLES, example_images, example_label, shipped_models
+from agit_hub.models.location import find_model
+from agit_hub.shipped import EXAMPLES, SMALL_MODEL, example_images, example_label, shipped_models
 
 
 def test_example_images_of_a_label_are_its_own() -> None:
@@ -37,3 +38,15 @@ def test_shipped_models_are_looked_for_in_given_places_first(tmp_path: Path) -> 
     assert list(found) == list(shipped_models())
     assert found["agit-apple2orange"].parent == found["agit-shapes"].parent == tmp_path
     assert found["agit-horse2zebra"] == shipped_models()["agit-horse2zebra"]
+
+
+def test_shipped_model_is_found_by_its_name_unless_a_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = find_model("agit-shapes")
+    assert found is not None and found.folder == SMALL_MODEL
+    assert find_model("user/agit-shapes") is None  # a repo
+    (tmp_path / "agit-shapes").mkdir()
+    own = find_model("agit-shapes")
+    assert own is not None and own.folder.resolve() == tmp_path / "agit-shapes"

@@ -65,6 +65,6 @@ def demo(
     with progress_bar("Translating") as progress:
         page = write_demo(pipe, name, found, out, progress)
     shown = sum(map(len, found.values()))
-    print(f"{shown} images, translated by {name}: {page.absolute()}", flush=True)
+    print(f"{shown} image{'s' * (shown != 1)}, translated by {name}: {page.absolute()}", flush=True)
     if open_browser and not webbrowser.open(page.absolute().as_uri()):
         print("No browser could be started here: open the file yourself.", file=sys.stderr)

@@ -73,7 +73,7 @@ def _train(command: "Command") -> None:
         destroy_process_group()
     if outcome.finished and _is_first_rank():
         folder = trainer.run_folder
-        print(f"Finished. Model: {folder.model}  Samples: {folder.samples}")
+        print(f"Finished. Model: {folder.model}  Page: {folder.page_file}")
 
 
 def _check(command: "Command") -> None:

@@ -255,7 +255,8 @@ def _summarize(results: "Iterable[FileResult]", to: str, out: Path) -> None:
     done = [_count(images, "image")] * bool(images or not videos)
     done += [_count(videos, "video")] * bool(videos)
     skipped, failed = counts["skipped"], counts["failed"]
-    rest = [f"{skipped} existed already"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
+    kept = f"{skipped} existed already: --overwrite replaces them"
+    rest = [kept] * bool(skipped) + [f"{failed} failed"] * bool(failed)
     aside = f" ({', '.join(rest)})" if rest else ""
     print(f"Translated {' and '.join(done)} to {to} -> {out}{os.sep}{aside}.")
     if failed:

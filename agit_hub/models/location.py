@@ -6,6 +6,7 @@ from typing import NamedTuple
 from agit_hub.environment import expand_home
 from agit_hub.errors import ModelLoadError
 from agit_hub.runs import RunFolder
+from agit_hub.shipped import shipped_models
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -49,7 +50,8 @@ def find_model(source: str | Path) -> ModelFiles | None:
     """Return the files that a path names, or None if there is no such path: then it is a repo.
 
     Args:
-        source: A folder with a model, a run folder, or a file in a model's folder.
+        source: A folder with a model, a run folder, or a file in a model's folder; or the name of a model
+            that ships with the project, such as `agit-horse2zebra`.
 
     Raises:
         ModelLoadError: If the path exists and is none of these.
@@ -62,7 +64,9 @@ def find_model(source: str | Path) -> ModelFiles | None:
             )
         return ModelFiles(path.parent, path.name if path.suffix == ".safetensors" else WEIGHTS_FILE)
     if not path.is_dir():
-        return None
+        # A repo's name has a slash, those of the models that ship have none.
+        shipped = shipped_models().get(str(source))
+        return None if shipped is None else ModelFiles(shipped)
     run = RunFolder(path)
     if (path / CONFIG_FILE).exists() or not run.exists:
         return ModelFiles(path)

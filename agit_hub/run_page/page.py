@@ -36,7 +36,7 @@ _CHARTS: tuple[_Chart, ...] = (
         (0, 1),
     ),
     (
-        "Attention: share of the pixels at or above tau",
+        "Attention: share of the pixels above the threshold (tau)",
         ("attention/source/area", "attention/target/area"),
         1,
         (0, 1),
@@ -107,6 +107,7 @@ def _collect(run: RunFolder, source_of: Callable[[Path], str]) -> dict[str, Any]
         "directions": names,
         "status": asdict(status) | {"total_steps": status.total_steps or _total(config)},
         "switched": switched,
+        "averaged": config["train"].get("ema_decay") or None,
         "charts": list(_charts(metrics, names)),
         "grids": [{"step": int(g.stem[5:]), "source": source_of(g)} for g in grids],
         "results": list(_results(run)),

@@ -23,6 +23,8 @@ class RunStatus:
     """How it ended, in words."""
     warnings: Sequence[str] = ()
     """What is wrong with the attention maps or the translations."""
+    judged_after: int | None = None
+    """Steps that a map must stay empty or full to count as collapsed."""
     images_per_second: float | None = None
     seconds_left: float | None = None
     interval: float | None = None

@@ -98,7 +98,7 @@ class CollapseMonitor:
     """
 
     def __init__(self, patience: int) -> None:
-        self._patience = patience
+        self.patience = patience
         self._memory = max(1, min(_MEMORY, patience // 4))
         self._means: dict[str, list[float]] = {}
         self._since: dict[str, tuple[Kind, int] | None] = dict.fromkeys(SIDES)
@@ -139,7 +139,7 @@ class CollapseMonitor:
 
     def collapses(self, step: int, patience: int | None = None) -> list[Collapse]:
         """Return the currently collapsed maps; `patience` overrides that of the monitor."""
-        patience = self._patience if patience is None else patience
+        patience = self.patience if patience is None else patience
         found = []
         for side in SIDES:
             since = self._since[side]

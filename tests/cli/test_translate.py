@@ -65,7 +65,10 @@ def test_translate_existing_results_are_skipped(translate: Translate, work: Path
     (work / "out" / "a.png").write_bytes(b"kept")
     (work / "out" / "b.png").unlink()
     done = translate("photos")
-    assert done.stdout == "Translated 1 image to zebra -> out/ (1 existed already).\n"
+    assert (
+        done.stdout
+        == "Translated 1 image to zebra -> out/ (1 existed already: --overwrite replaces them).\n"
+    )
     assert (work / "out" / "a.png").read_bytes() == b"kept"
     assert _colours(work / "out" / "b.png") == [(SHADE,) * 3]
     assert translate("photos", "--overwrite").exit_code == 0

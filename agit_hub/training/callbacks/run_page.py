@@ -51,6 +51,7 @@ class RunPageCallback(Callback):
             state.total_steps,
             message,
             [str(each) for each in self._metric_logger.collapse.collapses(state.step)],
+            self._metric_logger.collapse.patience,
             self._metric_logger.images_per_second,
             (state.total_steps - state.step) / rate if rate else None,
             now - before.updated if before is not None and is_later else None,

@@ -60,7 +60,14 @@ class ValidationCallback(Callback):
             datasets = _eval_datasets(self._config)
             self._evaluator = Evaluator(*datasets, protocol, with_fid=False, with_regions=False)
         except EvaluationError as error:
-            raise ConfigError(f"eval: {error}") from error
+            held_out = self._config.eval.holdout
+            advice = (
+                ""
+                if held_out is None
+                else f" Validation has every {held_out}th image alone (eval.holdout): set a smaller "
+                "--eval.holdout, or --eval.steps null --eval.holdout null to train without validation."
+            )
+            raise ConfigError(f"eval: {error}{advice}") from error
 
     def on_train_begin(self, state: TrainerState) -> None:
         """End a resumed run that had already stopped early."""
