@@ -40,6 +40,7 @@ def agit(tmp_path: Path) -> Agit:
     return run
 
 
+@pytest.mark.slow
 def test_push_publishes_a_run_and_prints_its_url(agit: Agit, make_run: MakeRun, hub: Hub) -> None:
     run = str(make_run())
     done = agit("push", run, "--repo", "user/model", "--license", "mit", "--no-samples", hub=hub)

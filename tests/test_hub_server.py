@@ -98,6 +98,7 @@ def run_client(hub: Hub, home: Path, script: str) -> Any:
 # Clients that read.
 
 
+@pytest.mark.slow
 def test_datasets_streams_two_configs(hub: Hub, tmp_path: Path) -> None:
     card = (
         "---\nlicense: mit\nconfigs:\n"

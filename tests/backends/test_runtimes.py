@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 
 from agit_hub.backends.runtimes import open_session
@@ -25,6 +26,7 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
+@pytest.mark.slow
 def test_openvino_sessions_ended_signals_still_work(files: Files) -> None:
     paths = [str(exported.path) for exported in files("openvino", torch.float32)]
     run = subprocess.run(

@@ -38,6 +38,7 @@ def test_split_wide_convs_splits_heads_only(make_model: MakeModel) -> None:
     )
 
 
+@pytest.mark.slow
 def test_export_program_splits_wide_convs(make_model: MakeModel) -> None:
     program = ExportableDirection(make_model(channels=5), "zebra").export_program()
     shapes = {name: tuple(value.shape) for name, value in program.state_dict.items()}

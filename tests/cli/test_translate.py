@@ -287,6 +287,7 @@ def test_translate_user_error_exits_with_2_and_writes_nothing(
     assert {name: (work / name).read_bytes() for name in listing(work)} == before
 
 
+@pytest.mark.slow
 def test_translate_process_exit_codes(model: Path, work: Path) -> None:
     paint(work / "a.png")
     settings = ["--model", str(model), "--to", "zebra", "--out", "out"]

@@ -69,6 +69,7 @@ def test_loader_workers_give_same_images(write: Any, tmp_path: Path) -> None:
     assert sorted(int(source[0, 0, 0]) for source in sources) == list(range(10, 20))
 
 
+@pytest.mark.slow
 def test_loader_spawned_workers_give_same_images(tmp_path: Path) -> None:
     for folder in ("parquet", "zips"):
         (tmp_path / folder).mkdir()

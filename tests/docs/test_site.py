@@ -16,6 +16,7 @@ from agit_hub.training.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 # Printed by Material at import, about its own future.
 os.environ["NO_MKDOCS_2_WARNING"] = "1"
+pytestmark = pytest.mark.slow
 # Whose address is loaded when a page is shown.
 LOADED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href"}
 

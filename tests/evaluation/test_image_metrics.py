@@ -153,6 +153,7 @@ def _share(
     return sum(classifier(images, masks, label)) / len(images)
 
 
+@pytest.mark.slow
 def test_shapes_classifier_is_accurate_on_unseen_drawings(classifier: ShapesClassifier) -> None:
     assert classifier.accuracy >= 0.98
     for label, other in (shapes.LABELS, shapes.LABELS[::-1]):

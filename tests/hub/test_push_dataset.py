@@ -221,6 +221,8 @@ def test_push_pair_card_loads_the_dataset_in_python(
     folders: dict[str, Path], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+    # It is read when `datasets` is imported, by whichever test is the first.
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     push_pair(folders, REPO, "cc0-1.0", private=False, shard_bytes=10**6)
     card = hub.files(REPO, kind="dataset")["README.md"].decode()

@@ -122,7 +122,10 @@ def test_translate_existing_video_is_skipped(
     translate("clip.mp4")
     before = (work / "out" / "clip.mp4").stat()
     done = translate("clip.mp4")
-    assert done.stdout == "Translated 0 images to zebra -> out/ (1 existed already).\n"
+    assert (
+        done.stdout
+        == "Translated 0 images to zebra -> out/ (1 existed already: --overwrite replaces them).\n"
+    )
     assert (work / "out" / "clip.mp4").stat() == before
     translate("clip.mp4", "--overwrite")
     assert (work / "out" / "clip.mp4").stat().st_ino != before.st_ino

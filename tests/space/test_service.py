@@ -107,6 +107,7 @@ def test_service_layer_without_strokes_has_no_effect(image_path: str) -> None:
     assert np.array_equal(bare, blank)
 
 
+@pytest.mark.slow
 def test_service_previews_are_small_and_files_full_size(tmp_path: Path) -> None:
     path = tmp_path / "../odd name;.png"
     shapes.draw("plain", 1, size=1600, seed=2)[0].save(path)

@@ -44,6 +44,7 @@ def test_train_attention_triples_logits_at_the_end(features: FrozenBackbone) -> 
         torch.testing.assert_close(attention.coarse_logits(blocks), 3 * before)
 
 
+@pytest.mark.slow
 def test_learn_domain_labels_attends_to_domain_difference(
     monkeypatch: pytest.MonkeyPatch, features: FrozenBackbone
 ) -> None:
