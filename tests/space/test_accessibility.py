@@ -25,6 +25,10 @@ def _violations(page: Page) -> list[str]:
     ]
 
 
+_SETTLED = """() => !document.querySelector(".pending") && document.getAnimations().every((each) =>
+    each.playState !== "running" || each.effect.getTiming().iterations === Infinity)"""
+
+
 def _share(page: Page) -> None:
     page.locator("#make-animation").click()
     page.locator("#make-share-card").click()
@@ -79,6 +83,8 @@ def test_page_has_no_violation_on_any_tab(
         page.get_by_role("tab", name=tab, exact=True).click()
         if act is not None:
             act(page)
+        # What Gradio fades in or out has no contrast until it stands.
+        page.wait_for_function(_SETTLED)
         found += [f"{tab}: {each}" for each in _violations(page)]
     context.close()
     assert not found, "\n".join(found)

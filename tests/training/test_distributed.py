@@ -130,7 +130,7 @@ def test_main_existing_run_is_refused_and_finished_run_resumes_unchanged(
     run = tmp_path / "run"
     code, log, printed = process(arguments(run)).finish()
     assert code == 0 and "Traceback" not in log
-    assert printed == f"Finished. Model: {run / 'model'}  Samples: {run / 'samples'}\n"
+    assert printed == f"Finished. Model: {run / 'model'}  Page: {run / 'index.html'}\n"
     assert [line[:8] for line in log.splitlines() if line.startswith("step ")] == [
         f"step {step}/4" for step in (1, 2, 3, 4)
     ]

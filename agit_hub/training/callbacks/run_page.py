@@ -29,8 +29,9 @@ class RunPageCallback(Callback):
         self._failed = False
 
     def on_train_begin(self, state: TrainerState) -> None:
-        """Write a page that says that the run has begun."""
-        self._write(state, "running")
+        """Write a page that says that the run has begun, unless it had finished before."""
+        if state.step < state.total_steps:
+            self._write(state, "running")
 
     def on_step_end(self, state: TrainerState) -> None:
         """Write the page if due."""
@@ -38,8 +39,9 @@ class RunPageCallback(Callback):
             self._write(state, "running")
 
     def on_end(self, state: TrainerState, outcome: State, message: str) -> None:
-        """Write how the run has ended."""
-        self._write(state, outcome, message)
+        """Write how the run has ended, unless a finished run was resumed: nothing has happened."""
+        if self._status is not None or outcome != "finished":
+            self._write(state, outcome, message)
 
     def _write(self, state: TrainerState, outcome: State, message: str = "") -> None:
         rate = self._metric_logger.steps_per_second
