@@ -20,6 +20,12 @@ _TEXT = (40, 40, 44)
 _GAP = 4
 
 
+def fit_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return a size (width, height) with neither side longer than `longest`, its aspect kept."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def heat_map(attention: Map) -> Image.Image:
     """Draw a map (H, W) in [0, 1] in colour, in 256 steps from dark for 0 to pale yellow for 1."""
     steps, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(_COLORMAP))

@@ -52,9 +52,9 @@ def hub() -> Iterator["Hub"]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """A real browser."""
+    """A real browser; of one file, because no test can run an event loop of its own beside it."""
     from playwright.sync_api import expect, sync_playwright
 
     chromium = shutil.which("chromium")

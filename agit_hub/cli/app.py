@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
 from agit_hub.environment import discard_output, expand_home, explain, make_output_robust
 from agit_hub.errors import AgitError, UserError
+
+if TYPE_CHECKING:
+    from agit_hub.inference.pipeline import AGITPipeline
 
 Parameters = ParamSpec("Parameters")
 
@@ -124,3 +127,14 @@ def check_device(device: str | None) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         end(f"The device {device} cannot be used here: {reason}", USER_ERROR)
+
+
+def check_label(pipe: "AGITPipeline", to: str) -> None:
+    """Check that a model translates to a label.
+
+    Raises:
+        UserError: If it does not.
+    """
+    labels = pipe.model.config.labels
+    if to not in labels:
+        raise UserError(f"--to is {to!r}: this model translates to {labels[1]} or to {labels[0]}.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agit_hub.cli.app import Device, app, check_device, progress_bar, show_user_errors
+from agit_hub.cli.app import Device, app, check_device, check_label, progress_bar, show_user_errors
 from agit_hub.environment import check_writable
 from agit_hub.errors import UserError
 
@@ -51,10 +51,8 @@ def demo(
     check_device(device)
     name, place = next(iter(shipped_models().items())) if model is None else (model, model)
     pipe = AGITPipeline.from_pretrained(place, device=device)
-    try:
-        pipe.model.config.goal(to)
-    except ValueError as error:
-        raise UserError(f"--to: {error}") from error
+    if to is not None:
+        check_label(pipe, to)
     found = demo_images(pipe, images or (), to, limit)
     if not found:
         labels = " or ".join(pipe.model.config.labels)

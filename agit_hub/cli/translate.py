@@ -20,6 +20,7 @@ from agit_hub.cli.app import (
     Revision,
     app,
     check_device,
+    check_label,
     show_user_errors,
 )
 from agit_hub.environment import check_writable, require
@@ -214,9 +215,7 @@ def _load(model: str, to: str, dtype: str, **options: Any) -> "AGITPipeline":
     from agit_hub.inference.pipeline import AGITPipeline
 
     pipe = AGITPipeline.from_pretrained(model, dtype=getattr(torch, dtype), **options)
-    labels = pipe.model.config.labels
-    if to not in labels:
-        raise UserError(f"--to is {to!r}: this model translates to {labels[1]} or to {labels[0]}.")
+    check_label(pipe, to)
     return pipe
 
 

@@ -43,7 +43,10 @@ def watch(
 
     folder = RunFolder.containing(run) or RunFolder(run)
     if out is not None:
-        page = render_page(folder, embed=True)
+        from agit_hub.hub.card import shareable
+
+        settings = shareable(folder.read_config()) if folder.exists else {}
+        page = render_page(folder, settings)
         write_bytes(out, page.encode())
         print(f"Wrote {out} ({len(page) / 1e6:.1f} MB).")
         return

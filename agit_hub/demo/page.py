@@ -12,6 +12,7 @@ from agit_hub.atomic import atomic_path, write_bytes
 from agit_hub.data.images import open_image, to_rgb
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.shipped import EXAMPLES, example_images
+from agit_hub.visualization import fit_size
 
 # Pixels of the longer side of images on the page.
 _SIZE = 1280
@@ -103,8 +104,7 @@ def _row(pipe: AGITPipeline, path: Path, to: str, folder: Path, prefix: str) -> 
     rendering = pipe.predict(image, to).render()
     seconds = time.perf_counter() - started
     shares = (rendering.attention == 0).mean()
-    scale = min(1.0, _SIZE / max(image.size))
-    shown = rendering.resize((round(image.width * scale), round(image.height * scale)))
+    shown = rendering.resize(fit_size(image.size, _SIZE))
     suffix = ".png" if max(image.size) <= _PNG_UP_TO else ".jpg"
     drawn = {"input": shown.input, "attention": shown.overlay(), "output": shown.image}
     files = {}

@@ -80,7 +80,7 @@ def results_tables(results: Sequence[MetricResult]) -> str:
         rows = [result for metric in metrics for result in results if result.metric == metric]
         if rows:
             head = (topic, "direction", "value", "reference", "baseline")
-            tables.append(markdown_table(head, map(_cells, rows)))
+            tables.append(markdown_table(head, map(result_cells, rows)))
     return "\n\n".join(tables)
 
 
@@ -90,7 +90,8 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _cells(result: MetricResult) -> list[str]:
+def result_cells(result: MetricResult) -> list[str]:
+    """Return a table's row: title, direction, value, reference and baseline."""
     error = result.standard_error
     value = f"{result.value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
     others = ("" if v is None else f"{v:.4g}" for v in (result.reference, result.baseline))

@@ -13,7 +13,7 @@ from PIL import Image
 from agit_hub.atomic import write_bytes
 from agit_hub.errors import RunFolderError
 from agit_hub.evaluation.results import FILE as RESULTS_FILE
-from agit_hub.evaluation.results import MetricResult
+from agit_hub.evaluation.results import MetricResult, result_cells
 from agit_hub.run_page.status import read_status
 from agit_hub.runs import RunFolder, flatten
 
@@ -76,17 +76,24 @@ def write_page(run: RunFolder) -> Path:
     return run.page_file
 
 
-def render_page(run: RunFolder, embed: bool = False) -> str:
+def render_page(run: RunFolder, settings: Mapping[str, Any] | None = None) -> str:
     """Return the page of a run as HTML.
 
     Args:
         run: The run.
-        embed: Put the sample grids into the page, as JPEG: one file that can be sent to somebody.
+        settings: Those to show, if the page is to be sent to somebody: the run's own name folders of this
+            machine. The sample grids are then inside the page, as JPEG.
 
     Raises:
         RunFolderError: If it is not a run folder, or was written by another version.
     """
-    data = json.dumps(_collect(run, _embedded if embed else _linked), ensure_ascii=True)
+    content = _collect(run, _linked if settings is None else _embedded)
+    if settings is not None:
+        content["settings"] = _as_texts(settings)
+        content["status"]["message"] = content["status"]["message"].replace(
+            str(run.path), content["name"]
+        )
+    data = json.dumps(content, ensure_ascii=True)
     # No text of a run can end the script element that holds it.
     data = data.replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace(_PLACEHOLDER, data)
@@ -111,8 +118,8 @@ def _collect(run: RunFolder, source_of: Callable[[Path], str]) -> dict[str, Any]
         "charts": list(_charts(metrics, names)),
         "grids": [{"step": int(g.stem[5:]), "source": source_of(g)} for g in grids],
         "results": list(_results(run)),
-        "settings": {key: _as_text(value) for key, value in flatten(config).items()},
-        "machine": {key: _as_text(value) for key, value in flatten(_info(run)).items()},
+        "settings": _as_texts(config),
+        "machine": _as_texts(_info(run)),
     }
 
 
@@ -148,7 +155,7 @@ def _results(run: RunFolder) -> Iterator[dict[str, Any]]:
         # An evaluation of the last weights replaces the results of the last validation.
         if results and (file.name == _REPORT or results[0].split == "validation"):
             protocol = f"{results[0].dataset}, split {results[0].split}; {results[0].protocol}"
-            yield {"title": title, "protocol": protocol, "rows": [_row(r) for r in results]}
+            yield {"title": title, "protocol": protocol, "rows": [result_cells(r) for r in results]}
 
 
 def _read_results(file: Path) -> list[MetricResult]:
@@ -159,13 +166,6 @@ def _read_results(file: Path) -> list[MetricResult]:
         return [MetricResult(**entry) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-
-
-def _row(result: MetricResult) -> list[str]:
-    error = result.standard_error
-    value = f"{result.value:.4g}" + ("" if error is None else f" ± {error:.2g}")
-    others = ["" if v is None else f"{v:.4g}" for v in (result.reference, result.baseline)]
-    return [result.title, result.direction, value, *others]
 
 
 def _linked(grid: Path) -> str:
@@ -192,5 +192,8 @@ def _info(run: RunFolder) -> dict[str, Any]:
         return {}
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _as_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in flatten(values).items()
+    }

@@ -20,7 +20,7 @@ class RunStatus:
     step: int
     total_steps: int | None = None
     message: str = ""
-    """How it ended, in words."""
+    """How it ended: a sentence."""
     warnings: Sequence[str] = ()
     """What is wrong with the attention maps or the translations."""
     judged_after: int | None = None

@@ -26,8 +26,7 @@ from agit_hub.space.limits import (
     MAX_VIDEO_MEGAPIXELS,
     VIDEO_FORMATS,
 )
-from agit_hub.space.previews import fit_size
-from agit_hub.visualization import side_by_side
+from agit_hub.visualization import fit_size, side_by_side
 
 SMOOTHING = 0.9  # as on the command line
 # A borrowed GPU takes many frames in one call; a processor gains nothing from it.

@@ -18,8 +18,9 @@ from agit_hub.inference.edits import AttentionEdits, Point
 from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.shipped import example_images, example_label
 from agit_hub.space.edits import make_edits, open_strokes
-from agit_hub.space.previews import PREVIEW, fit_size, save_preview
+from agit_hub.space.previews import PREVIEW, save_preview
 from agit_hub.space.service import ARROW, SpaceService
+from agit_hub.visualization import fit_size
 
 EDITOR_SIZE = 640  # pixels of the longer side of the painted image
 _HIDDEN = gr.update(value=None, visible=False)

@@ -30,10 +30,9 @@ class PendingMessages(LRUCache[str, "AsyncQueue[Any]"]):
         return AsyncQueue()
 
     def __setitem__(self, session: str, messages: "AsyncQueue[Any]") -> None:
+        if session not in self and len(self) >= self.max_size:
+            self._event_ids.pop(next(iter(self)), None)  # of the one that is dropped now
         super().__setitem__(session, messages)
-        if len(self._event_ids) > self.max_size:
-            for other in [each for each in self._event_ids if each not in self]:
-                del self._event_ids[other]
 
 
 def survive_floods(queue: Queue) -> None:

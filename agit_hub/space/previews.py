@@ -11,7 +11,7 @@ from PIL import Image
 from agit_hub.data.images import to_rgb
 from agit_hub.inference.attention_maps import Map
 from agit_hub.inference.prediction import Rendering
-from agit_hub.visualization import overlay
+from agit_hub.visualization import fit_size, overlay
 
 PREVIEW = 1280  # pixels of the longer side on the page; files and API have the image's own size
 HEAT_MAP_OPACITY = 0.8  # where attention is 1
@@ -39,12 +39,6 @@ def save_preview(rendering: Rendering) -> Preview:
 def preview(rendering: Rendering) -> Rendering:
     """Return a rendering small enough for the page."""
     return rendering.resize(fit_size(rendering.input.size, PREVIEW))
-
-
-def fit_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return a size (width, height) with neither side longer than `longest`, its aspect kept."""
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def attention_view(rendering: Rendering) -> Image.Image:

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from agit_hub.data.images import to_rgb
 from agit_hub.fonts import lettering
 from agit_hub.inference.prediction import Rendering
-from agit_hub.space.previews import attention_view, fit_size
-from agit_hub.visualization import side_by_side
+from agit_hub.space.previews import attention_view
+from agit_hub.visualization import fit_size, side_by_side
 
 ANIMATION_SIDE = 640  # pixels of the longer side
 _PROJECT = "AGIT Hub: unsupervised attention-guided image-to-image translation"

@@ -190,11 +190,15 @@ class Step:
         maps = {d: translation.attention for d, translation in translated.items()}
         for d in SIDE_OF:
             if d not in maps:
-                with torch.no_grad(), self._accelerator.autocast():
-                    image = batch.source if d == "st" else batch.target
-                    maps[d] = self.networks.attention(d)(image)
+                maps[d] = self._map(d, batch.source if d == "st" else batch.target)
                 self._measure(d, maps[d], metrics)
         return maps
+
+    def _map(self, direction: Direction, image: Tensor) -> Tensor:
+        """Return the maps of images that a direction translates, without a gradient."""
+        with torch.no_grad(), self._accelerator.autocast():
+            attention: Tensor = self.networks.attention(direction)(image)
+        return attention
 
     def _measure(self, direction: Direction, attention: Tensor, metrics: MeanMetrics) -> None:
         measured = attention_metrics(attention, self._settings.attention_threshold)
@@ -277,9 +281,9 @@ class Step:
         fakes = self.pools[direction].draw(len(real))
         if not phase.threshold:  # every pixel passes, whatever the maps are
             return DiscriminatorBatch(real, real[:, :1], *fakes)
-        attention = self.networks.attention("ts" if direction == "st" else "st")
-        with torch.no_grad(), self._accelerator.autocast():
-            return DiscriminatorBatch(real, attention(real), *fakes)
+        return DiscriminatorBatch(
+            real, self._map("ts" if direction == "st" else "st", real), *fakes
+        )
 
     def _discriminator_loss(
         self, direction: Direction, batch: DiscriminatorBatch, phase: Phase

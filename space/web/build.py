@@ -101,9 +101,9 @@ def _write_folder(
     page = (HERE / "index.html").read_text(encoding="utf-8").replace(PLACEHOLDER, scripts)
     (made / "index.html").write_text(page, encoding="utf-8")
     readme = (HERE / "README.static.md").read_text(encoding="utf-8")
-    words = {"NAME": name, "SOURCE": labels[0], "TARGET": labels[1]}
-    for word, text in words.items():
-        readme = readme.replace(f"{{{word}}}", json.dumps(text)[1:-1])
+    values = {"NAME": name, "SOURCE": labels[0], "TARGET": labels[1]}
+    for key, value in values.items():
+        readme = readme.replace(f"{{{key}}}", json.dumps(value)[1:-1])
     (made / "README.md").write_text(readme, encoding="utf-8")
     if out.exists():
         shutil.rmtree(out)

@@ -16,6 +16,8 @@ WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(
     set((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")) - {GITHUB / "ISSUE_TEMPLATE/config.yml"}
 )
+# To YAML 1.1 the key `on` of a workflow is a truth value.
+ON = True
 # Of GitHub's syntax for issue forms.
 FORM_FIELDS = {"checkboxes", "dropdown", "input", "markdown", "textarea"}
 # The expression with which PEP 723 defines a script's metadata.
@@ -32,7 +34,7 @@ def _read(path: Path) -> dict[Any, Any]:
 def test_workflow_runs_what_exists(path: Path) -> None:
     workflow = _read(path)
     assert workflow["permissions"] == {"contents": "read"}
-    assert True in workflow  # the key `on`, to YAML a truth value
+    assert workflow[ON]
     for job in workflow["jobs"].values():
         assert job["runs-on"] == "ubuntu-latest"
         for step in job["steps"]:

@@ -20,6 +20,7 @@ def run(tmp_path: Path) -> RunFolder:
     config = parse(
         [
             *("--config", "shapes", "--output_dir", str(folder.path), "--train.max_steps", "2000"),
+            *("--train.ema_decay", "0.5"),
             *("--model.source_label", "<b>horse</b>", "--model.target_label", "</script>"),
         ]
     ).config

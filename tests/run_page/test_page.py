@@ -55,7 +55,7 @@ def test_page_links_samples_or_holds_them(run: RunFolder) -> None:
     linked = data_of(render_page(run))["grids"]
     assert [grid["step"] for grid in linked] == [500, 1000]
     assert all((run.path / grid["source"]).is_file() for grid in linked)
-    embedded = data_of(render_page(run, embed=True))["grids"]
+    embedded = data_of(render_page(run, settings={}))["grids"]
     assert all(grid["source"].startswith("data:image/jpeg;base64,") for grid in embedded)
 
 
@@ -113,6 +113,7 @@ def test_page_in_a_browser_shows_progress_samples_and_curves(opened: Page) -> No
     expect(opened.locator("#notes")).to_contain_text("Attention is healthy")
     expect(opened.locator("#directions")).to_contain_text("<b>horse</b> → </script>")
     expect(opened.locator("#charts svg")).to_have_count(1)
+    expect(opened.locator("#weights")).to_contain_text("train.ema_decay 0.5")
     grid = opened.locator("#grid")
     expect(grid).to_have_attribute("src", "samples/step-00001000.png")
     opened.locator("#step").focus()
@@ -133,4 +134,9 @@ def test_page_in_a_browser_tells_warnings_and_silence(opened: Page, run: RunFold
     expect(opened.locator("#facts")).to_contain_text("State: not running?")
     expect(opened.locator("#notes .bad")).to_have_count(2)
     expect(opened.locator("#notes")).to_contain_text("--resume")
+    expect(opened.locator("#notes")).not_to_contain_text("healthy")
+    write_status(run, RunStatus("running", 1000, 2000, judged_after=1001))
+    write_page(run)
+    opened.reload()
+    expect(opened.locator("#notes")).to_contain_text("Too early to judge attention")
     expect(opened.locator("#notes")).not_to_contain_text("healthy")

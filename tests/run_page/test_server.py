@@ -82,10 +82,16 @@ def test_served_page_reloads_when_the_run_goes_on(
 
 def test_watch_out_writes_one_file_with_all_images(run: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
+    message = f"Stopped at step 1000 of 2000 and saved it in {run.path}."
+    write_status(run, RunStatus("stopped", 1000, 2000, message))
     # A model's folder names its run.
     done = CliRunner().invoke(app, ["watch", str(run.path / "model"), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert out.read_text(encoding="utf-8").count("data:image/jpeg") == 2
+    page = out.read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == 2
+    # It is made to be sent to somebody.
+    assert str(tmp_path) not in page and "saved it in horses & zebras." in page
+    assert "train.max_steps" in page
 
 
 def test_watch_of_a_folder_without_a_run_exits_with_a_sentence(tmp_path: Path) -> None:

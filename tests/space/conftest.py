@@ -116,3 +116,12 @@ def page(browser: Browser, space: str) -> Iterator[Page]:
     opened.locator("#compare img").first.wait_for()
     yield opened
     context.close()
+
+
+def build_web_page(model: Path, out: Path) -> Path:
+    """Build the page that translates in the browser, and return `out`: a file or a folder."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm on this machine (apt-get install npm)")
+    command = [sys.executable, str(SPACE / "web" / "build.py"), "--model", str(model)]
+    subprocess.run([*command, "--out", str(out)], check=True)
+    return out

@@ -1,6 +1,5 @@
 """The page as a folder on a plain web server: fetched in parts, with examples and a brush."""
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.shipped import SMALL_MODEL, example_images
-from tests.space.conftest import SPACE
+from tests.space.conftest import SPACE, build_web_page
 from tests.space.test_web import _canvas, _saved
 
 pytestmark = pytest.mark.slow
@@ -27,12 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the static Space of the small model."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm on this machine (apt-get install npm)")
-    path = tmp_path_factory.mktemp("static") / "space"
-    command = [sys.executable, str(SPACE / "web" / "build.py"), "--out", str(path)]
-    subprocess.run([*command, "--model", str(SMALL_MODEL)], check=True)
-    return path
+    return build_web_page(SMALL_MODEL, tmp_path_factory.mktemp("static") / "space")
 
 
 class _Quiet(SimpleHTTPRequestHandler):

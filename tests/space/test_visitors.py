@@ -131,7 +131,7 @@ def test_visitor_address_is_that_of_the_nearest_proxy(
     ("error", "expected"),
     [
         (SpaceError("/home/joe/.cache/hub/models--a/config.json is bad."), "config.json is bad."),
-        (SpaceError("'/tmp/gradio/ab/a.png' is bad."), "'a.png' is bad."),
+        (SpaceError("'/home/joe/gradio/ab/a.png' is bad."), "'a.png' is bad."),
         (
             SpaceError("user/model is bad: https://a.org/b/c"),
             "user/model is bad: https://a.org/b/c",
@@ -174,7 +174,7 @@ def test_guarded_steps_are_counted_over_all_and_when_stopped() -> None:
 def test_guarded_steps_that_fail_show_a_message() -> None:
     def fail() -> Iterator[int]:
         yield 1
-        raise SpaceError("/tmp/a/film.mp4 is bad.")
+        raise SpaceError("/home/joe/film.mp4 is bad.")
 
     run = guarded(fail, Visitors())()
     assert next(run) == 1

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from agit_hub.data import shapes
 from agit_hub.inference.pipeline import AGITPipeline
-from tests.space.conftest import DEMO_MODEL, SPACE
+from tests.space.conftest import DEMO_MODEL, build_web_page
 
 pytestmark = pytest.mark.slow
 
@@ -47,12 +45,7 @@ def pipe(model: Path) -> AGITPipeline:
 @pytest.fixture(scope="module")
 def file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the page with that model."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm on this machine (apt-get install npm)")
-    path = tmp_path_factory.mktemp("web") / "agit.html"
-    command = [sys.executable, str(SPACE / "web" / "build.py"), "--out", str(path)]
-    subprocess.run([*command, "--model", str(model)], check=True)
-    return path
+    return build_web_page(model, tmp_path_factory.mktemp("web") / "agit.html")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Runs with masks: resumed exactly, streamed, counted, and refused where they have no effect."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageOps
 
 from agit_hub.cli.train import main
 from agit_hub.data.loader import Batch
@@ -207,9 +208,14 @@ def test_warm_up_uses_masks_where_attention_is_frozen(
 ) -> None:
     monkeypatch.setattr(domain_labels, "_IMAGES", 6)
     monkeypatch.setattr(domain_labels, "_TEACHER_STEPS", 2)
-    (masks / "5.pgm").unlink()
+    inverse = shutil.copytree(masks, tmp_path / "inverse hints")
+    for folder in (masks, inverse):
+        (folder / "5.pgm").unlink()
+    for path in inverse.iterdir():
+        ImageOps.invert(Image.open(path).convert("L")).save(path)
     weights = []
-    for name, place in (("plain", None), ("masks", masks)):
+    # As many masks, so that only what they show is different.
+    for name, place in (("masks", masks), ("inverse", inverse)):
         train(
             tmp_path / name,
             {

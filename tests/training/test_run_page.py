@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,11 @@ import pytest
 from agit_hub.errors import RunError
 from agit_hub.run_page.status import RunStatus, read_status
 from agit_hub.runs import RunFolder
+from agit_hub.training.attention_monitor import CollapseMonitor
 from agit_hub.training.callbacks import run_page
+from agit_hub.training.callbacks.base import TrainerState
+from agit_hub.training.callbacks.run_page import RunPageCallback
+from tests.conftest import MakeModel
 from tests.training.conftest import Train
 
 
@@ -51,6 +56,32 @@ def test_failed_training_says_why_on_its_page(tmp_path: Path, train: Train) -> N
         train(tmp_path / "run", {"train.learning_rate": 1e38, "train.max_steps": 30})
     status = read_status(RunFolder(tmp_path / "run"))
     assert (status.state, status.message) == ("failed", str(raised.value))
+
+
+def test_page_that_takes_long_is_written_less_often(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a second is written again after 50 more; the status is written each time."""
+    seconds, pages, states = [0.0], [], []
+
+    def write_page(run: RunFolder) -> None:
+        pages.append(seconds[0])
+        seconds[0] += 1
+
+    monkeypatch.setattr(run_page, "write_page", write_page)
+    monkeypatch.setattr(run_page, "write_status", lambda run, status: states.append(status.step))
+    logger: Any = SimpleNamespace(
+        collapse=CollapseMonitor(200), images_per_second=None, steps_per_second=None
+    )
+    callback = RunPageCallback(RunFolder(tmp_path), logger, 1, lambda: seconds[0])
+    state = TrainerState(0, 1000, make_model())
+    callback.on_train_begin(state)
+    for state.step in range(1, 12):
+        seconds[0] = 10.0 * state.step
+        callback.on_step_end(state)
+    callback.on_end(state, "stopped", "Stopped.")
+    assert pages == [0.0, 60.0, 110.0]
+    assert states == [*range(12), 11]
 
 
 def test_page_that_cannot_be_written_does_not_end_the_run(

@@ -359,7 +359,7 @@ def test_validation_on_separate_folders(
         (VALIDATE | {"eval.patience": 0}, r"eval\.patience is 0"),
         (VALIDATE | {"eval.protocol": "lite1"}, "'lite1'.*'lite0'"),
         # One in ten of twelve is one.
-        (VALIDATE | {"eval.holdout": 10}, r"eval: 1 .*too few"),
+        (VALIDATE | {"eval.holdout": 10}, r"eval: 1 .*too few.*one image in 10.*--eval.holdout"),
     ],
 )
 def test_invalid_validation_settings_raise_config_error(

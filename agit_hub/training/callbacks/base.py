@@ -37,4 +37,4 @@ class Callback:
         """Called when the run has finished, but not when it was interrupted."""
 
     def on_end(self, state: TrainerState, outcome: State, message: str) -> None:
-        """Called once, when a run has ended in whatever way; `message` says how, in words."""
+        """Called once, when a run has ended in whatever way; `message` is a sentence that says how."""

@@ -64,7 +64,7 @@ class ValidationCallback(Callback):
             advice = (
                 ""
                 if held_out is None
-                else f" Validation has every {held_out}th image alone (eval.holdout): set a smaller "
+                else f" Validation has one image in {held_out} (eval.holdout): set a smaller "
                 "--eval.holdout, or --eval.steps null --eval.holdout null to train without validation."
             )
             raise ConfigError(f"eval: {error}{advice}") from error
