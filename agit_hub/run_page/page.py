@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def write_page(run: RunFolder) -> Path:
     Sample grids are read from the folder `samples` beside it; nothing is loaded from a network.
 
     Raises:
-        RunFolderError: If it is not a run folder, or was written by another version.
+        RunFolderError: If it is not a run folder.
+        ConfigError: If another version wrote it.
     """
     write_bytes(run.page_file, render_page(run).encode())
     return run.page_file
@@ -85,7 +87,8 @@ def render_page(run: RunFolder, settings: Mapping[str, Any] | None = None) -> st
             machine. The sample grids are then inside the page, as JPEG.
 
     Raises:
-        RunFolderError: If it is not a run folder, or was written by another version.
+        RunFolderError: If it is not a run folder.
+        ConfigError: If another version wrote it.
     """
     content = _collect(run, _linked if settings is None else _embedded)
     if settings is not None:
@@ -125,7 +128,11 @@ def _collect(run: RunFolder, source_of: Callable[[Path], str]) -> dict[str, Any]
 
 def _charts(metrics: Sequence[Mapping[str, float]], names: Sequence[str]) -> Iterator[Any]:
     for title, keys, factor, limits in _CHARTS:
-        found = [[(line["step"], line[key]) for line in metrics if key in line] for key in keys]
+        # JSON has no number for a loss that was not finite, and a curve has no place for it.
+        found = [
+            [(line["step"], line[key]) for line in metrics if isfinite(line.get(key, nan))]
+            for key in keys
+        ]
         if not any(value for points in found for _, value in points):
             continue  # not measured in this run, or a loss that it does not have
         labels = names if len(keys) > 1 else [title]

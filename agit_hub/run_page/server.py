@@ -74,7 +74,8 @@ def serving(run: RunFolder, host: str, port: int | None) -> Iterator[ThreadingHT
         port: The port, or None for the first free one from 7870 on.
 
     Raises:
-        RunFolderError: If it is not a run folder, or was written by another version.
+        RunFolderError: If it is not a run folder.
+        ConfigError: If another version wrote it.
         InputPathError: If the address cannot be listened on.
     """
     render_page(run)  # what is wrong with the folder is said before the server starts

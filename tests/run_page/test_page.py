@@ -1,6 +1,7 @@
 """The page holds what the run folder does, and nothing in it can break out of its place."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ from agit_hub.run_page.status import RunStatus, write_status
 from agit_hub.runs import RunFolder
 
 
-def data_of(page: str) -> dict[str, Any]:
+def data_of(page: str, **options: Any) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
-    return dict(json.loads(found[1]))
+    return dict(json.loads(found[1], **options))
 
 
 def result(metric: str, value: float, split: str) -> dict[str, Any]:
@@ -49,6 +50,17 @@ def test_page_marks_the_switch_unless_the_run_began_with_it(run: RunFolder) -> N
     run.truncate_metrics(0)
     run.append_metrics({"step": 1, "switched": 1.0})
     assert data_of(render_page(run))["switched"] is None
+
+
+def test_page_leaves_out_values_that_are_not_finite(run: RunFolder) -> None:
+    """The browser's JSON has neither NaN nor Infinity."""
+    run.truncate_metrics(0)
+    for step, loss in ((1, 0.5), (2, math.nan), (3, math.inf), (4, 0.25)):
+        run.append_metrics({"step": step, "loss/adversarial_st": loss})
+    page = render_page(run)
+    data_of(page, parse_constant=pytest.fail)
+    (chart,) = data_of(page)["charts"]
+    assert chart["series"][0]["points"] == [[4, 0.25], [1, 0.5]]
 
 
 def test_page_links_samples_or_holds_them(run: RunFolder) -> None:

@@ -81,9 +81,8 @@ class RunPageCallback(Callback):
                 write_page(self._folder)
                 done = self._clock()
                 self._page_due = done + _SHARE * (done - now)
-        except (
-            OSError
-        ) as error:  # the page is no reason to lose a run; a full disk ends it elsewhere
+        except OSError as error:
+            # The page is no reason to lose a run; a full disk ends it elsewhere.
             if not self._failed:
                 logger.warning("The run's page cannot be written: %s", error)
             self._failed = True
