@@ -3,7 +3,6 @@
 Values are those of the authors' code (see the README's table of deviations).
 """
 
-import math
 from functools import partial
 from typing import Literal
 
@@ -159,8 +158,10 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
         sigma: Standard deviation in pixels.
     """
     edge = int(2.5 * sigma)
-    weights = [math.exp(-((k / sigma) ** 2) / 2) for k in range(-edge, edge + 1)]
-    kernel = image.new_tensor(weights) / sum(weights)
+    # Computed on the device: a copy to a GPU would wait for it.
+    places = torch.arange(-edge, edge + 1, device=image.device, dtype=torch.float32)
+    weights = torch.exp(-((places / sigma) ** 2) / 2)
+    kernel = (weights / weights.sum()).to(image.dtype)
     channels = image.shape[1]
     if image.is_cuda and torch.are_deterministic_algorithms_enabled():
         padded = reflection_pad(image, edge)

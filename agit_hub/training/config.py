@@ -85,7 +85,7 @@ class TrainSettings:
     a mask count 0 and train attention by the method alone. null is 1 if a domain names masks."""
     lambda_structure: float = 0.0
     """Weight of the structure loss: the change of the feature self-similarity between input and
-    translation (not in the paper)."""
+    translation (not in the paper). A direction whose generator starts from a blurred image has none."""
     adversarial: Literal["least_squares", "hinge"] = "least_squares"
     """Adversarial loss: `least_squares` (the paper), or `hinge`."""
     augment: bool = False

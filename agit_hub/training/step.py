@@ -81,6 +81,9 @@ class Step:
             "ts": ImagePool(settings.pool_size, 2 * pool_seed + 1),
         }
         self._settings = settings
+        model = networks.model.config
+        # A blur removes the structure that the structure loss would ask for.
+        self._blurred = {"st": bool(model.source_blur), "ts": bool(model.target_blur)}
         self._trained = trained = _TRAINED[settings.directions]
         chosen = [
             tuple(d for d in each if d in trained) for each in _UPDATES[settings.update_order]
@@ -226,7 +229,7 @@ class Step:
             loss = phase.lambda_cyc * metrics.add(f"loss/cycle_{domain}", value)
         if not adversarial:
             return loss
-        if settings.lambda_structure:
+        if settings.lambda_structure and not self._blurred[direction]:
             features = self.networks.model.features
             assert features is not None
             value = structure_change(features, image, translation.image)

@@ -80,10 +80,11 @@ def test_structure_change_is_mean_change_of_cosine_similarities() -> None:
 
 
 def test_step_of_recipe_equals_losses_by_hand(features: FrozenBackbone) -> None:
-    """Hinge losses on soft masks, and the structure loss; attention is frozen."""
+    """Hinge losses on soft masks, and the structure loss, without it where the image is blurred."""
     torch.manual_seed(4)
     tiny = {"image_size": 32, "channels": 4, "blocks": 0, "attention_channels": 4}
-    model = AGITModel(AGITConfig(attention="features", **tiny))  # type: ignore[arg-type]
+    blurred = {"residual": True, "target_blur": 2.0}
+    model = AGITModel(AGITConfig(attention="features", **tiny, **blurred))  # type: ignore[arg-type]
     for attention in (model.attention_s, model.attention_t):
         # Maps on both sides of the soft mask's ends.
         attention.head.weight.data *= 400
@@ -116,6 +117,8 @@ def test_step_of_recipe_equals_losses_by_hand(features: FrozenBackbone) -> None:
     gradients = torch.autograd.grad(
         adversarial + weight * structure, list(before.model.generator_st.parameters())
     )
+    to_source = -score(before.discriminator_s, ts.image, ts.attention).mean()
+    gradients += torch.autograd.grad(to_source, list(before.model.generator_ts.parameters()))
 
     schedule = Schedule(settings, steps_per_epoch=9)
     schedule.switch(0)
@@ -126,9 +129,10 @@ def test_step_of_recipe_equals_losses_by_hand(features: FrozenBackbone) -> None:
     assert metrics["loss/adversarial_st"].item() == pytest.approx(adversarial.item(), rel=1e-5)
     assert metrics["loss/structure_s"].item() == pytest.approx(structure.item(), rel=1e-5)
     assert metrics["loss/discriminator_t"].item() == pytest.approx(discriminator.item(), rel=1e-5)
-    assert "loss/cycle_s" not in metrics
+    assert "loss/cycle_s" not in metrics and "loss/structure_t" not in metrics
     moments = step.optimizers["generators_st_ts"].optimizer.state
-    for parameter, gradient in zip(model.generator_st.parameters(), gradients, strict=True):
+    parameters = [*model.generator_st.parameters(), *model.generator_ts.parameters()]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         # Adam's first moment is half of its first gradient.
         torch.testing.assert_close(
             moments[parameter]["exp_avg"], gradient / 2, rtol=1e-3, atol=1e-6
