@@ -8,8 +8,10 @@ Before the first step of the run the attention networks are trained in three sta
 2. Its predictions are propagated to cells with similar features (a random walk) and normalised to
    [0, 1]: a pseudo-label for the whole object instead of its most discriminative part.
    Where an image has a mask, the teacher learns it too, and the mask is the label.
-3. The attention network learns the pseudo-labels, except for cells between object and background. Then
-   its maps are sharpened, because faint attention leaves a veil of translation on the background.
+3. Attention learns the pseudo-labels of both domains, except for cells between object and background:
+   what is translated looks alike in both, and where one domain's labels are poor the other's help. Then
+   its maps are sharpened, because faint attention leaves a veil of translation on the background. Both
+   networks start from these weights.
 
 docs/research/recipe.md describes the results, and alternatives that failed.
 """
@@ -45,7 +47,7 @@ _DROPOUT = 0.2
 _AFFINITY_POWER = 2
 _WALK_STEPS = 2
 # Pseudo-labels below are background, and above object; those in between are ignored.
-_BACKGROUND, _OBJECT = 0.40, 0.55
+_BACKGROUND, _OBJECT = 0.33, 0.48
 # Factor of the logits after training.
 _SHARPENING = 3.0
 
@@ -82,12 +84,12 @@ def domain_label_loss(own: Tensor, other: Tensor, logit_decay: float = _LOGIT_DE
 def learn_domain_labels(
     networks: TrainingNetworks, batches: Iterator[Batch], steps: int, masked_batches: int = 0
 ) -> float:
-    """Train both attention networks on the domain labels, and return the mean of their last losses.
+    """Train attention on the domain labels, for both networks alike, and return the last loss.
 
     Args:
         networks: Networks whose attention networks are newly created `FeatureAttention` modules.
         batches: Whole images, in which objects are complete and rarely at the border.
-        steps: Training steps of the attention networks on pseudo-labels.
+        steps: Training steps on pseudo-labels for each domain.
         masked_batches: Further batches that are searched for images with masks.
     """
     model = networks.model
@@ -96,16 +98,17 @@ def learn_domain_labels(
     means = _means(domains)
     cells = [_cells(domain.whole, means) for domain in domains]
     teachers = _train_teachers(cells, [domain.masks for domain in domains])
-    losses = []
-    for attention, domain, own_cells, teacher in zip(
-        (model.attention_s, model.attention_t), domains, cells, teachers, strict=True
-    ):
-        assert isinstance(attention, FeatureAttention)
-        labels = _pseudo_labels(teacher, own_cells)
+    labels = []
+    for domain, own, teacher in zip(domains, cells, teachers, strict=True):
+        found = _pseudo_labels(teacher, own)
         if domain.masks is not None:
-            labels = torch.where(domain.masks < 0, labels, domain.masks)
-        losses.append(_train_attention(attention, domain, labels, steps))
-    return sum(losses) / len(losses)
+            found = torch.where(domain.masks < 0, found, domain.masks)
+        labels.append(found)
+    first, second = model.attention_s, model.attention_t
+    assert isinstance(first, FeatureAttention)
+    loss = _train_attention(first, _join_domains(domains), torch.cat(labels), len(domains) * steps)
+    second.load_state_dict(first.state_dict())
+    return loss
 
 
 @torch.no_grad()
@@ -167,6 +170,13 @@ class _Collector:
 def _join_batches(batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Concatenate the batches' features of each block."""
     return [torch.cat(blocks) for blocks in zip(*batches, strict=True)]
+
+
+def _join_domains(domains: Sequence[_DomainFeatures]) -> _DomainFeatures:
+    """Concatenate the domains' images; masks are left out, for they are labels by now."""
+    whole = _join_batches([domain.whole for domain in domains])
+    crop = _join_batches([domain.crop for domain in domains])
+    return _DomainFeatures(whole, crop, [c for domain in domains for c in domain.corners], None)
 
 
 def _to_grid(x: Tensor) -> Tensor:
@@ -262,7 +272,7 @@ def _propagate(logits: Tensor, cells: Tensor) -> Tensor:
 def _train_attention(
     attention: FeatureAttention, domain: _DomainFeatures, labels: Tensor, steps: int
 ) -> float:
-    """Train one attention network on pseudo-labels, and return the last loss."""
+    """Train an attention network on pseudo-labels, and return the last loss."""
     half = _GRID // 2
     crops = [
         label[:, row : row + half, column : column + half]
