@@ -41,8 +41,8 @@ def average_precision(attention: Map, mask: Mask) -> float | None:
 
     if not mask.any():
         return None
-    score = torch.from_numpy(np.ascontiguousarray(attention))
-    return float(binary_average_precision(score, torch.from_numpy(mask).int()))
+    # Copies: cached arrays may be read-only.
+    return float(binary_average_precision(torch.tensor(attention), torch.tensor(mask).int()))
 
 
 def points_at_object(attention: Map, mask: Mask) -> bool:
