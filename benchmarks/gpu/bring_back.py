@@ -1,9 +1,10 @@
-"""Copies a run's results to OUT: metrics, the averaged weights in parts, and a publishable gallery."""
+"""Copies a run's results to OUT: metrics, the averaged weights, and a publishable gallery."""
 
 import io
 import json
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from agit_hub.atomic import write_bytes
 from agit_hub.errors import ModelLoadError
@@ -12,13 +13,11 @@ from agit_hub.inference.pipeline import AGITPipeline
 from agit_hub.models.agit import AGITModel
 from agit_hub.runs import RunFolder
 
-_PART = 14 * 10**6
-_PARTS = 2
 _MOST_LINES = 2000
 
 
 def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
-    """Write `train.json`, `weights.0`, `weights.1` and a gallery, each file atomically.
+    """Write `train.json`, `weights.tar.gz` (in half precision) and a gallery, each file atomically.
 
     Args:
         run: The run folder.
@@ -36,11 +35,7 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
     write_bytes(out / "train.json", json.dumps(found).encode())
     if not folder.model.is_dir():
         return
-    packed = _packed(folder.model)
-    if len(packed) > _PARTS * _PART:
-        print(f"The weights are {len(packed) / 1e6:.0f} MB: the end is cut off.")
-    for number in range(_PARTS):
-        write_bytes(out / f"weights.{number}", packed[number * _PART : (number + 1) * _PART])
+    write_bytes(out / "weights.tar.gz", _packed(folder.model))
     if shown is None or not shown.is_dir():
         return
     try:
@@ -53,6 +48,8 @@ def bring_back(run: Path, out: Path, device: str, shown: Path | None) -> None:
 
 def _packed(model: Path) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        tar.add(model, "model")
+    with TemporaryDirectory() as halved:
+        AGITModel.from_pretrained(model).half().save_pretrained(halved)
+        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+            tar.add(halved, "model")
     return buffer.getvalue()

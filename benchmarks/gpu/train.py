@@ -3,7 +3,7 @@
 python -m benchmarks.gpu.train --out OUT --work FOLDER --device cuda --photos FOLDER \\
     --until $(($(date +%s) + 420))
 
-A short run measures the time of a step; the real one gets as many steps as fit, so that its learning
+The first steps show how long one takes; the run is resumed with as many as fit, so that its learning
 rate decays to 0 in time. Results are copied at every checkpoint. Samples are translations of publishable
 photographs (FOLDER/shown), never of the training set.
 """
@@ -27,7 +27,12 @@ from benchmarks.harness import ROOT
 
 # Seconds for the last checkpoint and its copy.
 _MARGIN = 15
-_MEASURED_STEPS = {"cuda": 80, "cpu": 2}
+# Seconds from the start of a process to its first step.
+_TO_START = 20
+# Part of the time that is planned for steps, in case they slow down.
+_SAFETY = 0.94
+_MEASURED_STEPS = {"cuda": 100, "cpu": 2}
+_SAVE_EVERY = {"cuda": 400, "cpu": 10}
 
 
 class Training:
@@ -41,35 +46,33 @@ class Training:
         self._arguments = arguments
         self._device: str = arguments.device
         self._end: float = arguments.until
+        self._run: Path = arguments.work / "run"
         photos: Path | None = arguments.photos
         self._shown = photos / "shown" if photos is not None else None
 
     def act(self) -> int:
         """Measure, train and copy all results; return the exit code."""
-        per_step, to_start = self._measure()
-        left = self._end - time.time() - _MARGIN - to_start
-        total = max(2, int(left / per_step))
+        shutil.rmtree(self._run, ignore_errors=True)
+        steps = _MEASURED_STEPS[self._device]
+        code = self._start(steps, steps // 2).wait()
+        if code:
+            return code
+        per_step = self._seconds_per_step()
+        left = self._end - time.time() - _MARGIN - _TO_START
+        total = max(2, steps + int(_SAFETY * left / per_step))
         print(f"{per_step:.3f} s a step, {left:.0f} s for steps: {total} steps", flush=True)
         return self._train(total, per_step)
 
-    def _measure(self) -> tuple[float, float]:
-        """Return the seconds of a step, and of everything before the first one."""
-        run, steps = self._fresh("measured"), _MEASURED_STEPS[self._device]
-        began = time.monotonic()
-        code = self._start(run, steps, log_every=steps // 2).wait()
-        if code:
-            sys.exit(code)
-        folder = RunFolder(run)
+    def _seconds_per_step(self) -> float:
+        folder = RunFolder(self._run)
         train = folder.read_config()["train"]
         images = 2 * train["batch_size"] * train["gradient_accumulation_steps"]
         # Of the second half: the first step may compile kernels.
-        per_step = images / folder.read_metrics()[-1]["images_per_second"]
-        return per_step, max(0.0, time.monotonic() - began - steps * per_step)
+        return float(images / folder.read_metrics()[-1]["images_per_second"])
 
     def _train(self, total: int, per_step: float) -> int:
-        run = self._fresh("run")
-        save_every = max(1, min(total // 2, int(60 / per_step)))
-        process = self._start(run, total, max(1, total // 400), save_every)
+        run = self._run
+        process = self._start(total, max(1, total // 400), "--resume")
         seen = None
         while process.poll() is None:
             if time.time() > self._end - _MARGIN / 2:
@@ -85,14 +88,15 @@ class Training:
         # A signal may reach a run that has just finished.
         return 0 if RunFolder(run).read_metrics()[-1]["step"] == total else process.returncode
 
-    def _start(
-        self, run: Path, steps: int, log_every: int, save_every: int = 10**6
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, steps: int, log_every: int, *options: str) -> subprocess.Popen[bytes]:
         # Without Accelerate's launcher, which does not forward signals.
         command = [sys.executable, str(ROOT / "train_accelerate.py")]
         command += ["--config", self._arguments.config]
-        command += [f"--train.max_steps={steps}", f"--train.checkpointing_steps={save_every}"]
-        command += [f"--log.steps={log_every}", f"--output_dir={run}", *self._domains()]
+        command += [
+            f"--train.max_steps={steps}",
+            f"--train.checkpointing_steps={_SAVE_EVERY[self._device]}",
+        ]
+        command += [f"--log.steps={log_every}", f"--output_dir={self._run}", *self._domains()]
         # Slow, and possible later on another machine.
         command += ["--eval.steps=null", "--eval.holdout=null", f"--log.sample_steps={10**6}"]
         if self._device == "cpu":  # a smoke test
@@ -100,7 +104,9 @@ class Training:
             command += ["--model.image_size=64", "--train.mixed_precision=no"]
             command += ["--train.attention_warmup_steps=0"]
         cpu = {"ACCELERATE_USE_CPU": "true"} if self._device == "cpu" else {}
-        return subprocess.Popen([*command, *self._arguments.settings], env=os.environ | cpu)
+        return subprocess.Popen(
+            [*command, *self._arguments.settings, *options], env=os.environ | cpu
+        )
 
     def _domains(self) -> list[str]:
         photos: Path | None = self._arguments.photos
@@ -112,11 +118,6 @@ class Training:
             f"--data.source.path={photos / 'trainA'}",
             f"--data.target.path={photos / 'trainB'}",
         ]
-
-    def _fresh(self, name: str) -> Path:
-        run: Path = self._arguments.work / name
-        shutil.rmtree(run, ignore_errors=True)
-        return run
 
     def _bring_back(self, run: Path) -> None:
         try:
