@@ -10,6 +10,7 @@ import textwrap
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -204,8 +205,10 @@ def _locate(name: str) -> Path:
     stem = name.removeprefix("configs/").removesuffix(".yaml")
     if stem in shipped:
         return shipped[stem]
+    near = get_close_matches(stem, shipped, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigError(
-        f"--config is {name!r}; expected a YAML file, or one of {', '.join(shipped)}."
+        f"--config is {name!r}; expected a YAML file, or one of {', '.join(shipped)}.{hint}"
     )
 
 

@@ -188,6 +188,13 @@ def test_to_yaml_of_parsed_config_parses_to_same(tmp_path: Path, arguments: list
     assert threshold == plain["train.attention_threshold"]
 
 
+def test_mistyped_configuration_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"shapes.*\. Did you mean horse2zebra_small\?$"):
+        parse(["--config", "configs/horse2zebra_smal.yaml"])
+    with pytest.raises(ConfigError, match=r"zebra_small, [^?]*\.$"):
+        parse(["--config", "monet"])
+
+
 @pytest.mark.parametrize("file", CONFIGS, ids=[file.stem for file in CONFIGS])
 def test_shipped_configuration_parses_by_name_and_path(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

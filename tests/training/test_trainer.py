@@ -30,6 +30,17 @@ Pixels = npt.NDArray[Any]
 WEIGHTS = "model/model.safetensors"
 
 
+@pytest.mark.parametrize(("steps", "following"), [(2, 2), (9, 3)])
+def test_run_says_when_metrics_follow(
+    tmp_path: Path, train: Train, caplog: pytest.LogCaptureFixture, steps: int, following: int
+) -> None:
+    train(tmp_path, {"train.max_steps": 3, "log.steps": steps})
+    lines = caplog.messages
+    first = [line for line in lines if line.startswith("Step 1 is done, after ")]
+    assert len(first) == 1 and first[0].endswith(f" s; metrics follow at step {following}.")
+    assert not any(line.startswith("Step 2") for line in lines)
+
+
 def test_run_writes_expected_files_and_metrics(
     tmp_path: Path, train: Train, metrics: Metrics, states: States
 ) -> None:

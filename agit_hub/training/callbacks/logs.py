@@ -1,6 +1,7 @@
 """Log lines and sample grids."""
 
 import io
+import time
 
 import torch
 from PIL import Image
@@ -18,16 +19,29 @@ from agit_hub.visualization import heat_map, labelled_grid
 
 
 class LogCallback(Callback):
-    """Log the metrics every `log.steps` steps, and at the end."""
+    """Log the metrics every `log.steps` steps, and at the end; and how long the first step took."""
 
     def __init__(self, metric_logger: MetricLogger, steps: int) -> None:
         self._metric_logger = metric_logger
         self._steps = steps
+        self._began: float | None = None
+
+    def on_train_begin(self, state: TrainerState) -> None:
+        """Take the time."""
+        self._began = time.monotonic()
 
     def on_step_end(self, state: TrainerState) -> None:
         """Log the metrics if due."""
-        if state.is_last or state.step % self._steps == 0:
+        due = state.is_last or state.step % self._steps == 0
+        if due:
             self._metric_logger.log(state.step)
+        elif self._began is not None:  # otherwise minutes may pass without a word
+            seconds, step = time.monotonic() - self._began, state.step
+            following = min(step + self._steps - step % self._steps, state.total_steps)
+            self._metric_logger.info(
+                f"Step {step} is done, after {seconds:.1f} s; metrics follow at step {following}."
+            )
+        self._began = None
 
 
 class SampleGridCallback(Callback):
