@@ -3,6 +3,7 @@ const NAMES = {
   "#attention button.image-frame, #attention .image-container > button": "Attention: click an object to change it alone",
   "#output .image-container > button": "Output, larger",
   "#input .image-container > button": "Input, larger",
+  "#mask .image-container > button": "Mask",
   "#animation .image-container > button": "Animation",
   "#share-card .image-container > button": "Card",
 };
@@ -10,6 +11,7 @@ const ALTERNATIVES = {
   "#input": "Input",
   "#attention": "Attention over the input",
   "#output": "Output",
+  "#mask": "Mask",
   "#animation": "From the input to the output and back",
   "#share-card": "Input, attention and output",
 };
