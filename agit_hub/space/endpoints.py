@@ -35,19 +35,6 @@ def add_endpoints(service: SpaceService) -> None:
     """Add `/translate` and `/attention` to the current page; their files have full resolution."""
     guard = partial(guarded, visitors=service.visitors)
 
-    def render(
-        image: str | None,
-        to: str,
-        model: str,
-        settings: Sequence[Any] = (),
-        mask: str | None = None,
-    ) -> tuple[str, Rendering]:
-        if image is None:
-            raise SpaceError("image is missing: send a file.")
-        name = model or next(iter(service.models))
-        edits = make_edits(settings, mask=open_mask(mask))
-        return image, service.render(image, to, name, edits)
-
     def translate(image: str | None, to: str, *_rest: Any) -> tuple[str, str, str]:
         """Translate the object in an image and leave the rest unchanged, byte for byte.
 
@@ -57,7 +44,7 @@ def add_endpoints(service: SpaceService) -> None:
             Three files: the translation, the attention map in grey, and a panel of all three images.
         """
         *settings, model, mask = _rest
-        name, rendering = render(image, to, model, settings, mask)
+        name, rendering = _render(service, image, to, model, settings, mask)
         translation, attention_map, panel = service.files(rendering, name)
         return translation, attention_map, panel
 
@@ -69,7 +56,7 @@ def add_endpoints(service: SpaceService) -> None:
         Returns:
             Two files: the attention map in grey, and a heat map over the image.
         """
-        name, rendering = render(image, to, model)
+        name, rendering = _render(service, image, to, model)
         (grey,) = service.files(rendering, name, ["attention"])
         return grey, rendering.overlay()
 
@@ -91,6 +78,20 @@ def add_endpoints(service: SpaceService) -> None:
             api_name="translate",
         )  # fmt: skip
         gr.Button().click(guard(attention), [image, to, model], outputs[3:], api_name="attention")
+
+
+def _render(
+    service: SpaceService,
+    image: str | None,
+    to: str,
+    model: str,
+    settings: Sequence[Any] = (),
+    mask: str | None = None,
+) -> tuple[str, Rendering]:
+    if image is None:
+        raise SpaceError("image is missing: send a file.")
+    name = model or next(iter(service.models))
+    return image, service.render(image, to, name, make_edits(settings, mask=open_mask(mask)))
 
 
 def accept_fewer_values(page: gr.Blocks) -> None:
