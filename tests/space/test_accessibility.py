@@ -47,7 +47,7 @@ def _open_mask(page: Page) -> None:
 def _upload_mask(path: Path) -> Callable[[Page], None]:
     def act(page: Page) -> None:
         page.locator("#mask input[type=file]").set_input_files(path)
-        page.locator("#mask img").wait_for()
+        page.get_by_alt_text("Mask", exact=True).wait_for()
 
     return act
 

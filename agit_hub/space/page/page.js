@@ -3,7 +3,6 @@ const NAMES = {
   "#attention button.image-frame, #attention .image-container > button": "Attention: click an object to change it alone",
   "#output .image-container > button": "Output, larger",
   "#input .image-container > button": "Input, larger",
-  "#mask .image-container > button": "Mask",
   "#animation .image-container > button": "Animation",
   "#share-card .image-container > button": "Card",
 };

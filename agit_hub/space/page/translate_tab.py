@@ -166,7 +166,9 @@ def connect(
         **WITH_PROGRESS,
     ).success(**show)  # fmt: skip
     gr.on([each.input for each in c.settings], **edit)
-    _connect_mask(c.mask, edit)
+    c.mask.clear(**edit)
+    # A file that is no mask does not stay, or every other edit would fail.
+    c.mask.upload(**edit).failure(lambda: None, None, c.mask, **PRIVATE)
     c.brush.input(
         guard(handlers.paint), [*inputs, c.strokes], [*results, c.strokes],
         trigger_mode="always_last", concurrency_id="live", **PRIVATE,
@@ -183,11 +185,3 @@ def connect(
     # The page opens with a translated example.
     demo.load(**show)
     demo.load(lambda: gr.update(choices=service.known_models()), None, model, **PRIVATE)
-
-
-def _connect_mask(mask: UploadedImage, edit: dict[str, Any]) -> None:
-    remove: dict[str, Any] = {"fn": lambda: None, "outputs": mask, **PRIVATE}
-    # A file that is no mask does not stay, or every other edit would fail.
-    mask.upload(**edit).failure(**remove)
-    # This event is sent while the file is still there.
-    mask.clear(**remove).then(**edit)
