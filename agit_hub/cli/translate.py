@@ -86,8 +86,8 @@ def translate(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="Where images may change: white; black stays as it is. A file for all, or a folder "
-            "with a mask named like each image."
+            help="Where images may change: white; black stays as it is. A file for all, also for all "
+            "frames of a video, or a folder with a mask named like each image."
         ),
     ] = None,
     mask_as: Annotated[

@@ -1,7 +1,7 @@
 """The Space's API: two named endpoints, for `gradio_client` and MCP."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import Parameter
 from typing import Any
@@ -13,11 +13,11 @@ from PIL import Image
 from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits
 from agit_hub.inference.prediction import Rendering
-from agit_hub.space.edits import SETTINGS, make_edits
+from agit_hub.space.edits import SETTINGS, make_edits, open_mask
 from agit_hub.space.limits import MAX_FEATHER
 from agit_hub.space.messages import guarded
 from agit_hub.space.service import SpaceService
-from agit_hub.space.uploaded_image import DESCRIPTION, UploadedImage
+from agit_hub.space.uploaded_image import DESCRIPTION, MASK_DESCRIPTION, UploadedImage
 
 Schema = dict[str, Any]
 _MAXIMA = {"threshold": 1, "feather": MAX_FEATHER, "strength": 1}
@@ -35,12 +35,6 @@ def add_endpoints(service: SpaceService) -> None:
     """Add `/translate` and `/attention` to the current page; their files have full resolution."""
     guard = partial(guarded, visitors=service.visitors)
 
-    def render(image: str | None, to: str, model: str, *settings: Any) -> tuple[str, Rendering]:
-        if image is None:
-            raise SpaceError("image is missing: send a file.")
-        name = model or next(iter(service.models))
-        return image, service.render(image, to, name, make_edits(settings))
-
     def translate(image: str | None, to: str, *_rest: Any) -> tuple[str, str, str]:
         """Translate the object in an image and leave the rest unchanged, byte for byte.
 
@@ -49,8 +43,8 @@ def add_endpoints(service: SpaceService) -> None:
         Returns:
             Three files: the translation, the attention map in grey, and a panel of all three images.
         """
-        *settings, model = _rest
-        name, rendering = render(image, to, model, *settings)
+        *settings, model, mask = _rest
+        name, rendering = _render(service, image, to, model, settings, mask)
         translation, attention_map, panel = service.files(rendering, name)
         return translation, attention_map, panel
 
@@ -62,26 +56,60 @@ def add_endpoints(service: SpaceService) -> None:
         Returns:
             Two files: the attention map in grey, and a heat map over the image.
         """
-        name, rendering = render(image, to, model)
+        name, rendering = _render(service, image, to, model)
         (grey,) = service.files(rendering, name, ["attention"])
         return grey, rendering.overlay()
 
     described = _descriptions(service)
-    _describe(translate, described, ("image", "to", *SETTINGS, "model"))
+    _describe(translate, described, ("image", "to", *SETTINGS, "model", "mask"))
     _describe(attention, described, ("image", "to", "model"))
     with gr.Group(visible=False):
-        image = UploadedImage(type="filepath", image_mode=None, label="image")
+        files: dict[str, Any] = {"type": "filepath", "image_mode": None}
+        image = UploadedImage(label="image", **files)
         to, model = (_parameter(gr.Textbox, name, described) for name in ("to", "model"))
         settings = [
             _parameter(gr.Checkbox if name == "invert" else gr.Number, name, described)
             for name in SETTINGS
         ]
+        mask = _parameter(UploadedImage, "mask", described, **files)
         outputs = [_result(name) for name in _RESULTS]
         gr.Button().click(
-            guard(translate), [image, to, *settings, model], outputs[:3],
+            guard(translate), [image, to, *settings, model, mask], outputs[:3],
             api_name="translate",
         )  # fmt: skip
         gr.Button().click(guard(attention), [image, to, model], outputs[3:], api_name="attention")
+
+
+def _render(
+    service: SpaceService,
+    image: str | None,
+    to: str,
+    model: str,
+    settings: Sequence[Any] = (),
+    mask: str | None = None,
+) -> tuple[str, Rendering]:
+    if image is None:
+        raise SpaceError("image is missing: send a file.")
+    name = model or next(iter(service.models))
+    return image, service.render(image, to, name, make_edits(settings, mask=open_mask(mask)))
+
+
+def accept_fewer_values(page: gr.Blocks) -> None:
+    """Make endpoints take defaults for the last values that a request leaves out.
+
+    Gradio's client for Python sends all; requests by other means, written before a parameter was added,
+    do not.
+    """
+    preprocess = page.preprocess_data
+
+    async def preprocess_all(
+        fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> Any:
+        missing = fn.inputs[len(inputs) :] if fn.api_visibility == "public" else []
+        values = [getattr(each, "value", None) for each in missing]
+        return await preprocess(fn, [*inputs, *values], state, explicit_call)
+
+    setattr(page, "preprocess_data", preprocess_all)  # noqa: B010
 
 
 def _descriptions(service: SpaceService) -> dict[str, str]:
@@ -101,15 +129,18 @@ def _descriptions(service: SpaceService) -> dict[str, str]:
             f"One of {', '.join(service.models)}, or a public Hub repo such as user/model; {first} if "
             "empty."
         ),
+        "mask": MASK_DESCRIPTION,
     }
 
 
-def _parameter(kind: type[Component], name: str, described: Mapping[str, str]) -> Component:
+def _parameter(
+    kind: type[Component], name: str, described: Mapping[str, str], **options: Any
+) -> Component:
     """Return the component of a parameter that describes itself to programs."""
-    default = "" if kind is gr.Textbox else getattr(AttentionEdits, name)
-    component = kind(value=default, label=name)
+    default = _default(name)
+    component = kind(value=default, label=name, **options)
     component.api_info = lambda: _schema(component, name, described[name])  # type: ignore[method-assign]
-    example = 0.5 if default is None else default
+    example = 0.5 if name == "threshold" else default
     component.example_payload = lambda: example  # type: ignore[method-assign]
     return component
 
@@ -143,4 +174,4 @@ def _describe(
 def _default(name: str) -> Any:
     if name == "image":
         return Parameter.empty
-    return getattr(AttentionEdits, name) if name in SETTINGS else ""
+    return getattr(AttentionEdits, name) if name in (*SETTINGS, "mask") else ""

@@ -17,7 +17,7 @@ from agit_hub.errors import SpaceError
 from agit_hub.inference.edits import AttentionEdits, Point
 from agit_hub.inference.prediction import Prediction, Rendering
 from agit_hub.shipped import example_images, example_label
-from agit_hub.space.edits import make_edits, open_strokes
+from agit_hub.space.edits import make_edits, open_mask, open_strokes
 from agit_hub.space.previews import PREVIEW, save_preview
 from agit_hub.space.service import ARROW, SpaceService
 from agit_hub.visualization import fit_size
@@ -66,14 +66,14 @@ class Handlers:
         return _uploaded(examples[index]), found
 
     def show(self, path: str | None, to: str, model: str, *settings: Any) -> tuple[Any, ...]:
-        """Show another image, direction or model: all three images, nothing painted, all objects."""
+        """Show another image, direction or model: all three images, no edits but the sliders'."""
         if path is None:
-            return None, None, None, [], *_NOTHING_KEPT, "No image yet.", None, None
+            return None, None, None, [], *_NOTHING_KEPT, "No image yet.", None, None, None
         start = perf_counter()
         prediction = self._service.predict(path, to, model)
         _ = prediction.raw_attention  # what edits need is computed once
         predicted = perf_counter()
-        rendering, images = _render(prediction, _edits(*settings, None, []))
+        rendering, images = _render(prediction, _edits(*settings, None, None, []))
         done = perf_counter()
         size = prediction.input.size
         canvas = to_rgb(prediction.input).resize(
@@ -84,7 +84,7 @@ class Handlers:
             f"{escape(to)} in {done - start:.1f} s for {size[0]} x {size[1]} pixels{_shown_at(size)}. "
             f"{_changed(rendering)} Edits take {1000 * (done - predicted):.0f} ms."
         )
-        return *images, [], *_NOTHING_KEPT, status, editor, None
+        return *images, [], *_NOTHING_KEPT, status, None, editor, None
 
     def edit(self, path: str | None, to: str, model: str, *controls: Any) -> tuple[Any, ...]:
         """Render the image again with other edits; no network runs."""
@@ -239,6 +239,6 @@ def _shown_at(size: tuple[int, int]) -> str:
 
 
 def _edits(*controls: Any) -> AttentionEdits:
-    """Return the edits of the sliders, the brush's file and the selected points."""
-    *settings, strokes, points = controls
-    return make_edits(settings, points, open_strokes(strokes))
+    """Return the edits of the sliders, the mask's file, the brush's file and the selected points."""
+    *settings, mask, strokes, points = controls
+    return make_edits(settings, points, open_strokes(strokes), open_mask(mask))

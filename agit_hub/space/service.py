@@ -22,7 +22,6 @@ from PIL import Image
 
 from agit_hub import AGITPipeline
 from agit_hub.atomic import owned_folder
-from agit_hub.data.images import open_image
 from agit_hub.environment import require_extra
 from agit_hub.errors import ModelLoadError, SpaceError
 from agit_hub.inference.edits import AttentionEdits
@@ -35,14 +34,13 @@ from agit_hub.space.limits import (
     MAX_BATCH,
     MAX_FILM_RATE,
     MAX_FILM_RATE_ON_CPU,
-    MAX_MEGABYTES,
-    MAX_MEGAPIXELS,
     MAX_REMEMBERED_MEGABYTES,
     SECONDS_KEPT,
 )
 from agit_hub.space.memory import num_bytes, without_unused_info
 from agit_hub.space.messages import visitor_message
 from agit_hub.space.sharing import before_after, save_animation, share_card
+from agit_hub.space.uploaded_image import open_upload
 from agit_hub.space.visitor_models import VisitorModels
 from agit_hub.space.visitors import Visitors
 from agit_hub.space.zerogpu import MODELS_KEPT, ZeroGpu
@@ -149,8 +147,8 @@ class SpaceService:
     # Gradio names an upload's folder after the file's content: a path always is the same image.
     @cachedmethod(lambda self: self._predictions, condition=lambda self: self._condition)
     def _predict(self, path: str, label: str, model: str) -> Prediction:
-        image = open_image(path, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6)
-        return self.pipeline(model).predict(without_unused_info(image), label)
+        image = without_unused_info(open_upload(path))
+        return self.pipeline(model).predict(image, label)
 
     def render(self, path: str, to: str, model: str, edits: AttentionEdits = NO_EDITS) -> Rendering:
         """Translate an image with edits; networks run only if the prediction is not cached."""

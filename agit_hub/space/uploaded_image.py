@@ -10,17 +10,24 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
+from PIL import Image
 
+from agit_hub.data.images import open_image
 from agit_hub.space.limits import MAX_MEGABYTES, MAX_MEGAPIXELS
 
 _MARK = {"_type": "gradio.FileData"}
+_LIMITS = f"a file of at most {MAX_MEGAPIXELS} megapixels and {MAX_MEGABYTES} MB"
 _EXPECTED = (
     "send a file (gradio_client.handle_file), or its content as "
     '{"url": "data:image/png;base64,..."}'
 )
 DESCRIPTION = (
-    f"The image: a file of at most {MAX_MEGAPIXELS} megapixels and {MAX_MEGABYTES} MB, uploaded, or its "
+    f"The image: {_LIMITS}, uploaded, or its "
     'content as {"url": "data:image/png;base64,..."}. Web addresses are not fetched.'
+)
+MASK_DESCRIPTION = (
+    "Where the image may change: white; black stays as it is, and grey changes partially. None for "
+    f"everywhere, or {_LIMITS}, sent as the image is, with the image's aspect ratio."
 )
 
 
@@ -40,7 +47,7 @@ class UploadedFile(FileData):
 
 
 class UploadedImage(gr.Image):
-    """An image component that passes its file on unopened: `SpaceService` opens it, with limits."""
+    """An image component that passes its file on unopened, for `open_upload`."""
 
     is_template = True  # Gradio's term for a component that looks like its parent
     data_model = UploadedFile  # type: ignore[assignment]
@@ -61,6 +68,15 @@ class UploadedImage(gr.Image):
     def preprocess(self, payload: Any) -> str | None:
         """Return the file's path, unopened."""
         return None if payload is None else str(Path(payload.path).resolve())
+
+
+def open_upload(path: str) -> Image.Image:
+    """Open an uploaded image within the Space's limits.
+
+    Raises:
+        ImageError: If it is no image, damaged or too large.
+    """
+    return open_image(path, max_pixels=MAX_MEGAPIXELS * 10**6, max_bytes=MAX_MEGABYTES * 10**6)
 
 
 def _received(value: Any) -> dict[str, Any]:

@@ -39,6 +39,19 @@ def _share(page: Page) -> None:
     page.locator("#files a").first.wait_for()
 
 
+def _open_mask(page: Page) -> None:
+    page.get_by_role("button", name="Mask from a file").click()
+    page.locator("#mask input[type=file]").wait_for(state="attached")
+
+
+def _upload_mask(path: Path) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.locator("#mask input[type=file]").set_input_files(path)
+        page.get_by_alt_text("Mask", exact=True).wait_for()
+
+    return act
+
+
 def _translate_video(path: Path) -> Callable[[Page], None]:
     def act(page: Page) -> None:
         page.locator("#video input[type=file]").set_input_files(path)
@@ -65,6 +78,8 @@ def test_page_has_no_violation_on_any_tab(
     image = next((Path(__file__).parents[2] / "space/examples/plain").glob("*.png"))
     steps: list[tuple[str, Callable[[Page], None] | None]] = [
         ("Translate", None),
+        ("Translate", _open_mask),
+        ("Translate", _upload_mask(image)),
         ("Paint", None),
         ("Share", _share),
         ("Many images", None),

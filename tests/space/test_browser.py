@@ -184,6 +184,33 @@ def test_painting_attends_where_nothing_was(
     assert changed.mean() < 0.2
 
 
+def test_page_mask_limits_output_until_it_is_cleared(
+    page: Page, image_path: Path, prediction: Prediction, tmp_path: Path
+) -> None:
+    before = _upload(page, image_path)
+    mask = np.zeros((190, 224), np.uint8)  # at half the image's size
+    mask[:, 112:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.new("L", (224, 190)).save(tmp_path / "black.png")
+    page.get_by_role("button", name="Mask from a file").click()
+    chooser = page.locator("#mask input[type=file]")
+    chooser.set_input_files(tmp_path / "black.png")
+    expect(page.get_by_text("black.png is black everywhere")).to_be_visible()
+    shown = page.locator("#mask img")
+    expect(shown).to_have_count(0)  # it does not stay
+    after = _change(page, lambda: chooser.set_input_files(tmp_path / "mask.png"))
+    edits = AttentionEdits(mask=mask)
+    assert np.array_equal(after, _pixels(prediction.render(edits).image))
+    assert np.array_equal(after[:, :224], _pixels(prediction.input)[:, :224])
+    assert not np.array_equal(after, before)
+    cleared = _change(page, page.locator("#mask").get_by_label("Remove Image").click)
+    assert np.array_equal(cleared, before)
+    # It belongs to its image.
+    _change(page, lambda: chooser.set_input_files(tmp_path / "mask.png"))
+    _change(page, page.locator("#examples button").nth(1).click)
+    expect(shown).to_have_count(0)
+
+
 def test_page_saved_files_are_lossless_at_full_size(
     page: Page, image_path: Path, prediction: Prediction, tmp_path: Path
 ) -> None:

@@ -48,6 +48,27 @@ def test_endpoint_translate_returns_full_size_files(
     assert panel.size == (3 * 2000 + 2 * 31, 2000)
 
 
+def test_endpoint_translate_takes_a_mask(client: Client, tmp_path: Path) -> None:
+    path = _drawn(tmp_path, 5)
+    mask = np.zeros((48, 48), np.uint8)  # at half the image's size
+    mask[:, 24:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    image, attention, _ = client.predict(
+        handle_file(path),
+        threshold=0,
+        mask=handle_file(tmp_path / "mask.png"),
+        api_name="/translate",
+    )
+    given, made = np.asarray(Image.open(path)), np.asarray(Image.open(image))
+    assert np.array_equal(made[:, :48], given[:, :48]) and not np.array_equal(made, given)
+    assert not np.asarray(Image.open(attention))[:, :48].any()
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(AppError, match=r"^black\.png is black everywhere"):
+        client.predict(
+            handle_file(path), mask=handle_file(tmp_path / "black.png"), api_name="/translate"
+        )
+
+
 def test_endpoint_translate_defaults_are_model_defaults(
     client: Client, pipeline: AGITPipeline, tmp_path: Path
 ) -> None:

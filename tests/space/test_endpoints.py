@@ -13,7 +13,7 @@ from agit_hub.space.uploaded_image import UploadedImage
 from tests.space.conftest import DEMO_MODEL
 
 PARAMETERS = {
-    "/translate": ["image", "to", "threshold", "feather", "strength", "invert", "model"],
+    "/translate": ["image", "to", "threshold", "feather", "strength", "invert", "model", "mask"],
     "/attention": ["image", "to", "model"],
 }
 

@@ -138,7 +138,7 @@ def test_show_of_a_large_image_says_at_which_size(handlers: Handlers, tmp_path: 
 def test_edit_says_what_changes_and_discards_what_was_made_before(
     handlers: Handlers, drawn: str
 ) -> None:
-    edited = handlers.edit(drawn, SHAPES[0], "shapes", 1.0, 0, 1, False, None, [])
+    edited = handlers.edit(drawn, SHAPES[0], "shapes", 1.0, 0, 1, False, None, None, [])
     *_, files, animation, _, card, _, status = edited
     assert status.startswith("Nothing changes. Edited in ")
     assert all(each["value"] is None and not each["visible"] for each in (files, animation, card))
@@ -154,7 +154,7 @@ def test_paint_without_other_strokes_changes_nothing(
 
     def paint(strokes: Path | None, before: Path | None) -> Any:
         files = [path and str(path) for path in (strokes, before)]
-        return handlers.paint(drawn, SHAPES[0], "shapes", *DEFAULTS, files[0], [], files[1])
+        return handlers.paint(drawn, SHAPES[0], "shapes", *DEFAULTS, None, files[0], [], files[1])
 
     for strokes, before in ((blank, None), (None, None), (painted, painted)):
         assert paint(strokes, before) == gr.skip()
@@ -176,7 +176,7 @@ def test_status_is_text_and_no_html(tmp_path: Path, drawn: str) -> None:
 def test_share_without_an_image_is_refused(handlers: Handlers) -> None:
     for make in (handlers.save, handlers.animate, handlers.make_card):
         with pytest.raises(SpaceError, match="No image yet"):
-            make(None, SHAPES[0], "shapes", *DEFAULTS, None, [])
+            make(None, SHAPES[0], "shapes", *DEFAULTS, None, None, [])
 
 
 def test_film_reports_steps_and_gives_both_files(handlers: Handlers, tmp_path: Path) -> None:

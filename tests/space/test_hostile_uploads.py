@@ -1,6 +1,7 @@
 """Uploads that are damaged or ask for too much: each is one visitor's, and one file's, trouble."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from gradio.components.image_editor import AcceptBlobs, EditorData
 from gradio.data_classes import FileData
 from PIL import ExifTags, Image
 
-from agit_hub.errors import ImageError
+from agit_hub.errors import ImageError, MaskError
 from agit_hub.inference.prediction import Prediction
-from agit_hub.space.edits import make_edits, open_strokes
-from agit_hub.space.limits import MAX_BRUSH_MEGABYTES
+from agit_hub.space.edits import make_edits, open_mask, open_strokes
+from agit_hub.space.limits import MAX_BRUSH_MEGABYTES, MAX_MEGABYTES
 from agit_hub.space.memory import num_bytes, without_unused_info
 from agit_hub.space.service import SpaceService
 from agit_hub.space.uploaded_strokes import UploadedStrokes
@@ -37,6 +38,39 @@ def test_brush_layer_is_refused_by_its_header(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"The painted layer has 4.0 MB; 4 MB is the limit"):
         open_strokes(str(path))
     assert open_strokes(None) is None
+
+
+def _save(path: Path, mode: str, size: tuple[int, int], white: Any = 0) -> Path:
+    Image.new(mode, size, white).save(path)
+    return path
+
+
+def test_mask_that_is_none_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_bytes(b"these are no pixels")
+    (tmp_path / "empty.png").write_bytes(b"")
+    drawn = _save(tmp_path / "half.png", "L", (64, 64), 255).read_bytes()
+    (tmp_path / "half.png").write_bytes(drawn[: len(drawn) // 2])
+    _save(tmp_path / "wide.png", "1", (6000, 4001), 1)
+    _save(tmp_path / "bomb.png", "1", (20000, 20000))
+    _save(tmp_path / "black.png", "L", (8, 8))
+    _save(tmp_path / "clear.png", "LA", (8, 8), (255, 0))
+    _save(tmp_path / "lab.tif", "LAB", (8, 8), (255, 0, 0))
+    with (tmp_path / "heavy.png").open("wb") as file:
+        file.truncate(MAX_MEGABYTES * 10**6 + 10**5)
+    for name, error, message in (
+        ("notes.png", ImageError, "is not an image in a known format"),
+        ("empty.png", ImageError, "is empty."),
+        ("half.png", ImageError, "is damaged: "),
+        ("wide.png", ImageError, "has 6000 x 4001 pixels; 24 megapixels is the limit."),
+        ("bomb.png", ImageError, "has far too many pixels."),
+        ("heavy.png", ImageError, "has 40.1 MB; 40 MB is the limit."),
+        ("black.png", MaskError, "is black everywhere: a mask is white where the image may change."),
+        ("clear.png", MaskError, "is black everywhere: a mask is white where the image may change."),
+        ("lab.tif", MaskError, "cannot be read as a mask: "),
+    ):  # fmt: skip
+        with pytest.raises(error, match=f"^{re.escape(f'{name} {message}')}"):
+            open_mask(str(tmp_path / name))
+    assert open_mask(None) is None
 
 
 def test_brush_component_opens_no_layer(tmp_path: Path) -> None:

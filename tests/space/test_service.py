@@ -18,7 +18,7 @@ from agit_hub.data import shapes
 from agit_hub.errors import EditError, ImageError, PackageError, SpaceError
 from agit_hub.models.agit import AGITModel
 from agit_hub.space import service as service_module
-from agit_hub.space.edits import PAINT, make_edits
+from agit_hub.space.edits import PAINT, make_edits, open_mask
 from agit_hub.space.limits import MAX_BATCH
 from agit_hub.space.previews import PREVIEW, preview
 from agit_hub.space.service import SpaceService
@@ -105,6 +105,31 @@ def test_service_layer_without_strokes_has_no_effect(image_path: str) -> None:
         for strokes in (None, Image.new("RGBA", (30, 30)))
     )
     assert np.array_equal(bare, blank)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (24, 24), (960, 960)])
+def test_service_mask_keeps_every_bit_where_it_is_black(
+    image_path: str, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    service = SpaceService({"demo": str(DEMO_MODEL)})
+    mask = np.zeros(size, np.uint8)
+    mask[:, size[1] // 2 :] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    edits = make_edits(
+        [0, 20],
+        strokes=Image.new("RGBA", (8, 8), PAINT),
+        mask=open_mask(str(tmp_path / "mask.png")),
+    )
+    rendering = service.render(image_path, "striped", "demo", edits)
+    given, made = np.asarray(Image.open(image_path)), np.asarray(rendering.image)
+    assert np.array_equal(made[:, :48], given[:, :48])
+    assert (made != given)[:, 72:].any() and rendering.attention[:, 72:].min() == 1
+
+
+def test_service_mask_of_another_shape_is_refused(image_path: str) -> None:
+    service = SpaceService({"demo": str(DEMO_MODEL)})
+    with pytest.raises(EditError, match="The mask is 8 x 4 pixels and its image 96 x 96"):
+        service.render(image_path, "", "demo", make_edits([], mask=np.ones((4, 8), np.float32)))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -27,6 +28,13 @@ def _private(folder: Path) -> Path:
     return path
 
 
+def _call(address: str, endpoint: str, values: list[Any]) -> str:
+    """Return the events of a request."""
+    call = f"{address}/gradio_api/call/{endpoint}"
+    event = httpx.post(call, json={"data": values}).json().get("event_id", "none")
+    return httpx.get(f"{call}/{event}", timeout=30).text
+
+
 @pytest.mark.parametrize("endpoint", ["translate", "attention"])
 @pytest.mark.parametrize("marked", [True, False])
 def test_endpoints_read_uploads_only(
@@ -37,10 +45,34 @@ def test_endpoints_read_uploads_only(
     if marked:
         file["meta"] = {"_type": "gradio.FileData"}
     rest = ["", None, 0, 1, False, ""] if endpoint == "translate" else ["", ""]
-    call = f"{open_space}/gradio_api/call/{endpoint}"
-    event = httpx.post(call, json={"data": [file, *rest]}).json().get("event_id", "none")
-    answer = httpx.get(f"{call}/{event}", timeout=30).text
+    answer = _call(open_space, endpoint, [file, *rest])
     assert "complete" not in answer and "error" in answer
+
+
+def test_endpoint_masks_are_uploads_only(open_space: str, tmp_path: Path) -> None:
+    path = _private(tmp_path)
+    data = base64.b64encode(path.read_bytes()).decode()
+    image = {"url": f"data:image/png;base64,{data}"}
+    rest = ["", None, 0, 1, False, ""]
+    for mask, complete in (
+        ({"path": str(path)}, False),
+        ({"path": str(path), "meta": {"_type": "gradio.FileData"}}, False),
+        ({"url": "http://127.0.0.1:1/a.png"}, False),
+        (image, True),
+        (None, True),
+    ):
+        answer = _call(open_space, "translate", [image, *rest, mask])
+        assert ("event: complete" in answer) == complete, mask
+        assert "Traceback" not in answer
+
+
+def test_endpoint_call_from_before_the_mask_is_answered(open_space: str, tmp_path: Path) -> None:
+    """By position, with fewer values than there are parameters now."""
+    data = base64.b64encode(_private(tmp_path).read_bytes()).decode()
+    image = f"data:image/png;base64,{data}"
+    for rest in (["", None, 0, 1, False, ""], []):
+        assert "event: complete" in _call(open_space, "translate", [image, *rest])
+    assert "image is missing" in _call(open_space, "translate", [])
 
 
 def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
@@ -68,9 +100,7 @@ def test_page_events_read_uploads_only(open_space: str, tmp_path: Path) -> None:
 
 def _ask(address: str, image: object) -> str:
     """Return the events of a request for an image's attention."""
-    call = f"{address}/gradio_api/call/attention"
-    event = httpx.post(call, json={"data": [image, "", ""]}).json().get("event_id", "none")
-    return httpx.get(f"{call}/{event}", timeout=30).text
+    return _call(address, "attention", [image, "", ""])
 
 
 def test_endpoint_takes_an_image_as_base64_text(open_space: str, tmp_path: Path) -> None:

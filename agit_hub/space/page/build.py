@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from agit_hub.space.endpoints import add_endpoints
+from agit_hub.space.endpoints import accept_fewer_values, add_endpoints
 from agit_hub.space.handlers import Handlers
 from agit_hub.space.messages import guarded
 from agit_hub.space.page import batch_tab, translate_tab, video_tab
@@ -44,5 +44,6 @@ def build_page(service: SpaceService) -> gr.Blocks:
                 [demo.load, choice.model.change], guard(service.card), choice.model, card, **PRIVATE
             )
         add_endpoints(service)
+    accept_fewer_values(demo)
     page: gr.Blocks = demo
     return page

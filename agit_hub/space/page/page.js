@@ -10,6 +10,7 @@ const ALTERNATIVES = {
   "#input": "Input",
   "#attention": "Attention over the input",
   "#output": "Output",
+  "#mask": "Mask",
   "#animation": "From the input to the output and back",
   "#share-card": "Input, attention and output",
 };

@@ -29,6 +29,7 @@ class Components(NamedTuple):
     no_examples: gr.Markdown
     settings: list[Any]
     """One for each of `SETTINGS`."""
+    mask: UploadedImage
     brush: UploadedStrokes
     points: gr.State
     strokes: gr.State
@@ -51,6 +52,7 @@ def place(service: SpaceService, choice: Choice) -> Components:
     with gr.Row():
         with gr.Column(scale=1):
             settings = [setting(name, threshold) for name in SETTINGS]
+            mask = _mask()
             with gr.Row():
                 all_objects = gr.Button("All objects", size="sm", elem_id="every")
                 save = gr.Button("Save files", size="sm", variant="primary", elem_id="save")
@@ -77,8 +79,8 @@ def place(service: SpaceService, choice: Choice) -> Components:
                 animation = _made("animation", "animation")
                 card = _made("share card", "share-card")
     return Components(
-        image, attention, output, compare, status, examples, note, settings, brush, gr.State([]),
-        gr.State(None), all_objects, save, files, animate, animation, make_card, card,
+        image, attention, output, compare, status, examples, note, settings, mask, brush,
+        gr.State([]), gr.State(None), all_objects, save, files, animate, animation, make_card, card,
     )  # fmt: skip
 
 
@@ -109,6 +111,16 @@ def _examples(service: SpaceService, choice: Choice) -> tuple[gr.Dataset, gr.Mar
     return examples, note
 
 
+def _mask() -> UploadedImage:
+    """Place, folded, the upload of a mask."""
+    with gr.Accordion("Mask from a file", open=False, elem_id="mask-part"):
+        return UploadedImage(
+            label="Mask", show_label=False, type="filepath", height=160, image_mode=None,
+            sources=["upload"], elem_id="mask", buttons=[],
+            placeholder="Drop a mask here: white may change, black stays as it is",
+        )  # fmt: skip
+
+
 def _made(label: str, elem_id: str) -> tuple[gr.Image, gr.DownloadButton]:
     """Place, hidden, an image that is made on request, and its download."""
     shown = gr.Image(label=label.capitalize(), show_label=False, interactive=False, buttons=[],
@@ -129,12 +141,12 @@ def connect(
     """Connect the tab's events to their handlers; `thresholds` are those of the other tabs."""
     guard = partial(guarded, visitors=service.visitors)
     direction, model = choice
-    inputs = [c.image, direction, model, *c.settings, c.brush, c.points]
+    inputs = [c.image, direction, model, *c.settings, c.mask, c.brush, c.points]
     results = [c.attention, c.output, c.compare, c.points]
     results += [c.files, *c.animation, *c.card, c.status]
     show: dict[str, Any] = {
-        "fn": guard(handlers.show), "inputs": inputs[:-2], "outputs": [*results, c.brush, c.strokes],
-        **WITH_PROGRESS,
+        "fn": guard(handlers.show), "inputs": inputs[:-3],
+        "outputs": [*results, c.mask, c.brush, c.strokes], **WITH_PROGRESS,
     }  # fmt: skip
     edited: dict[str, Any] = {"inputs": inputs, "outputs": results, **PRIVATE}
     edit: dict[str, Any] = {
@@ -154,6 +166,9 @@ def connect(
         **WITH_PROGRESS,
     ).success(**show)  # fmt: skip
     gr.on([each.input for each in c.settings], **edit)
+    c.mask.clear(**edit)
+    # A file that is no mask does not stay, or every other edit would fail.
+    c.mask.upload(**edit).failure(lambda: None, None, c.mask, **PRIVATE)
     c.brush.input(
         guard(handlers.paint), [*inputs, c.strokes], [*results, c.strokes],
         trigger_mode="always_last", concurrency_id="live", **PRIVATE,
