@@ -47,7 +47,7 @@ _DROPOUT = 0.2
 _AFFINITY_POWER = 2
 _WALK_STEPS = 2
 # Pseudo-labels below are background, and above object; those in between are ignored.
-_BACKGROUND, _OBJECT = 0.33, 0.48
+_BACKGROUND, _OBJECT = 0.36, 0.51
 # Factor of the logits after training.
 _SHARPENING = 3.0
 
