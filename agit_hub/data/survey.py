@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from PIL import Image
@@ -95,12 +96,7 @@ def survey(
         DatasetError: If images are unavailable.
     """
     places = list(locations(domain)) if places is None else places
-    # The first alone: where its archive cannot be fetched, the others would each retry in turn. Images
-    # of one shard wait for each other anyway.
-    first = [_header(domain, at) for at in places[:1]]
-    with ThreadPoolExecutor(_THREADS if isinstance(domain, FilesDomain) else 1) as threads:
-        rest = threads.map(lambda at: _header(domain, at), places[1:])
-        found = dict(zip(places, [*first, *rest], strict=True))
+    found = dict(zip(places, _headers(domain, places), strict=True))
     headers = {at: each for at, each in found.items() if isinstance(each, Header)}
     missing = [at for at, each in found.items() if isinstance(each, EmptyRowError)]
     unreadable = [at for at in places if at not in headers and at not in missing]
@@ -121,7 +117,18 @@ def _images(domain: EncodedDomain, places: Sequence[Location]) -> Iterator[Image
             yield image
 
 
+def _headers(domain: EncodedDomain, places: Sequence[Location]) -> list[Header | Exception]:
+    read = partial(_header, domain)
+    if not isinstance(domain, FilesDomain):  # images of a shard wait for each other
+        return [read(at) for at in places]
+    # The first alone: where its archive cannot be fetched, the others would each retry in turn.
+    first = [read(at) for at in places[:1]]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return [*first, *threads.map(read, places[1:])]
+
+
 def _header(domain: EncodedDomain, at: Location) -> Header | Exception:
+    """Return the header of an image, or why it cannot be read."""
     try:
         with open_encoded(domain.encoded(*at)) as image:
             frames = bool(getattr(image, "is_animated", False)) and image.format != "MPO"

@@ -15,7 +15,7 @@ from agit_hub.data.config import DomainConfig
 from agit_hub.data.domains import parquet
 from agit_hub.data.load import LoadedDomain, Loading, load_domain
 from agit_hub.data.ordering import Order, ShuffledIndex
-from agit_hub.errors import DataError
+from agit_hub.errors import DataError, FetchError
 from testing.hub_server import Hub
 from tests.data.hub_store import NAME, REPO, TIMEOUT, cached
 from tests.online import connect
@@ -185,3 +185,22 @@ def test_load_domain_of_local_shards_says_that_it_looked_at_some(tmp_path: Path)
     # Every third of a hundred rows, of which each second is damaged.
     assert ": of the 34 images looked at: 17 damaged or mislabelled images skipped" in damaged
     assert ": of the 34 images looked at: values of images with more than 8 bits" in values
+
+
+@pytest.mark.parametrize("form", ["parquet", "files"])
+def test_load_domain_of_hub_stops_at_the_first_image_that_cannot_be_fetched(
+    form: str, hub: Hub
+) -> None:
+    hub.commit(REPO, _as(form, [_png(9, np.uint8)] * 9))
+    # Ranges of a shard arrive, as its footer does; whole files do not.
+    hub.fail(
+        "status",
+        path=r"/resolve/",
+        method="GET",
+        times=None,
+        after=int(form == "parquet"),
+        status=503,
+    )
+    with pytest.raises(FetchError, match="fetching"):
+        load_domain(DomainConfig(REPO), Loading(16, 0, order=Order()))
+    assert hub.faults_served == 1  # the others would each wait for as long
