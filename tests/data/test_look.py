@@ -187,20 +187,18 @@ def test_load_domain_of_local_shards_says_that_it_looked_at_some(tmp_path: Path)
     assert ": of the 34 images looked at: values of images with more than 8 bits" in values
 
 
-@pytest.mark.parametrize("form", ["parquet", "files"])
+@pytest.mark.parametrize(
+    ("form", "arrive"),
+    # The footers of two shards, as ranges, and one whole shard; or the first image.
+    [("parquet", 3), ("files", 0)],
+)
 def test_load_domain_of_hub_stops_at_the_first_image_that_cannot_be_fetched(
-    form: str, hub: Hub
+    form: str, arrive: int, hub: Hub
 ) -> None:
-    hub.commit(REPO, _as(form, [_png(9, np.uint8)] * 9))
-    # Ranges of a shard arrive, as its footer does; whole files do not.
-    hub.fail(
-        "status",
-        path=r"/resolve/",
-        method="GET",
-        times=None,
-        after=int(form == "parquet"),
-        status=503,
-    )
+    files = _as(form, [_png(9, np.uint8)] * 9)
+    files |= {"1.parquet": shard({"a": [_png(8, np.uint8)] * 9})} if form == "parquet" else {}
+    hub.commit(REPO, files)
+    hub.fail("status", path="/resolve/", method="GET", times=None, after=arrive, status=503)
     with pytest.raises(FetchError, match="fetching"):
         load_domain(DomainConfig(REPO), Loading(16, 0, order=Order()))
     assert hub.faults_served == 1  # the others would each wait for as long
