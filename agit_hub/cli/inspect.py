@@ -71,15 +71,16 @@ def inspect(
 def _load(configs: "list[DomainConfig]") -> "tuple[list[LoadedDomain], DataError | None]":
     """Load both domains; or what can be loaded, and why they are not a pair."""
     from agit_hub.data.load import Loading, load_domain, load_domains
+    from agit_hub.data.ordering import Order
 
     try:
-        return [*load_domains(configs[0], configs[-1], None, _TIMEOUT)], None
+        return [*load_domains(configs[0], configs[-1], None, _TIMEOUT, order=Order())], None
     except DataError as error:
         problem = error
     loaded = []
     for config in configs:
         try:
-            loaded.append(load_domain(config, Loading(None, _TIMEOUT)))
+            loaded.append(load_domain(config, Loading(None, _TIMEOUT, order=Order())))
         except DataError as error:
             problem = problem if len(configs) == 2 else error
     return loaded, problem

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,19 +11,20 @@ from agit_hub.data import shapes
 from agit_hub.data.accounting import check_different, left_out
 from agit_hub.data.config import DomainConfig
 from agit_hub.data.domain_masks import MaskCount, attach_masks
-from agit_hub.data.domains.base import Domain, EncodedDomain, Location, locations
+from agit_hub.data.domains.base import Domain
 from agit_hub.data.domains.files import FilesDomain
-from agit_hub.data.domains.parquet import ParquetDomain, count_missing, row_groups
+from agit_hub.data.domains.parquet import ParquetDomain, row_groups
 from agit_hub.data.domains.shapes import ShapesDomain
 from agit_hub.data.domains.subset import Subset
 from agit_hub.data.domains.webdataset import WebDataset
-from agit_hub.data.images import DEEP_MODES, UNREADABLE, Range
+from agit_hub.data.images import Range
 from agit_hub.data.inventory import Inventory
-from agit_hub.data.listing import DAMAGED, Skipped
-from agit_hub.data.ranges import describe_range, infer_range
+from agit_hub.data.listing import Skipped
+from agit_hub.data.look import StoredDomain, choose_range, empty_rows, look_at_first, look_at_folder
+from agit_hub.data.ordering import Order
 from agit_hub.data.resolve import resolve_domain, resolve_pair, stored_label
 from agit_hub.data.store import FileStore, FolderStore, HubStore, suggest_path
-from agit_hub.data.survey import Survey, deep_values, survey
+from agit_hub.data.survey import Survey
 from agit_hub.data.views import TRAINING_SPLITS, DatasetView
 from agit_hub.errors import DataError, FetchError
 from agit_hub.logging import get_logger
@@ -36,8 +36,6 @@ _CONNECTIONS = 2
 # Seconds to ask the Hub for a dataset whose name is more likely a mistyped folder.
 _TYPO_TIMEOUT = 10
 _MASK_KEYS = "data.source.masks", "data.target.masks"
-# Images of shards whose headers are read.
-_SAMPLE = 32
 
 
 class Loading(NamedTuple):
@@ -53,6 +51,9 @@ class Loading(NamedTuple):
     ranges: tuple[Range | None, Range | None] | None = None
     """Black and white of each domain's images of more than 8 bits, None for those of their type; no
     pair infers both."""
+    order: Order | None = None
+    """The order of the training that begins, whose first images of datasets on the Hub are looked at;
+    None looks at none of them."""
 
 
 class LoadedDomain(NamedTuple):
@@ -72,7 +73,7 @@ class LoadedDomain(NamedTuple):
     masks: MaskCount | None = None
     """How many images have a mask; None if the configuration names no masks."""
     survey: Survey | None = None
-    """The headers of all images, or of a sample; None for datasets on the Hub."""
+    """The headers of all images, or of a sample; None if a dataset on the Hub was not looked at."""
     inventory: Inventory | None = None
     """What the store holds; None for the built-in shapes."""
 
@@ -98,6 +99,7 @@ def load_domains(
     hub_timeout: float,
     splits: Sequence[str] = TRAINING_SPLITS,
     ranges: tuple[Range | None, Range | None] | None = None,
+    order: Order | None = None,
 ) -> tuple[LoadedDomain, LoadedDomain]:
     """Load both domains. The arguments are those of `Loading`, after the two domains.
 
@@ -107,7 +109,7 @@ def load_domains(
         DataError: If a dataset is unusable, several views of it match, or both are the same images.
         FetchError: If the network keeps failing.
     """
-    how = Loading(size, hub_timeout, splits, ranges)
+    how = Loading(size, hub_timeout, splits, ranges, order)
     store_s, store_t = _open_store(source, how), _open_store(target, how)
     if store_s is None or store_t is None:
         if store_s is store_t and source.name == target.name:
@@ -219,34 +221,24 @@ def _load(part: _Part, how: Loading, number: int) -> LoadedDomain:
         store.fetch_all(view.files)
     domain = _make_domain(part, how.size)
     skipped = Skipped()
-    notes: list[str] = []
-    found = None
-    chosen = how.ranges[number] if how.ranges is not None else None
+    found: Survey | None = None
     if not store.fetches:
-        if isinstance(domain, WebDataset):
-            domain.count()
-        found = survey(domain, _sampled(domain))
-        if isinstance(domain, FilesDomain) and found.unreadable:
-            domain, found = _readable(part, domain, found, skipped, how.size)
-        _check_readable(store, domain)
-        notes += found.notes(domain)
-        values = deep_values(domain, found)
-        if values is not None:
-            inferred = how.ranges is None
-            chosen = infer_range(values) if inferred else chosen
-            default = 0.0, float(DEEP_MODES[values.mode])
-            notes += describe_range(values, chosen or default, inferred)
-            chosen = None if chosen == default else chosen
-        elif how.ranges is None:
-            chosen = None
-    if isinstance(domain, ParquetDomain):
-        assert view.column is not None
-        files = [inventory.footer(file) for file in view.files]
-        if missing := sum(count_missing(footer, view.column) for footer in files):
-            notes.append(f"{missing} row{'s' * (missing > 1)} without an image skipped")
+        domain, found = look_at_folder(store, domain, skipped)
+    elif how.order is not None:
+        found = look_at_first(store, domain, how.order, number)
+    chosen, about_range = choose_range(domain, found, how.ranges, number)
     domain.value_range = chosen
+    notes = [*(found.notes(domain) if found else ()), *about_range]
+    if isinstance(domain, ParquetDomain):
+        footers = [inventory.footer(file) for file in view.files]
+        notes += empty_rows(footers, domain, found)
     masks = config.masks and attach_masks(
-        domain, inventory, config.masks, _MASK_KEYS[number], found, skipped
+        domain,
+        inventory,
+        config.masks,
+        _MASK_KEYS[number],
+        None if store.fetches else found,
+        skipped,
     )
     resolved = replace(config, revision=store.revision, **view.settings())
     at = f" at {store.revision[:8]}" if store.revision else ""
@@ -264,7 +256,7 @@ def _load(part: _Part, how: Loading, number: int) -> LoadedDomain:
     )
 
 
-def _make_domain(part: _Part, size: int | None) -> FilesDomain | ParquetDomain | WebDataset:
+def _make_domain(part: _Part, size: int | None) -> StoredDomain:
     inventory, view, config = part
     store, remote = inventory.store, config.storage == "remote"
     if inventory.kind == "files":
@@ -287,38 +279,3 @@ def _make_domain(part: _Part, size: int | None) -> FilesDomain | ParquetDomain |
     if not groups:
         raise DataError(f"{store.title} holds no images ({view}).")
     return ParquetDomain(store, groups, view.column, remote, size)
-
-
-def _sampled(domain: EncodedDomain) -> list[Location] | None:
-    """Return the images whose headers are read: all files, or some of each shard's rows."""
-    if isinstance(domain, FilesDomain):
-        return None
-    places = list(locations(domain))
-    return places[:: max(1, len(places) // _SAMPLE)]
-
-
-def _readable(
-    part: _Part, domain: FilesDomain, found: Survey, skipped: Skipped, size: int | None
-) -> tuple[FilesDomain, Survey]:
-    """Return the images of a domain that can be opened, unless none can."""
-    if not found.headers:
-        return domain, found
-    skipped.add(DAMAGED, *(domain.describe(*at) for at in found.unreadable))
-    items = dict(zip(locations(domain), domain.images, strict=True))
-    kept = tuple(items[at] for at in found.headers)
-    again = FilesDomain(domain.store, kept, domain.remote, size)
-    headers = zip(locations(again), found.headers.values(), strict=True)
-    return again, Survey(dict(headers), [])
-
-
-def _check_readable(store: FileStore, domain: EncodedDomain) -> None:
-    """Refuse a folder without a readable image before a training begins."""
-    count = 0
-    for location in locations(domain):
-        with suppress(UNREADABLE):
-            domain.image(*location)
-            return
-        count += 1
-    raise DataError(
-        f"None of the {count} image files in {store.name} can be read: are they complete?"
-    )

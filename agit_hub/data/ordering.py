@@ -8,11 +8,19 @@ The location of any position is found without visiting the positions before it.
 
 from bisect import bisect_right
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from agit_hub.data.domains.base import Domain, Location
+
+
+class Order(NamedTuple):
+    """The order in which a training takes the images of both domains."""
+
+    seed: int = 0
+    shuffle: bool = True
 
 
 class ShuffledIndex:
@@ -36,8 +44,21 @@ class ShuffledIndex:
         epoch, offset = self._epoch(position)
         starts = self._starts_up_to(epoch, offset)
         window = bisect_right(starts, offset) - 1
-        within = offset - starts[window]
         self._prefetch(epoch, window)
+        return self._in_window(epoch, window, offset - starts[window])
+
+    def beginning(self, count: int) -> list[Location]:
+        """Return the first locations of the stream, at most `count`, all in its first window.
+
+        They are needed first, so that looking at them fetches nothing that is not; nor is anything
+        prefetched, which would leave a thread running.
+        """
+        starts = self._starts_up_to(0, 0)
+        window = bisect_right(starts, 0) - 1
+        return [self._in_window(0, window, n) for n in range(min(count, starts[window + 1]))]
+
+    def _in_window(self, epoch: int, window: int, within: int) -> Location:
+        """Return the location of an image by its number in a window."""
         blocks = self._window(epoch, window)
         lengths = [self._domain.block_length(block) for block in blocks]
         if self._shuffle:

@@ -87,8 +87,10 @@ def describe_contents(inventory: Inventory) -> dict[str, Any]:
 
 
 def shown_locations(loaded: LoadedDomain) -> list[Location]:
-    """Return some images of a domain: evenly spaced, or the first of a dataset on the Hub."""
+    """Return some images of a domain: evenly spaced, or of a dataset on the Hub those looked at."""
     inventory = loaded.inventory
+    if inventory is not None and inventory.store.fetches and loaded.survey is not None:
+        return list(islice(loaded.survey.headers, _SHOWN))
     if inventory is not None and inventory.store.fetches:
         return list(islice(locations(loaded.domain), _SHOWN))
     places = list(locations(loaded.domain))

@@ -16,6 +16,7 @@ from agit_hub.config import AGITConfig
 from agit_hub.data.images import Range
 from agit_hub.data.load import LoadedDomain, load_domains
 from agit_hub.data.loader import Batch
+from agit_hub.data.ordering import Order
 from agit_hub.errors import ConfigError
 from agit_hub.models.agit import AGITModel, Translation
 from agit_hub.models.backbone import FrozenBackbone, load_imagenet_weights
@@ -66,8 +67,11 @@ def setup_run(config: TrainConfig, folder: RunFolder, resume: bool) -> RunSetup:
     resized = round(config.crop_size * data.crop_margin * data.zoom)
     # Sample grids show images at the networks' size.
     needed = max(resized, config.model.image_size)
+    # A resumed run does not begin with the first images, and has its ranges.
+    order = Order(config.train.seed, data.pairing == "random") if latest is None else None
+    ranges = _ranges(config, latest)
     source, target = load_domains(
-        data.source, data.target, needed, data.hub_timeout, ranges=_ranges(config, latest)
+        data.source, data.target, needed, data.hub_timeout, ranges=ranges, order=order
     )
     model = replace(
         config.model,

@@ -10,7 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agit_hub.cli import app
+from agit_hub.data.domains import parquet
+from testing.hub_server import Hub
 from tests.data.layouts import class_labels, png, write_folder
+from tests.online import connect
+from tests.training.hub_datasets import REPO, encoded, shard
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +112,17 @@ def test_inspect_counts_masks(tmp_path: Path) -> None:
     assert domain["masks"] == {"found": 1, "images": 3, "place": "horses/masks"}
     assert "  masks: 1 of 3 images (horses/masks)" in _agit("horses,masks=horses/masks").stdout
     assert _report("horses")["domains"][0]["masks"] is None
+
+
+def test_inspect_dataset_of_the_hub_shows_what_it_saw_of_few_shards(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, hub.url, tmp_path / "home")
+    monkeypatch.setattr(parquet, "_WINDOW_ROWS", 3)
+    deep = encoded(np.tile(np.arange(0, 4096, 256, np.uint16), (16, 1)))
+    shards = {f"{number}.parquet": shard({"image": [deep] * 6}) for number in range(5)}
+    hub.commit(REPO, shards)
+    (seen,) = _report(REPO)["domains"]
+    assert (seen["modes"], seen["headers_read"], seen["value_range"]) == ({"I;16": 3}, 3, [0, 4095])
+    assert "of the first 3 images taken: values of images with more" in seen["notes"][0]
+    assert len(list((tmp_path / "home").rglob("snapshots/*/*.parquet"))) == 1

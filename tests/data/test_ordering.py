@@ -281,3 +281,17 @@ def test_shuffled_index_published_order_is_unchanged() -> None:
     order = ShuffledIndex(Known((8,)), (0, 0))
     rows = [order.locate(position).row for position in range(16)]
     assert rows == [2, 4, 3, 6, 5, 0, 1, 7, 6, 4, 2, 7, 0, 5, 3, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_beginning_is_that_of_the_stream_within_its_first_window(
+    kind: type[Known], window: int, shuffle: bool
+) -> None:
+    domain = kind((0, *LENGTHS), window)
+    found = ShuffledIndex(domain, KEY, shuffle).beginning(6)
+    assert domain.prepared == [] and found
+    assert found == _stream(kind((0, *LENGTHS), window), len(found), shuffle=shuffle)
+    whole = ShuffledIndex(domain, KEY, shuffle).beginning(TOTAL)
+    assert len({at.block for at in whole}) <= window and found == whole[:6]

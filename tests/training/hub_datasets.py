@@ -31,13 +31,15 @@ States = Callable[[Path], dict[str, Any]]
 def image_files(count: int, seed: int) -> list[bytes]:
     """Return image files that differ between seeds."""
     random = np.random.default_rng(seed)
-    files = []
-    for _ in range(count):
-        file = io.BytesIO()
-        pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(file, "PNG")
-        files.append(file.getvalue())
-    return files
+    pixels = (random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(count))
+    return [encoded(each) for each in pixels]
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """Return a PNG of an array."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def shard(columns: Mapping[str, Sequence[Any]]) -> bytes:

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from agit_hub.training.config import TrainConfig
+from agit_hub.training.setup import run_summary
 from agit_hub.training.trainer import Trainer
 from testing.hub_server import Hub
 from tests.online import connect
-from tests.training.conftest import ROOT, SCRIPT, Arguments, Equal, Process, Train
+from tests.training.conftest import ROOT, SCRIPT, SIZE, Arguments, Equal, Process, Train
 from tests.training.hub_datasets import (
     ENDLESS,
     ON_HUB,
@@ -24,6 +26,7 @@ from tests.training.hub_datasets import (
     ROWS,
     SHARDS,
     States,
+    encoded,
     image_files,
     in_folder,
     shard,
@@ -128,6 +131,28 @@ def test_storage_remote_keeps_nothing_on_disk(
     assert _cached(tmp_path / "home") == []
     train(tmp_path / "folder", in_folder(tmp_path / "images", two_configs()))
     assert_equal_runs(tmp_path / "hub", tmp_path / "folder")
+
+
+def test_run_on_deep_images_of_hub_equals_run_from_folder_and_resumes(
+    tmp_path: Path, hub: Hub, train: Train, configure: Configure, assert_equal_runs: Equal
+) -> None:
+    """Values of 12 bits, whose range is that of the first images and stays that of the run."""
+    random = np.random.default_rng(0)
+    files = {}
+    for name in ("horse", "zebra"):
+        images = [encoded(random.integers(0, 4096, (SIZE, SIZE), np.uint16)) for _ in range(6)]
+        files[f"{name}/train.parquet"] = shard({"image": images})
+    hub.commit(REPO, files)
+    steps = ENDLESS | {"train.max_steps": 7}
+    trainer = Trainer(configure(tmp_path / "parts", ON_HUB | steps | {"train.max_steps": 3}))
+    lines = list(run_summary(trainer._setup, 0, 3, trainer._accelerator))
+    said = "of the first 6 images taken: values of images with more than 8 bits run from"
+    assert sum(said in line and "4095 as white (inferred" in line for line in lines) == 2
+    trainer.fit()
+    train(tmp_path / "parts", ON_HUB | steps, resume=True)
+    assert _config(tmp_path / "parts")["model"]["source_range"] == [0, 4095]
+    train(tmp_path / "folder", in_folder(tmp_path / "images", files) | steps)
+    assert_equal_runs(tmp_path / "parts", tmp_path / "folder")
 
 
 def test_storage_download_fetches_all_before_first_step(

@@ -58,8 +58,8 @@ def test_network_failure_during_run_saves_and_resumes_exactly(
 ) -> None:
     hub.commit(REPO, two_configs())
     settings: dict[str, Any] = {"train.max_steps": 10, "data.hub_timeout": 1}
-    # Only the first shard of horses arrives.
-    break_after_start(kind="refuse", path="/horse/", method="GET", after=1, times=None)
+    # Only the first shard of horses arrives, which is looked at before the first step.
+    break_after_start(kind="refuse", path="/horse/", method="GET", times=None)
     assert main(arguments(tmp_path / "parts", ON_HUB | settings)) == 1
     (line,) = [ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("error: ")]
     saved = tmp_path / "parts" / "checkpoints" / f"step-{ROWS:08d}"

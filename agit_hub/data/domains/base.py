@@ -83,6 +83,10 @@ def locations(domain: "Domain | EncodedDomain") -> Iterator[Location]:
             yield Location(block, row)
 
 
+class EmptyRowError(ValueError):
+    """A row of a table holds no image."""
+
+
 class EncodedDomain(ABC):
     """A domain of encoded image files, which are decoded when they are needed."""
 
@@ -110,7 +114,7 @@ class EncodedDomain(ABC):
 
         Raises:
             DatasetError: If it is unavailable.
-            ValueError: If there is none at this row.
+            EmptyRowError: If there is none at this row.
         """
 
     def image(self, block: int, row: int) -> Image.Image:

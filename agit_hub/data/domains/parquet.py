@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agit_hub.data.domains.base import EncodedDomain, ProcessCache
+from agit_hub.data.domains.base import EmptyRowError, EncodedDomain, ProcessCache
 from agit_hub.data.domains.columns import LIST, Rows, has_content, parent_rows, reach, steps_to
 from agit_hub.data.listing import extension_of
 from agit_hub.data.store import FileStore
@@ -248,7 +248,7 @@ class ParquetDomain(EncodedDomain):
         values = self._decompressed.get(block, partial(self._decompress, self.column))
         found = self._content(block, values[self._row(block, row)].as_py())
         if found is None:
-            raise ValueError("the row holds no image")
+            raise EmptyRowError("the row holds no image")
         return found
 
     def encoded_mask(self, block: int, row: int) -> Path | bytes | None:
