@@ -48,8 +48,10 @@ _AFFINITY_POWER = 2
 _WALK_STEPS = 2
 # Pseudo-labels below are background, and above object; those in between are ignored.
 _BACKGROUND, _OBJECT = 0.36, 0.51
-# Factor of the logits after training.
+# Factor of the logits after training, and what is taken off them: where a cell is doubtful, translated
+# background is the error that is seen.
 _SHARPENING = 3.0
+_DOUBT = 1.0
 
 
 class _DomainFeatures(NamedTuple):
@@ -296,6 +298,8 @@ def _train_attention(
     with torch.no_grad():
         for parameter in attention.head.parameters():
             parameter.mul_(_SHARPENING)
+        assert attention.head.bias is not None
+        attention.head.bias.sub_(_DOUBT)
     return float(loss.detach())
 
 
