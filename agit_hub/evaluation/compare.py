@@ -28,6 +28,8 @@ _KIDS = {"kid", "kid_foreground", "kid_background"}
 # Settings that differ between runs of one recipe.
 _IGNORED = ("train.seed",)
 _SAME = "the same recipe"
+# If more settings differ, a run's name says more than they do.
+_MOST_NAMED = 5
 _OWN_THRESHOLD = re.compile(rf"\b[\d.e-]+{re.escape(OWN)}")
 
 
@@ -168,7 +170,9 @@ def _recipes(records: Sequence[Record]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record, settings in zip(records, recipes, strict=True):
         name = record.about.get("name")
-        if not name and settings:
+        if not name and settings and len(differing) > _MOST_NAMED:
+            name = records[recipes.index(settings)].about.get("model")  # that of its first seed
+        elif not name and settings:
             name = ", ".join(f"{key} {settings.get(key)}" for key in differing) or _SAME
         groups.setdefault(str(name or record.about.get("model", "")), []).append(record)
     single = {str(record.about.get("model", "")) for record in groups.get(_SAME, ())}
