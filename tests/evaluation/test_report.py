@@ -267,17 +267,17 @@ def test_compare_names_runs_by_the_settings_that_differ() -> None:
 
 def test_compare_names_runs_of_unlike_recipes_by_their_models() -> None:
     """Six settings differ; the seeds of one recipe share the first one's name."""
-    many = {name: 1 for name in "abcdef"}
+    many = dict.fromkeys("abcdef", 1)
     records = [
         _record("gpu", 0.02, _settings(0, **many)),
         _record("gpu-seed1", 0.04, _settings(1, **many)),
-        _record("cpu", 0.03, _settings(0, **{name: 2 for name in many})),
+        _record("cpu", 0.03, _settings(0, **dict.fromkeys(many, 2))),
     ]
     rows = _kids(records)[:4]
     assert [row[:2] for row in rows] == [
         ["gpu", "0"],
         ["gpu", "1"],
-        ["gpu", "mean of 2"],
+        ["**gpu**", "mean of 2"],
         ["cpu", "0"],
     ]
 

@@ -33,7 +33,9 @@ def test_pseudo_label_loss_ambiguous_labels_is_zero() -> None:
     assert domain_labels._pseudo_label_loss(logits, between).item() == 0
 
 
-def test_train_attention_triples_logits_and_takes_one_off_at_the_end(features: FrozenBackbone) -> None:
+def test_train_attention_triples_logits_and_takes_one_off_at_the_end(
+    features: FrozenBackbone,
+) -> None:
     torch.manual_seed(0)
     attention = FeatureAttention(features)
     blocks = [torch.randn(2, WIDTHS[block], 8, 8) for block in BLOCKS]
