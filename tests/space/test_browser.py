@@ -250,6 +250,8 @@ def test_page_invalid_file_shows_message(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     page.locator("#input").get_by_label("Remove Image").click()
+    # Until then the page is being drawn anew, and may replace the field that gets the file.
+    expect(page.get_by_text("No image yet.")).to_be_visible()
     page.locator("#input input[type=file]").set_input_files(tmp_path / name)
     expect(page.get_by_text(message)).to_be_visible()
 
