@@ -6,9 +6,9 @@
 #
 # A part that fails or runs out of time does not end the others. OUT holds 8 files at most, 5 after
 # training alone, each of 15 MB at most and none with a photograph of the data set: log.txt, tests.xml,
-# step.json, infer.json, train.json, source-to-target.jpg, target-to-source.jpg and weights.tar.gz. What gpu_pack.sh has
-# written (.gpu/wheels, .gpu/photos.tar) is installed outside the checkout, and found there again by a
-# second call that comes without it.
+# step.json, infer.json, train.json, source-to-target.jpg, target-to-source.jpg and weights.tar.gz.
+# What gpu_pack.sh has written (.gpu/wheels, .gpu/photos.tar) is installed outside the checkout, and
+# found there again by a second call that comes without it.
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -90,7 +90,7 @@ def survey(
     Args:
         domain: The images.
         places: Which; None for all.
-        sample: Which they are in words, if not all.
+        sample: How messages call them, if they are not all images.
 
     Raises:
         DatasetError: If images are unavailable.
