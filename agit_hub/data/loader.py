@@ -7,6 +7,7 @@ otherwise. On a CPU worker processes would only compete with the step for cores.
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,9 @@ class UnpairedLoader:
     processes: int = 1
     memory_format: torch.memory_format = torch.contiguous_format
     worker_init: Callable[[int], None] | None = None
+    """Called in each worker with its number."""
+    starting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """The context in which workers are started."""
 
     def __post_init__(self) -> None:
         self.domains = keep_in_memory(self.domains, self.config, self.device)
@@ -128,7 +132,10 @@ class UnpairedLoader:
         self, dataset: UnpairedDataset, start: int, on_unreadable: OnUnreadable
     ) -> Iterator[Batch]:
         sampler = InfiniteBatchSampler(self.batch_size, self.rank, self.processes, start)
-        for batch in make_loader(dataset, sampler, self.num_workers, self.worker_init):
+        loader = make_loader(dataset, sampler, self.num_workers, self.worker_init)
+        with self.starting():
+            batches = iter(loader)
+        for batch in batches:
             on_unreadable(batch.unreadable)
             yield self._to_device(batch)
 

@@ -5,6 +5,8 @@ import multiprocessing.process
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -53,6 +55,22 @@ class StopOnSignal:
             signal.signal(number, handler)
 
 
+@contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """Context in which Ctrl-C and SIGTERM wait, also for the processes that are started in it.
+
+    Until `ignore_first_stop_signal` runs in a new worker, either would end it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_first_stop_signal(worker_id: int) -> None:
     """Ignore Ctrl-C and the first SIGTERM in a loader's worker: they may be meant for the whole group.
 
@@ -70,6 +88,8 @@ def ignore_first_stop_signal(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, on_terminate)
     if _LEAVE is not None:
         signal.signal(_LEAVE, leave)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # see `stop_signals_held`
 
 
 def _end(worker: multiprocessing.process.BaseProcess) -> None:

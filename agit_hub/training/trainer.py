@@ -40,7 +40,7 @@ from agit_hub.training.metrics import MetricLogger
 from agit_hub.training.resume import Progress, TrainingState
 from agit_hub.training.schedule import Schedule
 from agit_hub.training.setup import base_model, build_networks, run_summary, setup_run
-from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal
+from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal, stop_signals_held
 from agit_hub.training.step import Step
 
 # Steps between checks of whether a postponed switch can happen; a hundredth of the run if shorter.
@@ -239,6 +239,7 @@ class Trainer:
             processes=accelerator.num_processes,
             memory_format=memory_format(config.train),
             worker_init=ignore_first_stop_signal,
+            starting=stop_signals_held,
         )
 
     def _make_callbacks(self) -> list[Callback]:

@@ -9,7 +9,11 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from agit_hub.training.signals import StopOnSignal, ignore_first_stop_signal
+from agit_hub.training.signals import (
+    StopOnSignal,
+    ignore_first_stop_signal,
+    stop_signals_held,
+)
 from tests.training.conftest import Process
 
 
@@ -78,3 +82,28 @@ def test_stop_on_signal_in_another_thread_leaves_handlers(number: signal.Signals
     thread.start()
     thread.join()
     assert found == [(False, before)]
+
+
+def _starting(sent: "multiprocessing.synchronize.Event") -> None:
+    """A worker that is not ready when the signals of its group arrive."""
+    sent.wait()
+    ignore_first_stop_signal(0)
+    os._exit(7)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_worker_that_starts_survives_signals_of_its_group(number: signal.Signals) -> None:
+    context = multiprocessing.get_context("fork")
+    sent = context.Event()
+    worker = context.Process(target=_starting, args=(sent,), daemon=True)
+    # A shell's background jobs ignore Ctrl-C, and their children inherit it.
+    before = signal.signal(number, signal.SIG_DFL)
+    with stop_signals_held():
+        worker.start()
+    signal.signal(number, before)
+    assert worker.pid is not None
+    os.kill(worker.pid, number)
+    sent.set()
+    worker.join()
+    assert worker.exitcode == 7
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
